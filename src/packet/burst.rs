@@ -1,0 +1,145 @@
+//! A burst: the frames that are handled together, in one arena.
+
+use crate::id::PortId;
+
+/// Most frames in a burst.
+pub const BURST_FRAMES: usize = 64;
+/// Bytes of the arena: small enough to stay in a core's second-level cache.
+pub const ARENA_BYTES: usize = 256 * 1024;
+/// Free bytes before each frame, for an encapsulation to be written in place.
+pub const HEADROOM: usize = 128;
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    offset: u32,
+    len: u32,
+    port: PortId,
+}
+
+/// Frames received together, each with the port it came in by. Bounds: [`BURST_FRAMES`] frames,
+/// [`ARENA_BYTES`] bytes with [`HEADROOM`] before each.
+#[derive(Debug)]
+pub struct Burst {
+    arena: Vec<u8>,
+    used: usize,
+    slots: Vec<Slot>,
+}
+
+/// No room for another frame; hand the burst to the engine first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the burst is full")]
+pub struct BurstFull;
+
+impl Default for Burst {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Burst {
+    /// An empty burst with its arena.
+    pub fn new() -> Self {
+        Self { arena: vec![0; ARENA_BYTES], used: 0, slots: Vec::with_capacity(BURST_FRAMES) }
+    }
+
+    /// A burst that holds nothing and allocates nothing, for passes without received frames.
+    pub const fn empty() -> Self {
+        Self { arena: Vec::new(), used: 0, slots: Vec::new() }
+    }
+
+    /// Appends a copy of a frame.
+    ///
+    /// # Errors
+    /// [`BurstFull`] if there is no slot or not enough arena left.
+    pub fn push(&mut self, port: PortId, frame: &[u8]) -> Result<(), BurstFull> {
+        let pushed = self.receive(port, frame.len(), |room| {
+            if let Some(room) = room.get_mut(..frame.len()) {
+                room.copy_from_slice(frame);
+            }
+            Ok::<_, std::convert::Infallible>(frame.len())
+        });
+        match pushed {
+            Ok(outcome) => outcome.map(|_| ()),
+            Err(never) => match never {},
+        }
+    }
+
+    /// Lets `read` write one frame of at most `max_len` bytes into the arena; it returns the
+    /// length. A length of zero appends nothing.
+    ///
+    /// # Errors
+    /// The outer error is `read`'s; the inner one says that the burst is full and `read` was not
+    /// called.
+    pub fn receive<E>(
+        &mut self,
+        port: PortId,
+        max_len: usize,
+        read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<Result<usize, BurstFull>, E> {
+        let start = self.used + HEADROOM;
+        if self.slots.len() >= BURST_FRAMES {
+            return Ok(Err(BurstFull));
+        }
+        let Some(room) = self.arena.get_mut(start..start + max_len) else {
+            return Ok(Err(BurstFull));
+        };
+        let len = read(room)?.min(max_len);
+        if len > 0 {
+            self.slots.push(Slot { offset: start as u32, len: len as u32, port });
+            self.used = start + len;
+        }
+        Ok(Ok(len))
+    }
+
+    /// Forgets all frames.
+    pub fn clear(&mut self) {
+        self.used = 0;
+        self.slots.clear();
+    }
+
+    /// How many frames it holds.
+    pub const fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// True without frames.
+    pub const fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// True if another frame of `max_len` bytes has room.
+    pub const fn has_room(&self, max_len: usize) -> bool {
+        self.slots.len() < BURST_FRAMES && self.used + HEADROOM + max_len <= self.arena.len()
+    }
+
+    /// The frame at `index`; empty if there is none.
+    pub fn frame(&self, index: usize) -> &[u8] {
+        self.slots.get(index).and_then(|slot| self.arena.get(slot.range())).unwrap_or_default()
+    }
+
+    /// The frame at `index`, to be changed in place.
+    pub fn frame_mut(&mut self, index: usize) -> &mut [u8] {
+        match self.slots.get(index) {
+            Some(slot) => self.arena.get_mut(slot.range()).unwrap_or_default(),
+            None => &mut [],
+        }
+    }
+
+    /// The port the frame at `index` came in by.
+    pub fn port(&self, index: usize) -> Option<PortId> {
+        self.slots.get(index).map(|slot| slot.port)
+    }
+
+    /// Cuts the frame at `index` to `len` bytes.
+    pub fn truncate(&mut self, index: usize, len: usize) {
+        if let Some(slot) = self.slots.get_mut(index) {
+            slot.len = slot.len.min(len as u32);
+        }
+    }
+}
+
+impl Slot {
+    const fn range(self) -> std::ops::Range<usize> {
+        self.offset as usize..self.offset as usize + self.len as usize
+    }
+}

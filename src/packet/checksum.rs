@@ -1,0 +1,133 @@
+//! The Internet checksum (RFC 1071) and its incremental update (RFC 1624).
+
+use std::net::Ipv4Addr;
+
+/// Folds a one's-complement sum to 16 bits.
+const fn fold(mut sum: u64) -> u16 {
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum as u16
+}
+
+/// The uncomplemented one's-complement sum of `data`, padded with a zero byte if odd.
+pub fn sum(data: &[u8]) -> u16 {
+    let mut total = 0u64;
+    let (words, tail) = data.as_chunks::<4>();
+    for word in words {
+        total += u64::from(u32::from_be_bytes(*word));
+    }
+    let mut last = [0; 4];
+    for (to, from) in last.iter_mut().zip(tail) {
+        *to = *from;
+    }
+    fold(total + u64::from(u32::from_be_bytes(last)))
+}
+
+/// The checksum field for `data` in which that field is zero.
+pub fn checksum(data: &[u8]) -> u16 {
+    !sum(data)
+}
+
+/// True if `data`, its checksum field included, sums to all ones.
+pub fn is_valid(data: &[u8]) -> bool {
+    sum(data) == 0xffff
+}
+
+/// The checksum field of a TCP, UDP or other segment under an IPv4 pseudo header. The field in
+/// `segment` must be zero to compute it; if it is filled in, a valid segment yields zero.
+pub fn transport(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, segment: &[u8]) -> u16 {
+    let pseudo = u64::from(sum(&src.octets()))
+        + u64::from(sum(&dst.octets()))
+        + u64::from(protocol)
+        + segment.len() as u64;
+    !fold(pseudo + u64::from(sum(segment)))
+}
+
+/// What a checksum changes by when some of the words it covers change: the folded sum of
+/// `~m + m'` of RFC 1624 equation 3. Deltas add up, and a wrong checksum stays wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delta(u16);
+
+impl Delta {
+    /// Nothing changes.
+    pub const NONE: Self = Self(0);
+
+    /// The change of one 16-bit word.
+    #[must_use]
+    pub const fn word(self, old: u16, new: u16) -> Self {
+        Self(fold(self.0 as u64 + (!old) as u64 + new as u64))
+    }
+
+    /// The change of an IPv4 address.
+    #[must_use]
+    pub const fn address(self, old: Ipv4Addr, new: Ipv4Addr) -> Self {
+        let [a, b, c, d] = old.octets();
+        let [e, f, g, h] = new.octets();
+        self.word(u16::from_be_bytes([a, b]), u16::from_be_bytes([e, f]))
+            .word(u16::from_be_bytes([c, d]), u16::from_be_bytes([g, h]))
+    }
+
+    /// Both changes together.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self(fold(self.0 as u64 + other.0 as u64))
+    }
+
+    /// The checksum field after the change.
+    pub const fn apply(self, checksum: u16) -> u16 {
+        !fold((!checksum) as u64 + self.0 as u64)
+    }
+
+    /// The UDP checksum field after the change: zero means "no checksum" and stays (RFC 768), a
+    /// sum that comes out as zero is sent as all ones.
+    pub const fn apply_udp(self, checksum: u16) -> u16 {
+        match (checksum, self.apply(checksum)) {
+            (0, _) => 0,
+            (_, 0) => 0xffff,
+            (_, updated) => updated,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn sum_of_the_rfc_1071_example() {
+        assert_eq!(sum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), 0xddf2);
+        assert_eq!(sum(&[0xff]), 0xff00);
+    }
+
+    #[test]
+    fn update_of_the_rfc_1624_example() {
+        assert_eq!(Delta::NONE.word(0x5555, 0x3285).apply(0xdd2f), 0x0000);
+    }
+
+    proptest! {
+        #[test]
+        fn incremental_update_equals_recomputation(
+            mut data in proptest::collection::vec(any::<u8>(), 4..64),
+            address in any::<u32>(),
+        ) {
+            data.push(1); // never all zero: there the two forms of zero differ
+            let before = checksum(&data);
+            let old = Ipv4Addr::from([data[0], data[1], data[2], data[3]]);
+            let new = Ipv4Addr::from(address);
+            data[..4].copy_from_slice(&new.octets());
+            prop_assert_eq!(Delta::NONE.address(old, new).apply(before), checksum(&data));
+        }
+
+        #[test]
+        fn a_wrong_checksum_stays_wrong_by_the_same_amount(
+            before in any::<u16>(), error in 1u16..0xffff, old in any::<u16>(), new in any::<u16>(),
+        ) {
+            let wrong = Delta::NONE.word(0, error).apply(before);
+            let delta = Delta::NONE.word(old, new);
+            let expected = Delta::NONE.word(0, error).apply(delta.apply(before));
+            prop_assert_eq!(fold(u64::from(delta.apply(wrong))) % 0xffff, expected % 0xffff);
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Bounded containers that know no networking and no clock of their own.
+//!
+//! Every one states its bound and what happens at it. Memory is taken as a table fills, so an
+//! engine with room for a million sessions starts small.
+
+mod hash_index;
+mod list;
+mod slab;
+mod timer_wheel;
+mod token_bucket;
+
+pub use hash_index::{HashIndex, IndexFull};
+pub use list::{Links, List};
+pub use slab::Slab;
+pub use timer_wheel::TimerWheel;
+pub use token_bucket::TokenBucket;
+
+/// "No index" in tables that link by 32-bit indices.
+pub const NONE: u32 = u32::MAX;

@@ -1,0 +1,174 @@
+//! Deadlines of slab indices, to a coarse tick.
+//!
+//! One turn of slots; a deadline beyond the turn waits in the last slot and is told to its owner
+//! early, who then schedules it again. The owner also does so when the record was used
+//! meanwhile: a refresh costs nothing here. An index has at most one deadline.
+
+use std::time::Duration;
+
+use super::{Links, List, NONE};
+use crate::time::Instant;
+
+/// A wheel of timers.
+#[derive(Clone, Debug)]
+pub struct TimerWheel {
+    tick_ns: u64,
+    now_tick: u64,
+    slots: Vec<List>,
+    occupied: Vec<u64>,
+    links: Links,
+    slot_of: Vec<u32>,
+}
+
+impl TimerWheel {
+    /// A wheel of `slots` slots (rounded up to a power of two, at least 64) of one `tick` each.
+    pub fn new(tick: Duration, slots: usize, now: Instant) -> Self {
+        let slots = slots.next_power_of_two().max(64);
+        let tick_ns = (tick.as_nanos() as u64).max(1);
+        Self {
+            tick_ns,
+            now_tick: now.as_nanos() / tick_ns,
+            slots: vec![List::default(); slots],
+            occupied: vec![0; slots / 64],
+            links: Links::default(),
+            slot_of: Vec::new(),
+        }
+    }
+
+    /// Sets the deadline of `index`, replacing an earlier one. It is due in the tick after `at`,
+    /// never before `at` unless `at` lies beyond a whole turn.
+    pub fn schedule(&mut self, index: u32, at: Instant) {
+        self.cancel(index);
+        let turn = self.slots.len() as u64 - 1;
+        let due = (at.as_nanos() / self.tick_ns + 1).max(self.now_tick + 1);
+        let slot = due.min(self.now_tick + turn) as usize & (self.slots.len() - 1);
+        if self.slot_of.len() <= index as usize {
+            self.slot_of.resize(index as usize + 1, NONE);
+        }
+        if let (Some(list), Some(slot_of), Some(bits)) = (
+            self.slots.get_mut(slot),
+            self.slot_of.get_mut(index as usize),
+            self.occupied.get_mut(slot / 64),
+        ) {
+            list.push_back(&mut self.links, index);
+            *slot_of = slot as u32;
+            *bits |= 1 << (slot % 64);
+        }
+    }
+
+    /// Forgets the deadline of `index`, if it has one.
+    pub fn cancel(&mut self, index: u32) {
+        let Some(slot) = self.slot_of.get_mut(index as usize) else { return };
+        let at = std::mem::replace(slot, NONE) as usize;
+        if let Some(list) = self.slots.get_mut(at) {
+            list.remove(&mut self.links, index);
+            if list.is_empty()
+                && let Some(bits) = self.occupied.get_mut(at / 64)
+            {
+                *bits &= !(1 << (at % 64));
+            }
+        }
+    }
+
+    /// One index whose deadline has come, or none. Call until none.
+    pub fn pop_due(&mut self, now: Instant) -> Option<u32> {
+        let target = now.as_nanos() / self.tick_ns;
+        loop {
+            let slot = self.now_tick as usize & (self.slots.len() - 1);
+            if let Some(index) = self.slots.get(slot).and_then(List::front) {
+                self.cancel(index);
+                return Some(index);
+            }
+            if self.now_tick >= target {
+                return None;
+            }
+            let next = self.next_occupied().unwrap_or(target);
+            self.now_tick = next.min(target);
+        }
+    }
+
+    /// When the next deadline may be due; none without deadlines.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let slot = self.now_tick as usize & (self.slots.len() - 1);
+        let here = self.slots.get(slot).is_some_and(|list| !list.is_empty());
+        let tick = if here { self.now_tick } else { self.next_occupied()? };
+        Some(Instant::from_nanos(tick.saturating_mul(self.tick_ns)))
+    }
+
+    /// The first tick after the present one whose slot holds something.
+    fn next_occupied(&self) -> Option<u64> {
+        let mask = self.slots.len() as u64 - 1;
+        let start = (self.now_tick + 1) & mask;
+        let words = self.occupied.len() as u64;
+        for step in 0..=words {
+            let word = (start / 64 + step) % words;
+            let mut bits = *self.occupied.get(word as usize)?;
+            if step == 0 {
+                bits &= u64::MAX << (start % 64);
+            } else if step == words {
+                bits &= !(u64::MAX << (start % 64));
+            }
+            if bits != 0 {
+                let slot = word * 64 + u64::from(bits.trailing_zeros());
+                return Some(self.now_tick + 1 + (slot.wrapping_sub(start) & mask));
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn due(wheel: &mut TimerWheel, now: u64) -> Vec<u32> {
+        std::iter::from_fn(|| wheel.pop_due(Instant::from_secs(now))).collect()
+    }
+
+    #[test]
+    fn a_deadline_fires_once_and_not_early() {
+        let mut wheel = TimerWheel::new(Duration::from_secs(1), 64, Instant::ZERO);
+        wheel.schedule(5, Instant::from_secs(10));
+        wheel.schedule(6, Instant::from_secs(3));
+        wheel.cancel(6);
+        assert_eq!(due(&mut wheel, 10), []);
+        assert_eq!(wheel.next_deadline(), Some(Instant::from_secs(11)));
+        assert_eq!(due(&mut wheel, 11), [5]);
+        assert_eq!(due(&mut wheel, 500), []);
+        assert_eq!(wheel.next_deadline(), None);
+    }
+
+    #[test]
+    fn a_deadline_beyond_the_turn_is_told_early() {
+        let mut wheel = TimerWheel::new(Duration::from_secs(1), 64, Instant::from_secs(1000));
+        wheel.schedule(1, Instant::from_secs(9000));
+        assert_eq!(due(&mut wheel, 1063), [1]);
+    }
+
+    proptest! {
+        #[test]
+        fn fires_in_the_tick_after_the_deadline(
+            at in proptest::collection::vec(0u64..200, 1..40), step in 1u64..50,
+        ) {
+            let mut wheel = TimerWheel::new(Duration::from_secs(1), 256, Instant::ZERO);
+            for (index, at) in at.iter().enumerate() {
+                wheel.schedule(index as u32, Instant::from_secs(*at));
+            }
+            let mut fired = vec![None; at.len()];
+            let mut now = 0;
+            while now < 260 {
+                now += step;
+                let before = wheel.next_deadline();
+                for index in due(&mut wheel, now) {
+                    prop_assert!(before.is_some_and(|at| at <= Instant::from_secs(now)));
+                    prop_assert!(fired[index as usize].replace(now).is_none());
+                }
+            }
+            for (at, fired) in at.iter().zip(fired) {
+                let fired = fired.unwrap();
+                prop_assert!(fired > *at && fired <= *at + step, "{} {}", at, fired);
+            }
+        }
+    }
+}
