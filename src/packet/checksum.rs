@@ -56,6 +56,9 @@ impl Delta {
     /// The change of one 16-bit word.
     #[must_use]
     pub const fn word(self, old: u16, new: u16) -> Self {
+        if old == new {
+            return self;
+        }
         Self(fold(self.0 as u64 + (!old) as u64 + new as u64))
     }
 

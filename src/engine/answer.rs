@@ -1,0 +1,234 @@
+//! What tapway says itself: ARP, echo replies, refusals, ICMP errors.
+
+use std::net::Ipv4Addr;
+
+use super::pipeline::{Frame, Verdict};
+use super::{Engine, Event, Pass};
+use crate::drop_reason::DropReason;
+use crate::id::{NetworkId, PortId};
+use crate::local::{self, Outcome};
+use crate::packet::icmp::IcmpError;
+use crate::packet::{
+    Arp, ArpOperation, ETHERNET_HEADER, FrameRef, Headers, Ipv4, Layer, MacAddr, fragment, ipv4,
+};
+use crate::route::{Held, may_report};
+
+impl Engine {
+    /// An ARP message that tapway can read: to its MAC, or to all.
+    pub(super) fn arp(&mut self, pass: &mut Pass<'_>, frame: &Frame) -> Verdict {
+        let bytes = pass.tx.frame(frame.at, pass.burst);
+        let arp = match Arp::parse(bytes.get(ETHERNET_HEADER..).unwrap_or_default()) {
+            Ok(arp) => arp,
+            Err(reason) => return Verdict::Dropped(reason),
+        };
+        let Some(interface) = self.interfaces.get(frame.network) else {
+            return Verdict::Dropped(DropReason::NoGateway);
+        };
+        let (mac, subnet) = (interface.mac, interface.subnet);
+        let is_ours = |ip: Ipv4Addr| interface.addresses().any(|own| own == ip);
+        let (claims_ours, asks_ours) = (is_ours(arp.sender_ip), is_ours(arp.target_ip));
+        if claims_ours {
+            return self.defend(pass, frame, &arp, mac);
+        }
+        let is_neighbour = subnet.contains(&arp.sender_ip) && !arp.sender_ip.is_unspecified();
+        let (ip, sender) = (arp.sender_ip, arp.sender_mac);
+        match arp.operation {
+            ArpOperation::Request if asks_ours => {
+                if is_neighbour {
+                    self.neighbours.heard_request(pass.now, frame.network, ip, sender);
+                }
+                let reply = arp.reply_from(mac).frame(sender);
+                self.generate(pass, frame.port, &[&reply]);
+                Verdict::Local
+            }
+            ArpOperation::Reply if asks_ours && frame.headers.dst == mac => {
+                if self.neighbours.heard_reply(pass.now, frame.network, ip, sender) {
+                    Verdict::Local
+                } else {
+                    Verdict::Dropped(DropReason::ArpUnsolicited)
+                }
+            }
+            operation => {
+                if is_neighbour && self.neighbours.merge(pass.now, frame.network, ip, sender) {
+                    Verdict::Local
+                } else if operation == ArpOperation::Request {
+                    Verdict::Dropped(DropReason::ArpNotForUs)
+                } else {
+                    Verdict::Dropped(DropReason::ArpUnsolicited)
+                }
+            }
+        }
+    }
+
+    /// Somebody claims an address of tapway: say whose it is (RFC 5227 2.4), at a limited rate.
+    fn defend(&mut self, pass: &mut Pass<'_>, frame: &Frame, arp: &Arp, mac: MacAddr) -> Verdict {
+        let (network, address) = (frame.network, arp.sender_ip);
+        self.tell(pass.now, Event::DuplicateAddress { network, address, mac: arp.sender_mac });
+        if self.icmp_limiter.allow(pass.now, address) {
+            let claim = gratuitous(mac, address).frame(MacAddr::BROADCAST);
+            self.generate(pass, frame.port, &[&claim]);
+        }
+        Verdict::Dropped(DropReason::DuplicateAddress)
+    }
+
+    /// Asks for a neighbour, by unicast if its old MAC is to be checked.
+    pub(super) fn request_neighbour(
+        &mut self,
+        pass: &mut Pass<'_>,
+        network: NetworkId,
+        ip: Ipv4Addr,
+        to: Option<MacAddr>,
+    ) {
+        let Some(interface) = self.interfaces.get(network) else { return };
+        let request = Arp {
+            operation: ArpOperation::Request,
+            sender_mac: interface.mac,
+            sender_ip: interface.address,
+            target_mac: MacAddr::ZERO,
+            target_ip: ip,
+        };
+        let bytes = request.frame(to.unwrap_or(MacAddr::BROADCAST));
+        let known = to.and_then(|mac| self.fdb.lookup(pass.now, network, mac));
+        let ports = match known {
+            Some((_, port)) => vec![port],
+            None => self.network(network).map_or_else(Vec::new, |n| n.bridge.ports().to_vec()),
+        };
+        if let Ok(at) = pass.tx.generate(&[&bytes]) {
+            self.send_generated(pass, at, &ports);
+        }
+    }
+
+    /// Tells the hosts behind a port who the gateway is, so that stale entries go at once.
+    pub(super) fn announce_gateway(&mut self, pass: &mut Pass<'_>, port: PortId) {
+        let Some(network) = self.port(port).map(|port| port.network) else { return };
+        let Some(interface) = self.interfaces.get(network) else { return };
+        let mac = interface.mac;
+        let addresses: Vec<Ipv4Addr> = interface.addresses().collect();
+        for address in addresses {
+            self.generate(pass, port, &[&gratuitous(mac, address).frame(MacAddr::BROADCAST)]);
+        }
+    }
+
+    /// A packet for tapway itself.
+    pub(super) fn local(&mut self, pass: &mut Pass<'_>, frame: &Frame, ipv4: &Ipv4) -> Verdict {
+        let bytes = pass.tx.frame(frame.at, pass.burst);
+        let packet = bytes.get(ETHERNET_HEADER..).unwrap_or_default().to_vec();
+        self.local_datagram(pass, frame, &packet, ipv4)
+    }
+
+    /// A whole datagram for tapway itself; `frame` is, or belongs to, what brought it.
+    pub(super) fn local_datagram(
+        &mut self,
+        pass: &mut Pass<'_>,
+        frame: &Frame,
+        packet: &[u8],
+        ipv4: &Ipv4,
+    ) -> Verdict {
+        let from_outside = !self.is_inside(frame.network);
+        let id = self.nat.next_ip_id();
+        match local::answer(packet, ipv4, from_outside, id) {
+            Outcome::Answer(datagram) => {
+                self.answer(pass, frame, &datagram);
+                Verdict::Local
+            }
+            Outcome::Refuse(reason, datagram) => {
+                if self.icmp_limiter.allow(pass.now, ipv4.src) {
+                    self.answer(pass, frame, &datagram);
+                }
+                Verdict::Dropped(reason)
+            }
+            Outcome::Report(reason, error) => {
+                self.report_packet(pass, frame, packet, error);
+                Verdict::Dropped(reason)
+            }
+            Outcome::Drop(reason) => Verdict::Dropped(reason),
+        }
+    }
+
+    /// Tells the sender of a frame why its packet ends, where that may be and the rate allows.
+    pub(super) fn report_error(&mut self, pass: &mut Pass<'_>, frame: &Frame, error: IcmpError) {
+        let bytes = pass.tx.frame(frame.at, pass.burst);
+        let packet = bytes.get(ETHERNET_HEADER..).unwrap_or_default().to_vec();
+        self.report_packet(pass, frame, &packet, error);
+    }
+
+    fn report_packet(
+        &mut self,
+        pass: &mut Pass<'_>,
+        frame: &Frame,
+        packet: &[u8],
+        error: IcmpError,
+    ) {
+        let Layer::Ipv4(ipv4) = frame.headers.layer else { return };
+        if !may_report(&frame.headers) && error != IcmpError::ReassemblyTimeExceeded {
+            return;
+        }
+        let Some(interface) = self.interfaces.get(frame.network) else { return };
+        // A closed port answers from the address it was asked at (RFC 1122 3.2.2).
+        let is_own = self.interfaces.owner_of(ipv4.dst).is_some();
+        let from_destination =
+            is_own && matches!(error, IcmpError::PortUnreachable | IcmpError::ProtocolUnreachable);
+        let src = if from_destination { ipv4.dst } else { interface.address };
+        if self.icmp_limiter.allow(pass.now, ipv4.src) {
+            let datagram = error.datagram(src, ipv4.src, packet);
+            self.answer(pass, frame, &datagram);
+        }
+    }
+
+    /// Reports about a frame that waited.
+    pub(super) fn report_held(&mut self, pass: &mut Pass<'_>, held: &Held, error: IcmpError) {
+        let Some(network) = self.port(held.port).map(|port| port.network) else { return };
+        let Ok(headers) = Headers::parse(&held.frame) else { return };
+        // `at` is not used: the report quotes the frame that waited.
+        let frame = Frame { at: FrameRef::Own(u16::MAX), port: held.port, network, headers };
+        let packet = held.frame.get(ETHERNET_HEADER..).unwrap_or_default();
+        self.report_packet(pass, &frame, packet, error);
+    }
+
+    /// A frame that waited in vain for its next hop.
+    pub(super) fn fail_held(&mut self, pass: &mut Pass<'_>, held: &Held) {
+        self.report_held(pass, held, IcmpError::HostUnreachable);
+        self.drop_held(pass.now, held, DropReason::HostUnreachable);
+    }
+
+    /// Sends a datagram back where `frame` came from, in fragments if it must.
+    fn answer(&mut self, pass: &mut Pass<'_>, frame: &Frame, datagram: &[u8]) {
+        let Some(interface) = self.interfaces.get(frame.network) else { return };
+        let mtu = usize::from(interface.mtu);
+        let ethernet = ipv4::ethernet(frame.headers.src, interface.mac);
+        if datagram.len() <= mtu {
+            self.generate(pass, frame.port, &[&ethernet, datagram]);
+            return;
+        }
+        let mut pieces = Vec::new();
+        fragment::fragment(datagram, mtu, |piece| pieces.push(piece.to_vec()));
+        for piece in pieces {
+            self.generate(pass, frame.port, &[&ethernet, &piece]);
+        }
+    }
+
+    fn generate(&mut self, pass: &mut Pass<'_>, port: PortId, parts: &[&[u8]]) {
+        if let Ok(at) = pass.tx.generate(parts) {
+            self.send_generated(pass, at, &[port]);
+        }
+    }
+
+    fn send_generated(&mut self, pass: &mut Pass<'_>, at: FrameRef, ports: &[PortId]) {
+        for port in ports {
+            if self.send(pass, at, *port, ETHERNET_HEADER as u8).is_ok() {
+                self.totals.generated += 1;
+            }
+        }
+    }
+}
+
+/// An announcement of an own address (RFC 5227 2.3).
+const fn gratuitous(mac: MacAddr, address: Ipv4Addr) -> Arp {
+    Arp {
+        operation: ArpOperation::Request,
+        sender_mac: mac,
+        sender_ip: address,
+        target_mac: MacAddr::ZERO,
+        target_ip: address,
+    }
+}

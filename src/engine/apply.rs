@@ -1,0 +1,258 @@
+//! Commands: how control changes an engine. A refused command has changed nothing.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use super::{Command, CommandError, Engine, Gateway, Network, NetworkSpec, PortSpec, Reply};
+use crate::id::{NetworkId, PortId};
+use crate::nat::{Publish, StaticNat};
+use crate::route::{Interface, Route, RouteKind};
+use crate::switch::{Bridge, Port, PortCounters};
+use crate::table::TokenBucket;
+use crate::time::Instant;
+
+impl Engine {
+    /// Changes the state.
+    ///
+    /// # Errors
+    /// Why the command cannot be carried out; nothing has changed then.
+    pub fn apply(&mut self, now: Instant, command: Command) -> Result<Reply, CommandError> {
+        let mut reply = Reply::default();
+        match command {
+            Command::AddNetwork(id, spec) => self.add_network(id, spec)?,
+            Command::RemoveNetwork(id) => reply.ended_sessions = self.remove_network(now, id)?,
+            Command::AddPort(id, spec) => self.add_port(now, id, spec)?,
+            Command::RemovePort(id) => self.remove_port(id)?,
+            Command::SetPortUp(id, is_up) => self.set_port_up(id, is_up)?,
+            Command::SetPortMtu(id, mtu) => {
+                self.port_mut(id).ok_or(CommandError::UnknownPort(id))?.mtu = mtu;
+            }
+            Command::AddRoute(destination, via) => self.add_route(destination, via)?,
+            Command::RemoveRoute(destination) => self.remove_route(destination)?,
+            Command::Publish(publish) => reply.ended_sessions = self.publish(now, publish)?,
+            Command::Unpublish(publish) => {
+                reply.ended_sessions =
+                    self.nat.unpublish(now, &publish).ok_or(CommandError::NotPublished(publish))?;
+            }
+        }
+        self.epoch = self.epoch.wrapping_add(1);
+        self.flag_publishing_ports();
+        Ok(reply)
+    }
+
+    fn add_network(&mut self, id: NetworkId, spec: NetworkSpec) -> Result<(), CommandError> {
+        if let Some(gateway) = &spec.gateway {
+            let subnet = gateway.address.trunc();
+            let overlap = self.interfaces.iter().find(|other| {
+                other.network != id
+                    && (other.subnet.contains(&subnet) || subnet.contains(&other.subnet))
+            });
+            if let Some(other) = overlap {
+                return Err(CommandError::SubnetOverlap(subnet, other.subnet));
+            }
+        }
+        let mut bridge = Bridge::new(spec.name, spec.bridge);
+        if let Some(old) = self.network(id) {
+            for port in old.bridge.ports() {
+                bridge.join(*port);
+            }
+        }
+        let network = Network { bridge, nat: spec.nat, icc: spec.icc };
+        if self.networks.len() <= id.index() {
+            self.networks.resize_with(id.index() + 1, || None);
+        }
+        if let Some(slot) = self.networks.get_mut(id.index()) {
+            *slot = Some(network);
+        }
+        self.interfaces.remove(id);
+        if let Some(gateway) = spec.gateway {
+            self.add_interface(id, gateway, spec.mtu, spec.is_outside);
+        }
+        for port in self.ports.iter_mut().flatten().filter(|port| port.network == id) {
+            port.is_isolated = !spec.icc;
+        }
+        Ok(())
+    }
+
+    fn add_interface(&mut self, id: NetworkId, gateway: Gateway, mtu: u16, is_outside: bool) {
+        let subnet = gateway.address.trunc();
+        let external: Vec<Ipv4Addr> = gateway.statics.iter().map(|entry| entry.2).collect();
+        if is_outside {
+            let statics = gateway.statics.into_iter();
+            self.nat.set_statics(
+                statics
+                    .map(|(network, inside, external)| StaticNat { network, inside, external })
+                    .collect(),
+            );
+        }
+        let stale: Vec<Ipv4Net> = self
+            .fib
+            .iter()
+            .filter(|route| route.network == id && route.kind == RouteKind::Connected)
+            .map(|route| route.destination)
+            .collect();
+        for destination in stale {
+            self.fib.remove(destination);
+        }
+        self.fib.insert(Route {
+            destination: subnet,
+            via: None,
+            network: id,
+            kind: RouteKind::Connected,
+        });
+        self.interfaces.insert(Interface {
+            network: id,
+            mac: gateway.mac,
+            address: gateway.address.addr(),
+            extra: external,
+            pool: gateway.pool,
+            subnet,
+            mtu,
+            is_outside,
+        });
+    }
+
+    fn remove_network(&mut self, now: Instant, id: NetworkId) -> Result<usize, CommandError> {
+        let network = self.network(id).ok_or(CommandError::UnknownNetwork(id))?;
+        for port in network.bridge.ports().to_vec() {
+            self.remove_port(port)?;
+        }
+        let publishes: Vec<Publish> =
+            self.nat.publishes().iter().filter(|publish| publish.network == id).copied().collect();
+        let mut ended = 0;
+        for publish in publishes {
+            ended += self.nat.unpublish(now, &publish).unwrap_or(0);
+        }
+        ended += self.nat.end_where(now, |session| {
+            session.original.network == id || session.reply.network == id
+        });
+        self.fib.remove_network(id);
+        self.neighbours.flush(id, None);
+        self.interfaces.remove(id);
+        if let Some(slot) = self.networks.get_mut(id.index()) {
+            *slot = None;
+        }
+        Ok(ended)
+    }
+
+    fn add_port(&mut self, now: Instant, id: PortId, spec: PortSpec) -> Result<(), CommandError> {
+        if self.port(id).is_some() {
+            return Err(CommandError::PortExists(id));
+        }
+        let network = self
+            .networks
+            .get_mut(spec.network.index())
+            .and_then(Option::as_mut)
+            .ok_or(CommandError::UnknownNetwork(spec.network))?;
+        network.bridge.join(id);
+        let (limit, is_isolated) = (network.bridge.settings.storm_limit, !network.icc);
+        let port = Port {
+            name: spec.name,
+            network: spec.network,
+            mtu: spec.mtu,
+            is_up: spec.is_up,
+            is_isolated,
+            guard: spec.guard,
+            publishes: false,
+            storm: TokenBucket::new(limit, limit, now),
+            counters: PortCounters::default(),
+        };
+        if self.ports.len() <= id.index() {
+            self.ports.resize_with(id.index() + 1, || None);
+        }
+        if let Some(slot) = self.ports.get_mut(id.index()) {
+            *slot = Some(port);
+        }
+        let guarded = spec.guard.map(|guard| guard.mac);
+        for mac in spec.static_macs.into_iter().chain(guarded) {
+            self.fdb.insert_static(spec.network, mac, id);
+        }
+        if spec.is_up {
+            self.announce.push(id);
+        }
+        Ok(())
+    }
+
+    fn remove_port(&mut self, id: PortId) -> Result<(), CommandError> {
+        let port = self.port(id).ok_or(CommandError::UnknownPort(id))?;
+        let (network, guard) = (port.network, port.guard);
+        self.fdb.flush_port(id, true);
+        if let Some(guard) = guard {
+            self.neighbours.flush(network, Some(guard.mac));
+        }
+        if let Some(network) = self.networks.get_mut(network.index()).and_then(Option::as_mut) {
+            network.bridge.leave(id);
+        }
+        if let Some(slot) = self.ports.get_mut(id.index()) {
+            *slot = None;
+        }
+        Ok(())
+    }
+
+    fn set_port_up(&mut self, id: PortId, is_up: bool) -> Result<(), CommandError> {
+        let port = self.port_mut(id).ok_or(CommandError::UnknownPort(id))?;
+        let was_up = std::mem::replace(&mut port.is_up, is_up);
+        if is_up && !was_up {
+            self.announce.push(id);
+        }
+        if !is_up {
+            self.fdb.flush_port(id, false);
+        }
+        Ok(())
+    }
+
+    fn add_route(&mut self, destination: Ipv4Net, via: Ipv4Addr) -> Result<(), CommandError> {
+        let network = self
+            .interfaces
+            .iter()
+            .find(|interface| interface.subnet.contains(&via))
+            .map(|interface| interface.network)
+            .ok_or(CommandError::NextHopNotConnected(via))?;
+        self.fib.insert(Route { destination, via: Some(via), network, kind: RouteKind::Static });
+        Ok(())
+    }
+
+    fn remove_route(&mut self, destination: Ipv4Net) -> Result<(), CommandError> {
+        let is_static = self.fib.iter().any(|route| {
+            route.destination == destination.trunc() && route.kind == RouteKind::Static
+        });
+        if !is_static {
+            return Err(CommandError::UnknownRoute(destination));
+        }
+        self.fib.remove(destination);
+        Ok(())
+    }
+
+    fn publish(&mut self, now: Instant, publish: Publish) -> Result<usize, CommandError> {
+        if self.network(publish.network).is_none() {
+            return Err(CommandError::UnknownNetwork(publish.network));
+        }
+        let fits = |first: u16| first > 0 && first.checked_add(publish.count - 1).is_some();
+        if publish.count == 0 || !fits(publish.port) || !fits(publish.target.port) {
+            return Err(CommandError::BadRange);
+        }
+        self.nat
+            .publish(now, publish)
+            .map_err(|conflict| CommandError::PublishConflict { conflict })
+    }
+
+    /// Flags the ports whose hosts publish something, or may: without a configured address any
+    /// port of the network may be the one.
+    fn flag_publishing_ports(&mut self) {
+        let nat = &self.nat;
+        for port in self.ports.iter_mut().flatten() {
+            let network = port.network;
+            port.publishes = match port.guard {
+                Some(guard) => {
+                    nat.publishes().has_target(network, guard.address)
+                        || nat.statics().iter().any(|entry| entry.inside == guard.address)
+                }
+                None => {
+                    nat.publishes().iter().any(|publish| publish.network == network)
+                        || nat.statics().iter().any(|entry| entry.network == network)
+                }
+            };
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What control tells an engine.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use crate::id::{NetworkId, PortId};
+use crate::nat::{NatPolicy, Publish};
+use crate::packet::MacAddr;
+use crate::switch::{BridgeSettings, Guard};
+
+/// tapway's own place in a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// MAC.
+    pub mac: MacAddr,
+    /// Address and subnet.
+    pub address: Ipv4Net,
+    /// On the uplink: the addresses packets are translated to; empty: `address`.
+    pub pool: Vec<Ipv4Addr>,
+    /// On the uplink: static 1:1 translations, as (network, inside, external).
+    pub statics: Vec<(NetworkId, Ipv4Addr, Ipv4Addr)>,
+}
+
+/// A network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkSpec {
+    /// What users call it.
+    pub name: String,
+    /// tapway's place in it; none: it is switched only.
+    pub gateway: Option<Gateway>,
+    /// Largest packet, in bytes.
+    pub mtu: u16,
+    /// The outside is behind it.
+    pub is_outside: bool,
+    /// Its hosts may talk to each other.
+    pub icc: bool,
+    /// How it is translated.
+    pub nat: NatPolicy,
+    /// Policy of its bridge.
+    pub bridge: BridgeSettings,
+}
+
+impl NetworkSpec {
+    /// An inside network with default policy.
+    pub fn new(name: &str, gateway: Option<Gateway>) -> Self {
+        Self {
+            name: name.to_owned(),
+            gateway,
+            mtu: 1500,
+            is_outside: false,
+            icc: true,
+            nat: NatPolicy::default(),
+            bridge: BridgeSettings { forward_reserved: false, storm_limit: 10_000 },
+        }
+    }
+}
+
+/// A port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortSpec {
+    /// What users call it.
+    pub name: String,
+    /// The network it joins.
+    pub network: NetworkId,
+    /// Largest packet it takes, in bytes.
+    pub mtu: u16,
+    /// What its host may call itself; none: anything.
+    pub guard: Option<Guard>,
+    /// MACs bound to it for good.
+    pub static_macs: Vec<MacAddr>,
+    /// Whether it starts up.
+    pub is_up: bool,
+}
+
+/// A change of an engine's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Adds a network, or changes it; its ports stay.
+    AddNetwork(NetworkId, NetworkSpec),
+    /// Removes a network with its ports, routes, neighbours and sessions.
+    RemoveNetwork(NetworkId),
+    /// Adds a port.
+    AddPort(PortId, PortSpec),
+    /// Removes a port and what was learned behind it.
+    RemovePort(PortId),
+    /// The port's device went up or down.
+    SetPortUp(PortId, bool),
+    /// The port's device takes packets of another size now.
+    SetPortMtu(PortId, u16),
+    /// Adds a route, replacing one for the same prefix; the next hop must be on a connected
+    /// subnet.
+    AddRoute(Ipv4Net, Ipv4Addr),
+    /// Removes a configured route.
+    RemoveRoute(Ipv4Net),
+    /// Publishes a port or range.
+    Publish(Publish),
+    /// Takes a published port or range back.
+    Unpublish(Publish),
+}
+
+/// What a command did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reply {
+    /// Sessions that ended by it.
+    pub ended_sessions: usize,
+}
+
+/// Why a command was refused. Nothing has changed then.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// The network is not there.
+    #[error("no such network: {0}")]
+    UnknownNetwork(NetworkId),
+    /// The port is not there.
+    #[error("no such port: {0}")]
+    UnknownPort(PortId),
+    /// The port is there already.
+    #[error("{0} exists already")]
+    PortExists(PortId),
+    /// The next hop of a route is on no connected subnet.
+    #[error("next hop {0} is on no connected network")]
+    NextHopNotConnected(Ipv4Addr),
+    /// The route is not there.
+    #[error("no configured route for {0}")]
+    UnknownRoute(Ipv4Net),
+    /// Another entry has the port.
+    #[error("port {port} is {conflict}", port = .conflict.0.port)]
+    PublishConflict {
+        /// The entry that has it.
+        conflict: crate::nat::PublishConflict,
+    },
+    /// Nothing is published so.
+    #[error("port {} is not published", .0.port)]
+    NotPublished(Publish),
+    /// A published range that is empty or leaves the 16 bits.
+    #[error("a published range must have ports between 1 and 65535")]
+    BadRange,
+    /// The subnet overlaps that of another network (RFC 4787 REQ-7).
+    #[error("subnet {0} overlaps {1} of another network")]
+    SubnetOverlap(Ipv4Net, Ipv4Net),
+}

@@ -1,0 +1,50 @@
+//! Settings of an engine that hold for its life: bounds and timers.
+
+use std::time::Duration;
+
+use crate::nat::{NatSettings, Timeouts};
+use crate::route::{IcmpLimits, NeighbourLimits};
+use crate::switch::FdbLimits;
+
+/// Bounds and timers of an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// MAC entries.
+    pub fdb: FdbLimits,
+    /// How long a learned MAC is kept without traffic (IEEE 802.1D: 300 s).
+    pub fdb_ageing: Duration,
+    /// Neighbour entries.
+    pub neighbours: NeighbourLimits,
+    /// Rates of ICMP errors.
+    pub icmp: IcmpLimits,
+    /// Sessions.
+    pub nat: NatSettings,
+    /// Cached flows; two per session and as many again for routed ones do.
+    pub flows: usize,
+}
+
+impl EngineConfig {
+    /// The default settings with room for another number of sessions.
+    pub fn with_sessions(sessions: usize) -> Self {
+        Self {
+            fdb: FdbLimits { total: 65_536, per_network: 32_768, per_port: 8_192 },
+            fdb_ageing: Duration::from_secs(300),
+            neighbours: NeighbourLimits { total: 16_384, unresolved_per_port: 256 },
+            icmp: IcmpLimits { per_host: 50, total: 1_000 },
+            nat: NatSettings {
+                sessions,
+                sessions_per_host: (sessions / 2).max(1),
+                ports_per_host: 64_512,
+                quarantine: Duration::from_secs(120),
+                timeouts: Timeouts::default(),
+            },
+            flows: sessions.saturating_mul(2).max(1024),
+        }
+    }
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self::with_sessions(262_144)
+    }
+}

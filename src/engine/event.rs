@@ -1,0 +1,39 @@
+//! What an engine tells its owner.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{NetworkId, PortId};
+use crate::packet::MacAddr;
+
+/// Something the operator may want to know. Repeats are told at most once a second each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// Sessions or external ports ran out for a host; the drop reasons say which.
+    Exhausted {
+        /// The host's network.
+        network: NetworkId,
+        /// The host.
+        host: Ipv4Addr,
+    },
+    /// Somebody else claims an address of tapway by ARP.
+    DuplicateAddress {
+        /// On this network.
+        network: NetworkId,
+        /// The address.
+        address: Ipv4Addr,
+        /// Who claims it.
+        mac: MacAddr,
+    },
+    /// A MAC moved from one port to another.
+    MacMoved {
+        /// On this network.
+        network: NetworkId,
+        /// The MAC.
+        mac: MacAddr,
+        /// Where it is now.
+        to: PortId,
+    },
+}

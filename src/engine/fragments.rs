@@ -1,0 +1,162 @@
+//! Fragments: the first decides, the others follow; those for tapway itself are put together.
+
+use bytes::Bytes;
+
+use super::pipeline::{Frame, Verdict};
+use super::slow_path::Stop;
+use super::{Engine, Pass, Tier};
+use crate::drop_reason::DropReason;
+use crate::id::NetworkId;
+use crate::local;
+use crate::nat::{DatagramKey, Endpoint, Expired, FragmentDecision, Rewrite, Tuple};
+use crate::packet::icmp::IcmpError;
+use crate::packet::{ETHERNET_HEADER, Headers, Ipv4, Layer, PROTOCOL_TCP, Transport};
+use crate::route::Held;
+
+/// A TCP fragment at this offset could overwrite the header's flags (RFC 1858 section 4).
+const OVERLAPS_TCP_HEADER: u16 = 8;
+
+impl Engine {
+    pub(super) fn fragment(&mut self, pass: &mut Pass<'_>, frame: &Frame, ipv4: &Ipv4) -> Verdict {
+        let key = DatagramKey::new(frame.network, ipv4);
+        if ipv4.fragment_offset == 0 {
+            return self.first_fragment(pass, frame, ipv4, key);
+        }
+        if ipv4.protocol == PROTOCOL_TCP && ipv4.fragment_offset == OVERLAPS_TCP_HEADER {
+            return Verdict::Dropped(DropReason::FragmentTooSmall);
+        }
+        match self.fragments.decision(&key) {
+            Some(FragmentDecision::Drop(reason)) => Verdict::Dropped(reason),
+            Some(FragmentDecision::Local) => self.local_fragment(pass, frame, key),
+            Some(FragmentDecision::Translate { src, dst, id }) => {
+                let from =
+                    Tuple { src: Endpoint::new(ipv4.src, 0), dst: Endpoint::new(ipv4.dst, 0) };
+                let to = Tuple { src: Endpoint::new(src, 0), dst: Endpoint::new(dst, 0) };
+                match self.later_fragment(pass, frame, ipv4, (from, to, id)) {
+                    Ok(verdict) => verdict,
+                    Err(stop) => self.stop(pass, frame, ipv4, stop),
+                }
+            }
+            None => {
+                self.fragments.hold(pass.now, key, self.held(pass, frame));
+                Verdict::Held
+            }
+        }
+    }
+
+    /// True if a later fragment belongs to a datagram whose first was translated.
+    pub(super) fn follows_first_fragment(&self, network: NetworkId, ipv4: &Ipv4) -> bool {
+        self.fragments.decision(&DatagramKey::new(network, ipv4)).is_some()
+    }
+
+    fn first_fragment(
+        &mut self,
+        pass: &mut Pass<'_>,
+        frame: &Frame,
+        ipv4: &Ipv4,
+        key: DatagramKey,
+    ) -> Verdict {
+        let (verdict, decision) = match self.forward_first(pass, frame, ipv4) {
+            Ok((verdict, decision)) => (verdict, decision),
+            Err(Stop::Local) => {
+                let waiting = self.fragments.decide(pass.now, key, FragmentDecision::Local);
+                for held in waiting {
+                    self.fragments.hold(pass.now, key, held);
+                }
+                return self.local_fragment(pass, frame, key);
+            }
+            Err(stop @ Stop::Hold(_)) => return self.stop(pass, frame, ipv4, stop),
+            Err(stop @ (Stop::Drop(reason) | Stop::Report(reason, _))) => {
+                (self.stop(pass, frame, ipv4, stop), FragmentDecision::Drop(reason))
+            }
+        };
+        for held in self.fragments.decide(pass.now, key, decision) {
+            self.resume(pass, &held);
+        }
+        verdict
+    }
+
+    fn forward_first(
+        &mut self,
+        pass: &mut Pass<'_>,
+        frame: &Frame,
+        ipv4: &Ipv4,
+    ) -> Result<(Verdict, FragmentDecision), Stop> {
+        match ipv4.transport {
+            Transport::Truncated => return Err(Stop::Drop(DropReason::FragmentTooSmall)),
+            Transport::IcmpError => return Err(Stop::Drop(DropReason::IcmpErrorMalformed)),
+            _ => {}
+        }
+        let plan = self.plan(pass, frame, ipv4)?;
+        let (rewrite, _) = self.commit(pass, frame, &plan)?;
+        let wants_id = rewrite.wants_new_id(ipv4);
+        let id = if wants_id { self.nat.next_ip_id() } else { ipv4.id };
+        rewrite.apply(pass.tx.frame_mut(frame.at, pass.burst), ipv4, Some(id));
+        let Tuple { src, dst } = rewrite.to();
+        let decision = FragmentDecision::Translate { src: src.ip, dst: dst.ip, id };
+        Ok((self.emit(pass, frame, &plan.path), decision))
+    }
+
+    fn later_fragment(
+        &mut self,
+        pass: &mut Pass<'_>,
+        frame: &Frame,
+        ipv4: &Ipv4,
+        (from, to, id): (Tuple, Tuple, u16),
+    ) -> Result<Verdict, Stop> {
+        let no_route = Stop::Drop(DropReason::NoRoute);
+        let hop = self.fib.lookup(to.dst.ip).ok_or(no_route)?;
+        let path = self.path(pass, frame, ipv4, hop)?;
+        let rewrite = Rewrite::new(ipv4.protocol, from, to, path.macs);
+        rewrite.apply(pass.tx.frame_mut(frame.at, pass.burst), ipv4, Some(id));
+        self.report(pass.now, frame.port, Tier::Fragment);
+        Ok(self.emit(pass, frame, &path))
+    }
+
+    /// A fragment of a datagram for tapway itself: answered when it is whole.
+    fn local_fragment(&mut self, pass: &mut Pass<'_>, frame: &Frame, key: DatagramKey) -> Verdict {
+        self.fragments.hold(pass.now, key, self.held(pass, frame));
+        let waiting = self.fragments.held(&key);
+        let packets: Vec<&[u8]> =
+            waiting.iter().filter_map(|held| held.frame.get(ETHERNET_HEADER..)).collect();
+        let count = waiting.len() as u64;
+        match local::reassemble(&packets) {
+            Ok(None) => Verdict::Held,
+            Ok(Some(datagram)) => {
+                self.fragments.remove(&key);
+                // One of them is the present frame, which the caller counts.
+                self.totals.local += count.saturating_sub(1);
+                match Ipv4::parse(&datagram) {
+                    Ok(ipv4) => self.local_datagram(pass, frame, &datagram, &ipv4),
+                    Err(reason) => Verdict::Dropped(reason),
+                }
+            }
+            Err(reason) => {
+                let gone = self.fragments.remove(&key);
+                self.fragments.decide(pass.now, key, FragmentDecision::Drop(reason));
+                let own = gone.len().saturating_sub(1);
+                for held in gone.iter().take(own) {
+                    self.drop_held(pass.now, held, reason);
+                }
+                Verdict::Dropped(reason)
+            }
+        }
+    }
+
+    /// Fragments whose rest did not come, or that had no room.
+    pub(super) fn end_fragments(&mut self, pass: &mut Pass<'_>, expired: &Expired) {
+        for held in &expired.held {
+            let Ok(headers) = Headers::parse(&held.frame) else { continue };
+            let is_first = matches!(headers.layer, Layer::Ipv4(ipv4) if ipv4.fragment_offset == 0);
+            if expired.is_local && is_first {
+                self.report_held(pass, held, IcmpError::ReassemblyTimeExceeded);
+            }
+            self.drop_held(pass.now, held, expired.reason);
+        }
+    }
+
+    fn held(&self, pass: &Pass<'_>, frame: &Frame) -> Held {
+        let bytes = Bytes::copy_from_slice(pass.tx.frame(frame.at, pass.burst));
+        Held { port: frame.port, frame: bytes }
+    }
+}

@@ -1,0 +1,270 @@
+//! The sans-I/O core: (state, now, frames in) -> frames out.
+//!
+//! No syscall, no clock, no thread, no lock. The same commands, times, frames and seed give the
+//! same bytes. A frame walks through these files:
+//!
+//! * `pipeline`: the burst in stages (parse all, hash all, look up all, act); the bridge; the
+//!   replay of a cached flow,
+//! * `slow_path`: a packet without a cached flow: session or published port, policy, route,
+//!   neighbour, new session, and the [`Rewrite`](crate::nat::Rewrite) that later packets replay,
+//! * `fragments`, `icmp_errors`: packets that have no flow,
+//! * `answer`: ARP, echo, refusals and ICMP errors that tapway sends itself.
+//!
+//! Every frame has one outcome and is counted under it, so received = forwarded + flooded +
+//! local + dropped + waiting, see [`Totals`].
+#![warn(clippy::indexing_slicing)]
+
+mod answer;
+mod apply;
+mod command;
+mod config;
+mod event;
+mod flow_cache;
+mod fragments;
+mod icmp_errors;
+mod observer;
+mod pipeline;
+mod slow_path;
+mod snapshot;
+mod stats;
+mod view;
+
+use std::collections::VecDeque;
+
+use foldhash::fast::FixedState;
+use std::hash::BuildHasher;
+
+use crate::drop_reason::DropReason;
+use crate::id::{NetworkId, PortId};
+use crate::nat::{Fragments, Nat, NatPolicy, Random};
+use crate::packet::{Burst, TxLists};
+use crate::route::{Fib, IcmpLimiter, Interfaces, NeighbourEvent, Neighbours};
+use crate::switch::{Bridge, Fdb, Port};
+use crate::table::TokenBucket;
+use crate::time::Instant;
+
+use flow_cache::FlowCache;
+use pipeline::Staging;
+
+pub use command::{Command, CommandError, Gateway, NetworkSpec, PortSpec, Reply};
+pub use config::EngineConfig;
+pub use event::Event;
+pub use observer::{Observer, Tier};
+pub use snapshot::{Restored, SNAPSHOT_VERSION, Snapshot, SnapshotError};
+pub use stats::{DropRow, PortStats, Totals};
+pub use view::{FdbRow, NeighbourRow, RouteRow, SessionRow};
+
+/// Events that wait to be polled; the oldest goes.
+const MAX_EVENTS: usize = 1024;
+/// Events told per second.
+const EVENTS_PER_SECOND: u32 = 100;
+
+/// A network as the engine holds it.
+#[derive(Debug)]
+struct Network {
+    bridge: Bridge,
+    nat: NatPolicy,
+    icc: bool,
+}
+
+/// One worker's dataplane: bridge, neighbours, routes, NAPT.
+pub struct Engine {
+    ports: Vec<Option<Port>>,
+    networks: Vec<Option<Network>>,
+    fdb: Fdb,
+    interfaces: Interfaces,
+    fib: Fib,
+    neighbours: Neighbours,
+    icmp_limiter: IcmpLimiter,
+    nat: Nat,
+    fragments: Fragments,
+    flows: FlowCache,
+    epoch: u32,
+    totals: Totals,
+    staging: Staging,
+    announce: Vec<PortId>,
+    events: VecDeque<Event>,
+    event_limit: TokenBucket,
+    observer: Option<Box<dyn Observer>>,
+}
+
+/// The buffers of one pass.
+struct Pass<'a> {
+    now: Instant,
+    burst: &'a mut Burst,
+    tx: &'a mut TxLists,
+}
+
+impl Engine {
+    /// An engine without networks and ports. `seed` must be secret: hashing and the choice of
+    /// external ports hang on it.
+    pub fn new(config: EngineConfig, seed: u128, now: Instant) -> Self {
+        let mut random = Random::new(seed);
+        Self {
+            ports: Vec::new(),
+            networks: Vec::new(),
+            fdb: Fdb::new(config.fdb, config.fdb_ageing, random.next()),
+            interfaces: Interfaces::default(),
+            fib: Fib::default(),
+            neighbours: Neighbours::new(config.neighbours, random.next(), now),
+            icmp_limiter: IcmpLimiter::new(config.icmp, random.next(), now),
+            nat: Nat::new(
+                config.nat,
+                FixedState::with_seed(random.next()).hash_one(seed).into(),
+                now,
+            ),
+            fragments: Fragments::new(now),
+            flows: FlowCache::new(config.flows, random.next()),
+            epoch: 0,
+            totals: Totals::default(),
+            staging: Staging::default(),
+            announce: Vec::new(),
+            events: VecDeque::new(),
+            event_limit: TokenBucket::new(EVENTS_PER_SECOND, EVENTS_PER_SECOND, now),
+            observer: None,
+        }
+    }
+
+    /// Takes a burst through the dataplane; what leaves is appended to `tx`, which refers to the
+    /// frames of `burst`.
+    pub fn process(&mut self, now: Instant, burst: &mut Burst, tx: &mut TxLists) {
+        if self.observer.is_some() {
+            self.observe_received(now, burst);
+        }
+        let mut pass = Pass { now, burst, tx };
+        self.run_stages(&mut pass);
+        self.settle(&mut pass);
+        self.observe_sent(&pass);
+    }
+
+    /// When [`Engine::handle_timeout`] wants to be called, if nothing happens before.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if !self.announce.is_empty() {
+            return Some(Instant::ZERO);
+        }
+        [
+            self.fdb.next_sweep(),
+            self.neighbours.next_deadline(),
+            self.nat.next_deadline(),
+            self.fragments.next_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Does what is due: ageing, probes, expiry, announcements.
+    pub fn handle_timeout(&mut self, now: Instant, tx: &mut TxLists) {
+        let mut burst = Burst::empty();
+        let mut pass = Pass { now, burst: &mut burst, tx };
+        self.fdb.sweep(now);
+        self.neighbours.handle_timeout(now);
+        self.nat.handle_timeout(now);
+        self.fragments.handle_timeout(now);
+        for port in std::mem::take(&mut self.announce) {
+            self.announce_gateway(&mut pass, port);
+        }
+        self.settle(&mut pass);
+        self.observe_sent(&pass);
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Sets or removes the watcher of frames.
+    pub fn set_observer(&mut self, observer: Option<Box<dyn Observer>>) {
+        self.observer = observer;
+    }
+
+    /// Counts frames that a port's device lost: they never came in, or were not taken.
+    pub fn count_device_drops(&mut self, port: PortId, reason: DropReason, frames: u64) {
+        if let Some(port) = self.port_mut(port) {
+            port.counters.drop(reason, frames);
+        }
+    }
+
+    /// What neighbours and fragments want done after a pass: requests, released and failed
+    /// frames. Released frames may wait again; each round makes one hop of progress.
+    fn settle(&mut self, pass: &mut Pass<'_>) {
+        while let Some(event) = self.neighbours.poll_event() {
+            match event {
+                NeighbourEvent::Request { network, ip, to } => {
+                    self.request_neighbour(pass, network, ip, to);
+                }
+                NeighbourEvent::Release(held) => {
+                    for held in held {
+                        self.resume(pass, &held);
+                    }
+                }
+                NeighbourEvent::Failed(held) => {
+                    for held in held {
+                        self.fail_held(pass, &held);
+                    }
+                }
+                NeighbourEvent::Overflow(held) => {
+                    self.drop_held(pass.now, &held, DropReason::HoldQueueFull);
+                }
+            }
+        }
+        for expired in self.fragments.take_expired() {
+            self.end_fragments(pass, &expired);
+        }
+    }
+
+    fn tell(&mut self, now: Instant, event: Event) {
+        if self.event_limit.take(now) {
+            if self.events.len() >= MAX_EVENTS {
+                self.events.pop_front();
+            }
+            self.events.push_back(event);
+        }
+    }
+
+    fn port(&self, id: PortId) -> Option<&Port> {
+        self.ports.get(id.index())?.as_ref()
+    }
+
+    fn port_mut(&mut self, id: PortId) -> Option<&mut Port> {
+        self.ports.get_mut(id.index())?.as_mut()
+    }
+
+    fn network(&self, id: NetworkId) -> Option<&Network> {
+        self.networks.get(id.index())?.as_ref()
+    }
+
+    fn report(&mut self, now: Instant, port: PortId, tier: Tier) {
+        if let Some(observer) = &mut self.observer {
+            observer.reached(now, port, tier);
+        }
+    }
+
+    fn observe_received(&mut self, now: Instant, burst: &Burst) {
+        let Some(observer) = &mut self.observer else { return };
+        for index in 0..burst.len() {
+            if let Some(port) = burst.port(index) {
+                observer.received(now, port, burst.frame(index));
+            }
+        }
+    }
+
+    fn observe_sent(&mut self, pass: &Pass<'_>) {
+        let Some(observer) = &mut self.observer else { return };
+        for port in pass.tx.ports() {
+            for frame in pass.tx.frames(*port, pass.burst) {
+                observer.sent(pass.now, *port, frame);
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("totals", &self.totals)
+            .field("sessions", &self.nat.usage())
+            .field("flows", &self.flows.len())
+            .finish_non_exhaustive()
+    }
+}

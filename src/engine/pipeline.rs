@@ -1,0 +1,448 @@
+//! The journey of a frame: admission, bridge, replay of a cached flow.
+
+use super::flow_cache::Flow;
+use super::{Engine, Event, Pass, Tier};
+use crate::drop_reason::DropReason;
+use crate::id::{NetworkId, PortId};
+use crate::packet::{
+    BURST_FRAMES, ETHERNET_HEADER, FlowKey, FrameRef, Headers, Ipv4, Layer, MacAddr, Transport,
+    ipv4,
+};
+use crate::route::Held;
+use crate::switch::Learned;
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Handed to one port.
+    Forwarded,
+    /// Handed to several ports, or to an unknown place.
+    Flooded,
+    /// Taken by tapway itself.
+    Local,
+    /// It waits; counted when it goes on.
+    Held,
+    /// It ended.
+    Dropped(DropReason),
+}
+
+/// A frame on its way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame {
+    /// Where its bytes are.
+    pub at: FrameRef,
+    /// The port it came in by.
+    pub port: PortId,
+    /// That port's network.
+    pub network: NetworkId,
+    /// What it holds.
+    pub headers: Headers,
+}
+
+/// What the stages found out about a frame before anything acts.
+#[derive(Clone, Copy, Debug)]
+struct Staged {
+    frame: Frame,
+    src_hash: u64,
+    dst_hash: u64,
+    src_entry: Option<u32>,
+    dst_entry: Option<u32>,
+    key: Option<FlowKey>,
+    key_hash: u64,
+    flow: Option<u32>,
+}
+
+/// The staged frames of a burst.
+#[derive(Debug, Default)]
+pub(super) struct Staging {
+    frames: Vec<Staged>,
+}
+
+impl Engine {
+    /// Parse all, hash all, look up all, act.
+    pub(super) fn run_stages(&mut self, pass: &mut Pass<'_>) {
+        let mut staging = std::mem::take(&mut self.staging);
+        staging.frames.clear();
+        staging.frames.reserve(BURST_FRAMES);
+        for index in 0..pass.burst.len() {
+            if let Some(staged) = self.admit(pass, index) {
+                staging.frames.push(staged);
+            }
+        }
+        for staged in &mut staging.frames {
+            let Frame { network, headers, .. } = staged.frame;
+            staged.src_hash = self.fdb.hash(network, headers.src);
+            staged.dst_hash = self.fdb.hash(network, headers.dst);
+            if let Some(key) = &staged.key {
+                staged.key_hash = self.flows.hash(key);
+            }
+        }
+        for staged in &mut staging.frames {
+            let Frame { network, headers, .. } = staged.frame;
+            staged.src_entry = self.fdb.find(network, headers.src, staged.src_hash);
+            staged.dst_entry = self.fdb.find(network, headers.dst, staged.dst_hash);
+            if let Some(key) = &staged.key {
+                staged.flow = self.flows.find(key, staged.key_hash);
+            }
+        }
+        for staged in &staging.frames {
+            let verdict = self.switch(pass, staged);
+            self.finish(pass, &staged.frame, verdict);
+        }
+        self.staging = staging;
+    }
+
+    /// Counts and parses a received frame; none if it ended here.
+    fn admit(&mut self, pass: &mut Pass<'_>, index: usize) -> Option<Staged> {
+        let port_id = pass.burst.port(index)?;
+        let bytes = pass.burst.frame(index);
+        self.totals.received += 1;
+        let Some(port) = self.ports.get_mut(port_id.index()).and_then(Option::as_mut) else {
+            self.drop_frame(pass.now, port_id, DropReason::UnknownPort, bytes);
+            return None;
+        };
+        port.counters.rx_frames += 1;
+        port.counters.rx_bytes += bytes.len() as u64;
+        let network = port.network;
+        let parsed = if port.is_up { Headers::parse(bytes) } else { Err(DropReason::PortDown) };
+        let (headers, guard) = match parsed {
+            Ok(headers) => (headers, port.guard),
+            Err(reason) => {
+                self.drop_frame(pass.now, port_id, reason, bytes);
+                return None;
+            }
+        };
+        if let Some(guard) = guard
+            && let Err(reason) = guard.check(&headers, bytes)
+        {
+            self.drop_frame(pass.now, port_id, reason, bytes);
+            return None;
+        }
+        let at = FrameRef::Burst(index as u16);
+        let frame = Frame { at, port: port_id, network, headers };
+        Some(Staged {
+            frame,
+            src_hash: 0,
+            dst_hash: 0,
+            src_entry: None,
+            dst_entry: None,
+            key: self.key_of(&frame),
+            key_hash: 0,
+            flow: None,
+        })
+    }
+
+    /// The flow key of a frame that may be routed.
+    fn key_of(&self, frame: &Frame) -> Option<FlowKey> {
+        let Layer::Ipv4(ipv4) = frame.headers.layer else { return None };
+        let is_routed = self.is_gateway_mac(frame.network, frame.headers.dst)
+            || self.port(frame.port).is_some_and(|port| port.publishes);
+        (is_routed && !frame.headers.is_tagged()).then(|| ipv4.flow_key(frame.network))?
+    }
+
+    pub(super) fn is_gateway_mac(&self, network: NetworkId, mac: MacAddr) -> bool {
+        self.interfaces.get(network).is_some_and(|interface| interface.mac == mac)
+    }
+
+    /// The bridge: learn the source, look up the destination.
+    fn switch(&mut self, pass: &mut Pass<'_>, staged: &Staged) -> Verdict {
+        let frame = &staged.frame;
+        let Headers { dst, src, .. } = frame.headers;
+        if !src.is_station() {
+            return Verdict::Dropped(DropReason::GroupSource);
+        }
+        if self.is_gateway_mac(frame.network, src) {
+            return Verdict::Dropped(DropReason::OwnMacAsSource);
+        }
+        if dst.is_reserved_group() && !self.forwards_reserved(frame.network) {
+            return Verdict::Dropped(DropReason::ReservedGroup);
+        }
+        let hint = (staged.src_hash, staged.src_entry);
+        match self.fdb.learn(pass.now, (frame.network, src), frame.port, hint) {
+            Learned::StaticElsewhere => return Verdict::Dropped(DropReason::StaticMacMoved),
+            Learned::Moved => {
+                let moved = Event::MacMoved { network: frame.network, mac: src, to: frame.port };
+                self.tell(pass.now, moved);
+            }
+            Learned::Known | Learned::New | Learned::Full => {}
+        }
+        if self.is_gateway_mac(frame.network, dst) {
+            return self.gateway(pass, frame, staged.flow);
+        }
+        if dst.is_group() {
+            return self.group(pass, frame);
+        }
+        if self.port(frame.port).is_some_and(|port| port.publishes)
+            && let Some(verdict) = self.hairpin_answer(pass, frame, staged.flow)
+        {
+            return verdict;
+        }
+        let known = staged
+            .dst_entry
+            .filter(|entry| self.fdb.verify(pass.now, *entry, frame.network, dst).is_some())
+            .or_else(|| self.fdb.find(frame.network, dst, staged.dst_hash))
+            .and_then(|entry| self.fdb.verify(pass.now, entry, frame.network, dst));
+        match known.map(|entry| entry.port) {
+            Some(egress) => self.bridge(pass, frame, egress),
+            None => self.flood(pass, frame),
+        }
+    }
+
+    fn forwards_reserved(&self, network: NetworkId) -> bool {
+        self.network(network).is_some_and(|network| network.bridge.settings.forward_reserved)
+    }
+
+    /// A frame to a known MAC of the same network.
+    fn bridge(&mut self, pass: &mut Pass<'_>, frame: &Frame, egress: PortId) -> Verdict {
+        if egress == frame.port {
+            return Verdict::Dropped(DropReason::SamePort);
+        }
+        let is_isolated = |id| self.port(id).is_some_and(|port| port.is_isolated);
+        if is_isolated(frame.port) && is_isolated(egress) {
+            return Verdict::Dropped(DropReason::Isolated);
+        }
+        self.report(pass.now, frame.port, Tier::Bridge);
+        match self.send(pass, frame.at, egress, frame.headers.l3) {
+            Ok(()) => Verdict::Forwarded,
+            Err(reason) => Verdict::Dropped(reason),
+        }
+    }
+
+    /// A frame to a group: flooded, and read by the gateway if it is ARP.
+    fn group(&mut self, pass: &mut Pass<'_>, frame: &Frame) -> Verdict {
+        let has_gateway = self.interfaces.get(frame.network).is_some();
+        let is_for_gateway = frame.headers.layer == Layer::Arp && !frame.headers.is_tagged();
+        let local = (has_gateway && is_for_gateway).then(|| self.arp(pass, frame));
+        match (self.flood(pass, frame), local) {
+            (Verdict::Dropped(DropReason::NoOtherPort | DropReason::Isolated), Some(local)) => {
+                local
+            }
+            (flooded, _) => flooded,
+        }
+    }
+
+    /// A frame to every other port of its network.
+    pub(super) fn flood(&mut self, pass: &mut Pass<'_>, frame: &Frame) -> Verdict {
+        let Some(port) = self.port_mut(frame.port) else {
+            return Verdict::Dropped(DropReason::UnknownPort);
+        };
+        let from_isolated = port.is_isolated;
+        if !port.storm.take(pass.now) {
+            return Verdict::Dropped(DropReason::StormLimit);
+        }
+        let count = self.network(frame.network).map_or(0, |network| network.bridge.ports().len());
+        let (mut sent, mut refused) = (false, DropReason::NoOtherPort);
+        for at in 0..count {
+            let member =
+                self.network(frame.network).and_then(|n| n.bridge.ports().get(at).copied());
+            let Some(egress) = member.filter(|egress| *egress != frame.port) else { continue };
+            if from_isolated && self.port(egress).is_some_and(|port| port.is_isolated) {
+                refused = DropReason::Isolated;
+                continue;
+            }
+            match self.send(pass, frame.at, egress, frame.headers.l3) {
+                Ok(()) => sent = true,
+                Err(reason) => refused = reason,
+            }
+        }
+        if !sent {
+            return Verdict::Dropped(refused);
+        }
+        self.report(pass.now, frame.port, Tier::Flood);
+        Verdict::Flooded
+    }
+
+    /// A frame for the gateway's MAC.
+    fn gateway(&mut self, pass: &mut Pass<'_>, frame: &Frame, flow: Option<u32>) -> Verdict {
+        if frame.headers.is_tagged() {
+            return Verdict::Dropped(DropReason::VlanNotRouted);
+        }
+        match frame.headers.layer {
+            Layer::Ipv4(ipv4) => self.route(pass, frame, &ipv4, flow),
+            Layer::Arp => self.arp(pass, frame),
+            Layer::Ipv6 => Verdict::Dropped(DropReason::Ipv6NotRouted),
+            Layer::Other => Verdict::Dropped(DropReason::EtherTypeNotRouted),
+            Layer::Malformed(reason) => Verdict::Dropped(reason),
+        }
+    }
+
+    /// Unicast between two hosts of one network, from a host that publishes: it may be the answer
+    /// of a hairpin session, which must not pass untranslated. None: it is plain layer 2.
+    fn hairpin_answer(
+        &mut self,
+        pass: &mut Pass<'_>,
+        frame: &Frame,
+        flow: Option<u32>,
+    ) -> Option<Verdict> {
+        let Layer::Ipv4(ipv4) = frame.headers.layer else { return None };
+        if frame.headers.is_tagged() {
+            return None;
+        }
+        let is_ours = match ipv4.transport {
+            Transport::LaterFragment => self.follows_first_fragment(frame.network, &ipv4),
+            Transport::IcmpError => self.is_error_of_session(pass, frame, &ipv4),
+            _ => {
+                let key = ipv4.datagram_key(frame.network)?;
+                let cached = flow.filter(|_| !ipv4.is_fragment());
+                cached.is_some_and(|flow| self.flows.verify(flow, &key).is_some())
+                    || self.nat.find(&key).is_some()
+            }
+        };
+        is_ours.then(|| self.route(pass, frame, &ipv4, flow))
+    }
+
+    /// An IPv4 packet for the router: replay its flow, or decide anew.
+    pub(super) fn route(
+        &mut self,
+        pass: &mut Pass<'_>,
+        frame: &Frame,
+        ipv4: &Ipv4,
+        flow: Option<u32>,
+    ) -> Verdict {
+        let bytes = pass.tx.frame(frame.at, pass.burst);
+        let packet = bytes.get(ETHERNET_HEADER..).unwrap_or_default();
+        if !ipv4::header_is_valid(packet, ipv4.header_len) {
+            return Verdict::Dropped(DropReason::Ipv4Checksum);
+        }
+        if ipv4.header_len > 20
+            && ipv4::has_source_route(
+                packet.get(..usize::from(ipv4.header_len)).unwrap_or_default(),
+            )
+        {
+            return Verdict::Dropped(DropReason::Ipv4SourceRoute);
+        }
+        // What lies behind the total length is Ethernet padding and ends here.
+        let len = ETHERNET_HEADER + usize::from(ipv4.total_len);
+        pass.tx.truncate(frame.at, pass.burst, len);
+        if let Some(key) = ipv4.flow_key(frame.network) {
+            let hash = self.flows.hash(&key);
+            let found = flow
+                .filter(|flow| self.flows.verify(*flow, &key).is_some())
+                .or_else(|| self.flows.find(&key, hash));
+            if let Some(flow) = found.and_then(|index| self.flows.verify(index, &key)).copied()
+                && let Some(verdict) = self.replay(pass, frame, ipv4, &flow)
+            {
+                return verdict;
+            }
+        }
+        self.report(pass.now, frame.port, Tier::SlowPath);
+        self.slow_path(pass, frame, ipv4)
+    }
+
+    /// Replays a compiled flow; none if the packet needs the slow path.
+    fn replay(
+        &mut self,
+        pass: &mut Pass<'_>,
+        frame: &Frame,
+        ipv4: &Ipv4,
+        flow: &Flow,
+    ) -> Option<Verdict> {
+        if !self.is_current(flow) || ipv4.ttl <= 1 || ipv4.total_len > flow.mtu {
+            return None;
+        }
+        let tcp_flags = match ipv4.transport {
+            Transport::Tcp { flags, .. } => flags,
+            _ => 0,
+        };
+        if let Some((session, direction)) = flow.session {
+            self.nat.track(pass.now, session.index, direction, tcp_flags);
+        }
+        self.neighbours.touch(pass.now, flow.neighbour.index);
+        let id = flow.rewrite.wants_new_id(ipv4).then(|| self.nat.next_ip_id());
+        flow.rewrite.apply(pass.tx.frame_mut(frame.at, pass.burst), ipv4, id);
+        self.report(pass.now, frame.port, Tier::FlowHit);
+        Some(match self.send(pass, frame.at, flow.egress, ETHERNET_HEADER as u8) {
+            Ok(()) => Verdict::Forwarded,
+            Err(reason) => Verdict::Dropped(reason),
+        })
+    }
+
+    fn is_current(&self, flow: &Flow) -> bool {
+        flow.epoch == self.epoch
+            && self.neighbours.generation(flow.neighbour.index) == flow.neighbour.generation
+            && self.fdb.generation(flow.fdb.index) == flow.fdb.generation
+            && flow
+                .session
+                .is_none_or(|(session, _)| self.nat.generation(session.index) == session.generation)
+    }
+
+    /// Puts a frame on a port's list and counts it.
+    pub(super) fn send(
+        &mut self,
+        pass: &mut Pass<'_>,
+        frame: FrameRef,
+        egress: PortId,
+        l3: u8,
+    ) -> Result<(), DropReason> {
+        let len = pass.tx.frame(frame, pass.burst).len();
+        let port = self.port_mut(egress).ok_or(DropReason::PortDown)?;
+        if !port.is_up {
+            return Err(DropReason::PortDown);
+        }
+        if len.saturating_sub(usize::from(l3)) > usize::from(port.mtu) {
+            return Err(DropReason::Oversize);
+        }
+        port.counters.tx_frames += 1;
+        port.counters.tx_bytes += len as u64;
+        pass.tx.push(egress, frame);
+        Ok(())
+    }
+
+    /// A frame that waited goes on where it stopped.
+    pub(super) fn resume(&mut self, pass: &mut Pass<'_>, held: &Held) {
+        let Some(port) = self.port(held.port) else {
+            self.drop_held(pass.now, held, DropReason::PortDown);
+            return;
+        };
+        let network = port.network;
+        let Ok(at) = pass.tx.generate(&[&held.frame]) else {
+            self.drop_held(pass.now, held, DropReason::EgressQueueFull);
+            return;
+        };
+        let Ok(headers) = Headers::parse(&held.frame) else { return };
+        let Layer::Ipv4(ipv4) = headers.layer else { return };
+        let frame = Frame { at, port: held.port, network, headers };
+        let verdict = self.slow_path(pass, &frame, &ipv4);
+        self.finish(pass, &frame, verdict);
+    }
+
+    /// Counts a frame's outcome.
+    pub(super) fn finish(&mut self, pass: &Pass<'_>, frame: &Frame, verdict: Verdict) {
+        match verdict {
+            Verdict::Forwarded => self.totals.forwarded += 1,
+            Verdict::Flooded => self.totals.flooded += 1,
+            Verdict::Local => {
+                self.totals.local += 1;
+                self.report(pass.now, frame.port, Tier::Local);
+            }
+            Verdict::Held => self.report(pass.now, frame.port, Tier::Hold),
+            Verdict::Dropped(reason) => {
+                let bytes = pass.tx.frame(frame.at, pass.burst);
+                self.drop_frame(pass.now, frame.port, reason, bytes);
+            }
+        }
+    }
+
+    /// Counts a frame that waited and ends now.
+    pub(super) fn drop_held(&mut self, now: crate::time::Instant, held: &Held, reason: DropReason) {
+        self.drop_frame(now, held.port, reason, &held.frame);
+    }
+
+    /// Counts a dropped frame.
+    pub(super) fn drop_frame(
+        &mut self,
+        now: crate::time::Instant,
+        port: PortId,
+        reason: DropReason,
+        bytes: &[u8],
+    ) {
+        self.totals.dropped += 1;
+        match self.port_mut(port) {
+            Some(port) => port.counters.drop(reason, 1),
+            None => self.totals.unknown_port += 1,
+        }
+        if let Some(observer) = &mut self.observer {
+            observer.dropped(now, port, reason, bytes);
+        }
+    }
+}

@@ -1,0 +1,750 @@
+//! Layer 4: sessions, mappings, published ports, and what they do to a packet.
+//!
+//! [`Nat`] decides and remembers; it never sees a frame. Mapping is endpoint-independent by
+//! default, so an inside endpoint keeps one external endpoint towards everybody; filtering is by
+//! mode ([`NatMode`]). TCP is tracked only to know a session's lifetime.
+//!
+//! Bounds: sessions in all and per inside host, external ports per host. At a bound the host's
+//! own transitory sessions (closed, reset, or never answered) are recycled, oldest first; at the
+//! table's bound anybody's. A live session is never ended to make room (RFC 6888 REQ-11).
+//!
+//! Read first: RFC 4787, RFC 5382, RFC 5508, RFC 7857.
+#![warn(clippy::indexing_slicing)]
+
+mod fragment;
+mod host;
+mod mapping;
+mod mode;
+mod port_pool;
+mod publish;
+mod quote;
+mod random;
+mod rewrite;
+mod session;
+mod tcp_state;
+mod tuple;
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use crate::drop_reason::DropReason;
+use crate::id::NetworkId;
+use crate::packet::{FlowKey, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP};
+use crate::table::{Links, List, NONE, TimerWheel};
+use crate::time::Instant;
+
+use host::Hosts;
+use mapping::Mappings;
+use port_pool::PortPool;
+use session::Sessions;
+
+pub use fragment::{DatagramKey, Expired, FragmentDecision, Fragments};
+pub use mapping::Mapping;
+pub use mode::{NatMode, NatPolicy};
+pub use publish::{Publish, PublishConflict, Publishes};
+pub use quote::Quote;
+pub use random::Random;
+pub use rewrite::Rewrite;
+pub use session::{Direction, Session, Timeouts};
+pub use tcp_state::{TcpPhase, TcpState};
+pub use tuple::{Endpoint, Tuple};
+
+/// Ticks and slots of the session timers: one turn is a little over two hours, as the longest
+/// lifetime.
+const TICK: Duration = Duration::from_secs(1);
+const TURN: usize = 8192;
+/// External ports tried before a collision of keys is given up.
+const MAX_PORT_TRIES: usize = 128;
+
+/// Bounds and timers of the NAPT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NatSettings {
+    /// Sessions in all.
+    pub sessions: usize,
+    /// Sessions of one inside host.
+    pub sessions_per_host: usize,
+    /// External ports of one inside host, per protocol.
+    pub ports_per_host: usize,
+    /// How long a released external port rests (RFC 6888 REQ-8).
+    pub quarantine: Duration,
+    /// Lifetimes.
+    pub timeouts: Timeouts,
+}
+
+/// What a packet's destination means to the NAPT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// Nothing: it is where the packet goes.
+    Plain,
+    /// A published port; the packet goes to this inside endpoint.
+    Published(NetworkId, Endpoint),
+    /// The external address of a static 1:1 translation.
+    Static(NetworkId, Endpoint),
+    /// A dynamic mapping.
+    Mapping(u32),
+}
+
+/// What happens to a packet's source when a session is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source<'a> {
+    /// It stays.
+    Keep,
+    /// It becomes an external endpoint out of these addresses.
+    Masquerade(NatMode, &'a [Ipv4Addr]),
+    /// It becomes this address: a host that reaches itself by its published port.
+    Gateway(Ipv4Addr),
+}
+
+/// A session to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening<'a> {
+    /// The packet that makes it.
+    pub key: FlowKey,
+    /// What its destination means.
+    pub destination: Destination,
+    /// What happens to its source.
+    pub source: Source<'a>,
+    /// The network it leaves by, and replies come in by.
+    pub egress: NetworkId,
+    /// It came in from inside.
+    pub is_from_inside: bool,
+    /// TCP flags, if it is TCP.
+    pub tcp_flags: u8,
+}
+
+/// The translated source of a session to be made.
+struct NewSource {
+    endpoint: Endpoint,
+    mapping: u32,
+    /// The port may be chosen again if the reply's key is taken.
+    may_change_port: bool,
+}
+
+/// Static 1:1 translation of one inside host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StaticNat {
+    /// The network of the host.
+    pub network: NetworkId,
+    /// Its inside address.
+    pub inside: Ipv4Addr,
+    /// The external address that is its own.
+    pub external: Ipv4Addr,
+}
+
+/// The NAPT of one engine.
+#[derive(Debug)]
+pub struct Nat {
+    settings: NatSettings,
+    sessions: Sessions,
+    mappings: Mappings,
+    hosts: Hosts,
+    pools: HashMap<(Ipv4Addr, u8), PortPool>,
+    publishes: Publishes,
+    statics: Vec<StaticNat>,
+    wheel: TimerWheel,
+    transitory: List,
+    transitory_links: Links,
+    host_links: Links,
+    random: Random,
+}
+
+impl Nat {
+    /// An empty NAPT; `seed` must be secret.
+    pub fn new(settings: NatSettings, seed: u128, now: Instant) -> Self {
+        let mut random = Random::new(seed);
+        Self {
+            settings,
+            sessions: Sessions::new(settings.sessions, random.next()),
+            mappings: Mappings::new(settings.sessions, random.next()),
+            hosts: Hosts::new(settings.sessions, random.next()),
+            pools: HashMap::new(),
+            publishes: Publishes::default(),
+            statics: Vec::new(),
+            wheel: TimerWheel::new(TICK, TURN, now),
+            transitory: List::default(),
+            transitory_links: Links::default(),
+            host_links: Links::default(),
+            random,
+        }
+    }
+
+    /// The session a packet belongs to, and its direction.
+    pub fn find(&self, key: &FlowKey) -> Option<(u32, Direction)> {
+        self.sessions.find(key)
+    }
+
+    /// The session at `index`.
+    pub fn session(&self, index: u32) -> Option<&Session> {
+        self.sessions.get(index)
+    }
+
+    /// Changes when the session at `index` ends.
+    pub fn generation(&self, index: u32) -> u32 {
+        self.sessions.generation(index)
+    }
+
+    /// Sessions now, and at most.
+    pub const fn usage(&self) -> (usize, usize) {
+        (self.sessions.len(), self.sessions.capacity())
+    }
+
+    /// An identification for a packet whose source address is shared.
+    pub fn next_ip_id(&mut self) -> u16 {
+        self.random.next_u16()
+    }
+
+    /// What a packet's destination means, if it belongs to no session. `is_owned`: the address is
+    /// one of tapway's own.
+    pub fn destination(&self, key: &FlowKey, is_owned: bool) -> Destination {
+        if !is_owned {
+            return Destination::Plain;
+        }
+        if let Some(publish) = self.publishes.find(key.protocol, key.dst, key.dport) {
+            return Destination::Published(publish.network, publish.target_of(key.dport));
+        }
+        if let Some(entry) = self.statics.iter().find(|entry| entry.external == key.dst) {
+            let inside = Endpoint::new(entry.inside, key.dport);
+            return Destination::Static(entry.network, inside);
+        }
+        if matches!(key.protocol, PROTOCOL_TCP | PROTOCOL_UDP)
+            && let Some(index) =
+                self.mappings.find_external(key.protocol, Endpoint::new(key.dst, key.dport))
+        {
+            return Destination::Mapping(index);
+        }
+        Destination::Plain
+    }
+
+    /// The inside endpoint a destination leads to.
+    pub fn inside_of(&self, destination: Destination) -> Option<(NetworkId, Endpoint)> {
+        match destination {
+            Destination::Plain => None,
+            Destination::Published(network, at) | Destination::Static(network, at) => {
+                Some((network, at))
+            }
+            Destination::Mapping(index) => {
+                self.mappings.get(index).map(|mapping| (mapping.network, mapping.inside))
+            }
+        }
+    }
+
+    /// Makes a session.
+    ///
+    /// # Errors
+    /// The named exhaustion, or [`DropReason::Filtered`] if the mapping does not admit the peer.
+    pub fn open(&mut self, now: Instant, opening: &Opening<'_>) -> Result<u32, DropReason> {
+        let key = opening.key;
+        let inside = self.inside_of(opening.destination);
+        let (network, ip) = match inside {
+            Some((network, at)) if !opening.is_from_inside => (network, at.ip),
+            _ => (key.network, key.src),
+        };
+        let host = self.admit_host(now, network, ip)?;
+        let opened = self.open_for(now, opening, host, inside.map(|(_, at)| at));
+        if opened.is_err() {
+            self.hosts.remove_if_idle(host);
+        }
+        opened
+    }
+
+    /// A packet of a session passes: refreshes it and follows TCP.
+    pub fn track(&mut self, now: Instant, index: u32, direction: Direction, tcp_flags: u8) {
+        let timeouts = self.settings.timeouts;
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        let refreshes = match direction {
+            Direction::Original => session.original_refreshes,
+            Direction::Reply => session.reply_refreshes,
+        };
+        if refreshes {
+            session.last_seen = now;
+        }
+        let answers = direction == Direction::Reply && !session.is_answered;
+        if answers {
+            session.is_answered = true;
+            session.awaits_reply = false;
+        }
+        if session.original.protocol != PROTOCOL_TCP || !session.tcp.wants(tcp_flags) {
+            return;
+        }
+        let before = session.tcp.phase();
+        session.tcp = session.tcp.after(direction, tcp_flags);
+        let phase = session.tcp.phase();
+        if phase != before {
+            session.last_seen = now;
+            let deadline = session.deadline(&timeouts);
+            self.wheel.schedule(index, deadline);
+        }
+        self.set_transitory(index);
+    }
+
+    /// Ends a session.
+    pub fn end(&mut self, now: Instant, index: u32) {
+        self.set_listed(index, false);
+        self.wheel.cancel(index);
+        let Some(session) = self.sessions.remove(index) else { return };
+        let closed =
+            session.original.protocol == PROTOCOL_TCP && session.tcp.phase() == TcpPhase::Closing;
+        let rest = if closed { Duration::ZERO } else { self.settings.quarantine };
+        let peers = [session.original.dst, session.reply.dst];
+        for (mapping, peer) in session.mappings.into_iter().zip(peers) {
+            if let Some(gone) = self.mappings.release(mapping, peer) {
+                self.free_port(now, &gone, session.host, rest);
+            }
+        }
+        if let Some(host) = self.hosts.get_mut(session.host) {
+            host.sessions = host.sessions.saturating_sub(1);
+        }
+        self.hosts.remove_if_idle(session.host);
+    }
+
+    /// Ends every session that `matches`; returns how many.
+    pub fn end_where(&mut self, now: Instant, matches: impl Fn(&Session) -> bool) -> usize {
+        let gone: Vec<u32> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| matches(session))
+            .map(|(index, _)| index)
+            .collect();
+        for index in &gone {
+            self.end(now, *index);
+        }
+        gone.len()
+    }
+
+    /// When [`Nat::handle_timeout`] may have something to do.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.wheel.next_deadline()
+    }
+
+    /// Ends expired sessions.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(index) = self.wheel.pop_due(now) {
+            let Some(session) = self.sessions.get(index) else { continue };
+            let deadline = session.deadline(&self.settings.timeouts);
+            if deadline > now {
+                self.wheel.schedule(index, deadline);
+            } else {
+                self.end(now, index);
+            }
+        }
+    }
+
+    /// Publishes a port or range. Dynamic mappings on it, and sessions that went there before,
+    /// end; returns how many sessions.
+    ///
+    /// # Errors
+    /// The entry that has the port already.
+    pub fn publish(&mut self, now: Instant, publish: Publish) -> Result<usize, PublishConflict> {
+        self.publishes.insert(publish)?;
+        let covers = |at: Endpoint| {
+            publish.address.is_none_or(|address| address == at.ip)
+                && at.port >= publish.port
+                && at.port <= publish.last()
+        };
+        let taken: Vec<u32> = self
+            .mappings
+            .iter()
+            .filter(|(_, mapping)| mapping.protocol == publish.protocol && covers(mapping.external))
+            .map(|(index, _)| index)
+            .collect();
+        Ok(self.end_where(now, |session| {
+            session.mappings.iter().any(|mapping| *mapping != NONE && taken.contains(mapping))
+        }))
+    }
+
+    /// Takes a published port back and ends its sessions; none if it was not published so.
+    pub fn unpublish(&mut self, now: Instant, publish: &Publish) -> Option<usize> {
+        let gone = self.publishes.remove(publish)?;
+        let is_its = |protocol: u8, network: NetworkId, at: Endpoint| {
+            protocol == gone.protocol
+                && network == gone.network
+                && at.ip == gone.target.ip
+                && at.port >= gone.target.port
+                && at.port - gone.target.port < gone.count
+        };
+        Some(self.end_where(now, |session| {
+            let protocol = session.original.protocol;
+            let reply = Tuple::from(session.reply).src;
+            let original = Tuple::from(session.original).src;
+            session.is_published
+                && (is_its(protocol, session.reply.network, reply)
+                    || is_its(protocol, session.original.network, original))
+        }))
+    }
+
+    /// All published ports.
+    pub const fn publishes(&self) -> &Publishes {
+        &self.publishes
+    }
+
+    /// Replaces the static 1:1 translations.
+    pub fn set_statics(&mut self, statics: Vec<StaticNat>) {
+        self.statics = statics;
+    }
+
+    /// The static 1:1 translations.
+    pub fn statics(&self) -> &[StaticNat] {
+        &self.statics
+    }
+
+    /// All sessions.
+    pub fn sessions(&self) -> impl Iterator<Item = &Session> {
+        self.sessions.iter().map(|(_, session)| session)
+    }
+
+    /// All dynamic mappings.
+    pub fn mappings(&self) -> impl Iterator<Item = &Mapping> {
+        self.mappings.iter().map(|(_, mapping)| mapping)
+    }
+
+    /// The mapping of a session's source, and that of its destination.
+    pub fn mappings_of(&self, session: &Session) -> (Option<&Mapping>, Option<&Mapping>) {
+        let [own, far] = session.mappings;
+        (self.mappings.get(own), self.mappings.get(far))
+    }
+
+    /// The lifetimes.
+    pub const fn timeouts(&self) -> &Timeouts {
+        &self.settings.timeouts
+    }
+
+    /// Enters a session of a snapshot; false if it does not fit what is there.
+    pub fn restore(&mut self, now: Instant, session: Session, mapping: Option<Mapping>) -> bool {
+        if self.find(&session.original).is_some() || self.find(&session.reply).is_some() {
+            return false;
+        }
+        let key = session.original;
+        let Ok(host) = self.admit_host(now, key.network, key.src) else {
+            return false;
+        };
+        let index = match mapping {
+            Some(mapping) => match self.restore_mapping(mapping, host) {
+                Some(index) => index,
+                None => return false,
+            },
+            None => NONE,
+        };
+        let session = Session { mappings: [index, NONE], host, is_transitory: false, ..session };
+        self.insert(now, session).is_ok()
+    }
+
+    fn restore_mapping(&mut self, mapping: Mapping, host: u32) -> Option<u32> {
+        let Mapping { network, protocol, inside, external, .. } = mapping;
+        if let Some(index) = self.mappings.find_inside(network, protocol, inside) {
+            return (self.mappings.get(index)?.external == external).then_some(index);
+        }
+        if !self.pools.entry((external.ip, protocol)).or_default().reserve(external.port) {
+            return None;
+        }
+        if let Some(host) = self.hosts.get_mut(host) {
+            host.external = Some(external.ip);
+        }
+        self.count_port(host, protocol, 1);
+        self.mappings.insert(Mapping { sessions: 0, ..mapping })
+    }
+
+    /// The record of a host that may have another session; makes room if it must and can.
+    fn admit_host(
+        &mut self,
+        now: Instant,
+        network: NetworkId,
+        ip: Ipv4Addr,
+    ) -> Result<u32, DropReason> {
+        let quota = self.settings.sessions_per_host;
+        if let Some(host) = self.hosts.find(network, ip).and_then(|index| self.hosts.get(index))
+            && host.sessions >= quota
+        {
+            let oldest = host.transitory.front().ok_or(DropReason::HostSessionQuota)?;
+            self.end(now, oldest);
+        }
+        if self.sessions.is_full() {
+            let own = self.hosts.find(network, ip).and_then(|index| self.hosts.get(index));
+            let oldest = own
+                .and_then(|host| host.transitory.front())
+                .or_else(|| self.transitory.front())
+                .ok_or(DropReason::SessionTableFull)?;
+            self.end(now, oldest);
+        }
+        self.hosts.find_or_insert(network, ip).ok_or(DropReason::SessionTableFull)
+    }
+
+    fn open_for(
+        &mut self,
+        now: Instant,
+        opening: &Opening<'_>,
+        host: u32,
+        inside: Option<Endpoint>,
+    ) -> Result<u32, DropReason> {
+        let key = opening.key;
+        let dst = inside.unwrap_or(Endpoint::new(key.dst, key.dport));
+        let source = self.new_source(now, opening, host)?;
+        let reply = self.free_reply_key(opening, &source, dst);
+        let Some(reply) = reply else {
+            self.drop_unused_mapping(now, source.mapping, host);
+            let by_address = !matches!(key.protocol, PROTOCOL_TCP | PROTOCOL_UDP | PROTOCOL_ICMP);
+            return Err(if by_address {
+                DropReason::ProtocolConflict
+            } else {
+                DropReason::PortsExhausted
+            });
+        };
+        let far = match opening.destination {
+            Destination::Mapping(index) => index,
+            _ => NONE,
+        };
+        let admitted = far == NONE || self.mappings.admits(far, reply.dst);
+        if !admitted && !opening.is_from_inside {
+            return Err(DropReason::Filtered);
+        }
+        let is_eif =
+            |index| self.mappings.get(index).is_some_and(|mapping| mapping.mode == NatMode::EimEif);
+        let session = Session {
+            original: key,
+            reply,
+            last_seen: now,
+            tcp: TcpState::default().after(Direction::Original, opening.tcp_flags),
+            // A stranger must not keep a mapping alive (RFC 7857 section 7).
+            original_refreshes: opening.is_from_inside || !is_eif(far),
+            reply_refreshes: !opening.is_from_inside || !is_eif(source.mapping),
+            awaits_reply: !admitted,
+            is_published: matches!(opening.destination, Destination::Published(..))
+                || (source.mapping == NONE
+                    && self.published_source(&key).is_some()
+                    && opening.is_from_inside),
+            is_answered: false,
+            is_transitory: false,
+            mappings: [source.mapping, far],
+            host,
+        };
+        match self.insert(now, session) {
+            Ok(index) => Ok(index),
+            Err(reason) => {
+                self.drop_unused_mapping(now, source.mapping, host);
+                Err(reason)
+            }
+        }
+    }
+
+    fn insert(&mut self, now: Instant, session: Session) -> Result<u32, DropReason> {
+        let index = self.sessions.insert(session).ok_or(DropReason::SessionTableFull)?;
+        self.mappings.retain(session.mappings[0], session.original.dst);
+        self.mappings.retain(session.mappings[1], session.reply.dst);
+        if let Some(host) = self.hosts.get_mut(session.host) {
+            host.sessions += 1;
+        }
+        self.wheel.schedule(index, session.deadline(&self.settings.timeouts).max(now));
+        self.set_transitory(index);
+        Ok(index)
+    }
+
+    /// The source a new session's packets get.
+    fn new_source(
+        &mut self,
+        now: Instant,
+        opening: &Opening<'_>,
+        host: u32,
+    ) -> Result<NewSource, DropReason> {
+        let key = opening.key;
+        let own = Endpoint::new(key.src, key.sport);
+        let plain =
+            |endpoint, may_change_port| NewSource { endpoint, mapping: NONE, may_change_port };
+        let (mode, pool) = match opening.source {
+            Source::Keep => return Ok(plain(own, has_ports(key.protocol))),
+            Source::Gateway(address) => {
+                return Ok(plain(Endpoint::new(address, own.port), has_ports(key.protocol)));
+            }
+            Source::Masquerade(mode, pool) => (mode, pool),
+        };
+        let fixed = self.statics.iter().find(|s| s.inside == key.src && s.network == key.network);
+        if let Some(entry) = fixed {
+            return Ok(plain(Endpoint::new(entry.external, own.port), false));
+        }
+        let external = self.hosts.external(host, pool).ok_or(DropReason::NoExternalAddress)?;
+        if let Some((address, port)) = self.published_source(&key) {
+            return Ok(plain(Endpoint::new(address.unwrap_or(external), port), false));
+        }
+        if !has_ports(key.protocol) && key.protocol != PROTOCOL_ICMP {
+            return Ok(plain(Endpoint::new(external, 0), false));
+        }
+        if mode == NatMode::Apdm {
+            return Ok(plain(Endpoint::new(external, own.port), true));
+        }
+        let mapping = match self.mappings.find_inside(key.network, key.protocol, own) {
+            Some(mapping) => mapping,
+            None => self.map(now, &key, mode, (host, external))?,
+        };
+        let endpoint = self.mappings.get(mapping).ok_or(DropReason::PortsExhausted)?.external;
+        Ok(NewSource { endpoint, mapping, may_change_port: false })
+    }
+
+    /// The published port an inside endpoint is the target of: a permanent mapping, outbound too.
+    fn published_source(&self, key: &FlowKey) -> Option<(Option<Ipv4Addr>, u16)> {
+        let at = Endpoint::new(key.src, key.sport);
+        let publish = self.publishes.find_target(key.network, key.protocol, at)?;
+        let port = publish.port.wrapping_add(at.port.wrapping_sub(publish.target.port));
+        Some((publish.address, port))
+    }
+
+    fn map(
+        &mut self,
+        now: Instant,
+        key: &FlowKey,
+        mode: NatMode,
+        (host, external): (u32, Ipv4Addr),
+    ) -> Result<u32, DropReason> {
+        let class = port_class(key.protocol);
+        let held = self.hosts.get(host).and_then(|host| host.ports.get(class).copied());
+        if held.unwrap_or(0) >= self.settings.ports_per_host {
+            return Err(DropReason::HostPortQuota);
+        }
+        // With ICMP a request's identifier is its source port.
+        let inside = Endpoint::new(key.src, key.sport);
+        let port = self.free_port_of(now, key, external).ok_or(DropReason::PortsExhausted)?;
+        let mapping = Mapping {
+            network: key.network,
+            protocol: key.protocol,
+            inside,
+            external: Endpoint::new(external, port),
+            mode,
+            sessions: 0,
+        };
+        let Some(index) = self.mappings.insert(mapping) else {
+            self.pool(&mapping).release(now, port, inside.ip, Duration::ZERO);
+            return Err(DropReason::SessionTableFull);
+        };
+        self.count_port(host, key.protocol, 1);
+        Ok(index)
+    }
+
+    /// A port of the external address that is neither mapped nor published.
+    fn free_port_of(&mut self, now: Instant, key: &FlowKey, external: Ipv4Addr) -> Option<u16> {
+        let pool = self.pools.entry((external, key.protocol)).or_default();
+        let mut published = Vec::new();
+        let mut found = None;
+        for _ in 0..MAX_PORT_TRIES {
+            let Some(port) = pool.allocate(now, key.sport, key.src, &mut self.random) else {
+                break;
+            };
+            if self.publishes.find(key.protocol, external, port).is_none() {
+                found = Some(port);
+                break;
+            }
+            published.push(port);
+        }
+        for port in published {
+            pool.release(now, port, key.src, Duration::ZERO);
+        }
+        found
+    }
+
+    /// The key of the replies, choosing another source port where that may be.
+    fn free_reply_key(
+        &mut self,
+        opening: &Opening<'_>,
+        source: &NewSource,
+        dst: Endpoint,
+    ) -> Option<FlowKey> {
+        let key = opening.key;
+        let reply_to = |endpoint: Endpoint| FlowKey {
+            network: opening.egress,
+            protocol: key.protocol,
+            src: dst.ip,
+            dst: endpoint.ip,
+            sport: dst.port,
+            dport: endpoint.port,
+        };
+        let mut reply = reply_to(source.endpoint);
+        for _ in 0..MAX_PORT_TRIES {
+            let is_taken = self.sessions.find(&reply).is_some()
+                || (source.may_change_port
+                    && self
+                        .publishes
+                        .find(key.protocol, reply.dst, reply.dport)
+                        .is_some_and(|_| matches!(opening.source, Source::Masquerade(..))));
+            if !is_taken {
+                return Some(reply);
+            }
+            if !source.may_change_port {
+                return None;
+            }
+            let port = self.random.next_u16() | 1024;
+            reply = reply_to(Endpoint::new(source.endpoint.ip, port));
+        }
+        None
+    }
+
+    /// Removes a mapping that was made for a session which then could not be made.
+    fn drop_unused_mapping(&mut self, now: Instant, index: u32, host: u32) {
+        if self.mappings.get(index).is_some_and(|mapping| mapping.sessions == 0)
+            && let Some(gone) = self.mappings.remove(index)
+        {
+            self.free_port(now, &gone, host, Duration::ZERO);
+        }
+    }
+
+    fn free_port(&mut self, now: Instant, gone: &Mapping, host: u32, rest: Duration) {
+        self.pool(gone).release(now, gone.external.port, gone.inside.ip, rest);
+        let owner = self.hosts.find(gone.network, gone.inside.ip).unwrap_or(host);
+        self.count_port(owner, gone.protocol, -1);
+    }
+
+    fn pool(&mut self, mapping: &Mapping) -> &mut PortPool {
+        self.pools.entry((mapping.external.ip, mapping.protocol)).or_default()
+    }
+
+    fn count_port(&mut self, host: u32, protocol: u8, by: isize) {
+        if let Some(host) = self.hosts.get_mut(host)
+            && let Some(count) = host.ports.get_mut(port_class(protocol))
+        {
+            *count = count.saturating_add_signed(by);
+        }
+    }
+
+    /// Lists a session as transitory, or no longer, as its state has become.
+    fn set_transitory(&mut self, index: u32) {
+        let Some(session) = self.sessions.get(index) else { return };
+        let is_transitory = session.original.protocol == PROTOCOL_TCP
+            && match session.tcp.phase() {
+                TcpPhase::Closing => true,
+                TcpPhase::Opening => !session.is_answered,
+                TcpPhase::Established => false,
+            };
+        if is_transitory != session.is_transitory {
+            self.set_listed(index, is_transitory);
+        }
+    }
+
+    fn set_listed(&mut self, index: u32, listed: bool) {
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        if session.is_transitory == listed {
+            return;
+        }
+        session.is_transitory = listed;
+        let host = session.host;
+        if listed {
+            self.transitory.push_back(&mut self.transitory_links, index);
+        } else {
+            self.transitory.remove(&mut self.transitory_links, index);
+        }
+        if let Some(host) = self.hosts.get_mut(host) {
+            if listed {
+                host.transitory.push_back(&mut self.host_links, index);
+            } else {
+                host.transitory.remove(&mut self.host_links, index);
+            }
+        }
+    }
+}
+
+const fn has_ports(protocol: u8) -> bool {
+    matches!(protocol, PROTOCOL_TCP | PROTOCOL_UDP)
+}
+
+const fn port_class(protocol: u8) -> usize {
+    match protocol {
+        PROTOCOL_TCP => 0,
+        PROTOCOL_UDP => 1,
+        _ => 2,
+    }
+}

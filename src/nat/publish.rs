@@ -1,0 +1,186 @@
+//! Published ports: permanent mappings from external ports to ports of an inside host.
+//!
+//! A range is one entry whatever its width, found by a search over range starts.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use super::Endpoint;
+use crate::id::NetworkId;
+
+/// A published port or range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Publish {
+    /// IP protocol number: TCP or UDP.
+    pub protocol: u8,
+    /// The address it answers on; none: every address of tapway.
+    pub address: Option<Ipv4Addr>,
+    /// First external port.
+    pub port: u16,
+    /// Ports in the range, at least one.
+    pub count: u16,
+    /// The network of the host.
+    pub network: NetworkId,
+    /// The host and its first port.
+    pub target: Endpoint,
+}
+
+/// Two published ranges meet on one address and protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("already published to {}", .0.target)]
+pub struct PublishConflict(pub Publish);
+
+impl Publish {
+    /// The inside endpoint behind an external port of the range.
+    pub const fn target_of(&self, port: u16) -> Endpoint {
+        let step = port.wrapping_sub(self.port);
+        Endpoint::new(self.target.ip, self.target.port.wrapping_add(step))
+    }
+
+    /// The last external port.
+    pub const fn last(&self) -> u16 {
+        self.port.saturating_add(self.count.saturating_sub(1))
+    }
+
+    const fn covers(&self, port: u16) -> bool {
+        port >= self.port && port - self.port < self.count
+    }
+
+    const fn covers_target(&self, port: u16) -> bool {
+        port >= self.target.port && port - self.target.port < self.count
+    }
+}
+
+type Ranges = BTreeMap<u16, Publish>;
+
+/// All published ports.
+#[derive(Clone, Debug, Default)]
+pub struct Publishes {
+    by_address: HashMap<(u8, Option<Ipv4Addr>), Ranges>,
+    by_target: HashMap<(NetworkId, u8, Ipv4Addr), Ranges>,
+}
+
+impl Publishes {
+    /// Publishes.
+    ///
+    /// # Errors
+    /// The entry that has a port of the range already, on this address or on all.
+    pub fn insert(&mut self, publish: Publish) -> Result<(), PublishConflict> {
+        if let Some(other) = self.conflict(&publish) {
+            return Err(PublishConflict(other));
+        }
+        let Publish { protocol, address, network, target, .. } = publish;
+        self.by_address.entry((protocol, address)).or_default().insert(publish.port, publish);
+        let targets = self.by_target.entry((network, protocol, target.ip)).or_default();
+        targets.insert(target.port, publish);
+        Ok(())
+    }
+
+    /// Takes a range back; none if it was not published so.
+    pub fn remove(&mut self, publish: &Publish) -> Option<Publish> {
+        let Publish { protocol, address, network, target, .. } = *publish;
+        let ranges = self.by_address.get_mut(&(protocol, address))?;
+        if ranges.get(&publish.port) != Some(publish) {
+            return None;
+        }
+        let removed = ranges.remove(&publish.port);
+        let same_target: Option<Publish> =
+            self.iter().find(|other| other.target == target && other.protocol == protocol).copied();
+        if let Some(targets) = self.by_target.get_mut(&(network, protocol, target.ip)) {
+            match same_target {
+                Some(other) => targets.insert(target.port, other),
+                None => targets.remove(&target.port),
+            };
+        }
+        removed
+    }
+
+    /// The entry that answers on an external endpoint.
+    pub fn find(&self, protocol: u8, address: Ipv4Addr, port: u16) -> Option<&Publish> {
+        if self.by_address.is_empty() {
+            return None;
+        }
+        let in_ranges = |address| {
+            let ranges = self.by_address.get(&(protocol, address))?;
+            let (_, publish) = ranges.range(..=port).next_back()?;
+            publish.covers(port).then_some(publish)
+        };
+        in_ranges(Some(address)).or_else(|| in_ranges(None))
+    }
+
+    /// The entry whose target an inside endpoint is: its traffic leaves as the published port.
+    pub fn find_target(&self, network: NetworkId, protocol: u8, at: Endpoint) -> Option<&Publish> {
+        let ranges = self.by_target.get(&(network, protocol, at.ip))?;
+        let (_, publish) = ranges.range(..=at.port).next_back()?;
+        publish.covers_target(at.port).then_some(publish)
+    }
+
+    /// True if a host publishes anything.
+    pub fn has_target(&self, network: NetworkId, ip: Ipv4Addr) -> bool {
+        self.iter().any(|publish| publish.network == network && publish.target.ip == ip)
+    }
+
+    /// All entries, by protocol, address and port.
+    pub fn iter(&self) -> impl Iterator<Item = &Publish> {
+        let mut keys: Vec<_> = self.by_address.keys().collect();
+        keys.sort();
+        keys.into_iter().filter_map(|key| self.by_address.get(key)).flat_map(BTreeMap::values)
+    }
+
+    fn conflict(&self, new: &Publish) -> Option<Publish> {
+        self.by_address
+            .iter()
+            .filter(|((protocol, address), _)| {
+                let overlap = address.is_none() || new.address.is_none() || *address == new.address;
+                *protocol == new.protocol && overlap
+            })
+            .find_map(|(_, ranges)| {
+                let (_, below) = ranges.range(..=new.last()).next_back()?;
+                (below.last() >= new.port).then_some(*below)
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn publish(address: Option<[u8; 4]>, port: u16, count: u16, target: u16) -> Publish {
+        Publish {
+            protocol: 6,
+            address: address.map(Ipv4Addr::from),
+            port,
+            count,
+            network: NetworkId(1),
+            target: Endpoint::new(Ipv4Addr::new(172, 17, 0, 2), target),
+        }
+    }
+
+    #[test]
+    fn ranges_translate_both_ways_and_conflicts_are_named() {
+        let mut table = Publishes::default();
+        let range = publish(None, 8000, 100, 9000);
+        let single = publish(Some([192, 168, 33, 10]), 80, 1, 80);
+        table.insert(range).unwrap();
+        table.insert(single).unwrap();
+        let external = Ipv4Addr::new(192, 168, 33, 10);
+        let target = |port| table.find(6, external, port).map(|found| found.target_of(port).port);
+        assert_eq!(target(8099), Some(9099));
+        assert_eq!(target(8100), None);
+        assert_eq!(target(80), Some(80));
+        assert_eq!(table.find(6, Ipv4Addr::new(172, 17, 0, 1), 80), None);
+        assert_eq!(table.find(17, external, 80), None);
+        let inside = Endpoint::new(Ipv4Addr::new(172, 17, 0, 2), 9050);
+        assert_eq!(table.find_target(NetworkId(1), 6, inside), Some(&range));
+        assert_eq!(table.insert(publish(None, 80, 1, 81)), Err(PublishConflict(single)));
+        assert_eq!(
+            table.insert(publish(Some([1, 1, 1, 1]), 7990, 11, 1)),
+            Err(PublishConflict(range))
+        );
+        assert_eq!(table.remove(&range), Some(range));
+        assert_eq!(table.find_target(NetworkId(1), 6, inside), None);
+        assert_eq!(table.remove(&range), None);
+    }
+}

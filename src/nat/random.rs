@@ -1,0 +1,31 @@
+//! Numbers that a stranger cannot guess (RFC 6056): SipHash of a counter under a secret seed.
+
+use std::hash::{DefaultHasher, Hasher};
+
+/// A keyed generator; the same seed gives the same numbers.
+#[derive(Clone, Debug)]
+pub struct Random {
+    seed: u128,
+    counter: u64,
+}
+
+impl Random {
+    /// A generator under a secret seed.
+    pub const fn new(seed: u128) -> Self {
+        Self { seed, counter: 0 }
+    }
+
+    /// The next number.
+    pub fn next(&mut self) -> u64 {
+        self.counter = self.counter.wrapping_add(1);
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u128(self.seed);
+        hasher.write_u64(self.counter);
+        hasher.finish()
+    }
+
+    /// The next 16-bit number.
+    pub fn next_u16(&mut self) -> u16 {
+        self.next() as u16
+    }
+}

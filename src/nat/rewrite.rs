@@ -1,0 +1,122 @@
+//! A compiled header change: what a hit replays.
+
+use crate::packet::{
+    Delta, ETHERNET_HEADER, Ipv4, MacAddr, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, Transport,
+    be16, ipv4, put, put16,
+};
+
+use super::{Endpoint, Tuple};
+
+/// New MACs, addresses and ports of a flow, with the checksum changes they bring (RFC 1624).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rewrite {
+    dst_mac: MacAddr,
+    src_mac: MacAddr,
+    to: Tuple,
+    ip_delta: Delta,
+    transport_delta: Delta,
+    protocol: u8,
+    is_translated: bool,
+    has_new_source: bool,
+}
+
+impl Rewrite {
+    /// Compiles the change from `from` to `to` for packets of a protocol.
+    pub fn new(
+        protocol: u8,
+        from: Tuple,
+        to: Tuple,
+        (src_mac, dst_mac): (MacAddr, MacAddr),
+    ) -> Self {
+        let ip_delta = Delta::NONE.address(from.src.ip, to.src.ip).address(from.dst.ip, to.dst.ip);
+        let ports = port_delta(from.src, to.src).plus(port_delta(from.dst, to.dst));
+        let transport_delta = match protocol {
+            PROTOCOL_TCP | PROTOCOL_UDP => ip_delta.plus(ports),
+            _ => ports,
+        };
+        Self {
+            dst_mac,
+            src_mac,
+            to,
+            ip_delta,
+            transport_delta,
+            protocol,
+            is_translated: from != to,
+            has_new_source: from.src.ip != to.src.ip,
+        }
+    }
+
+    /// The addresses and ports it gives.
+    pub const fn to(&self) -> Tuple {
+        self.to
+    }
+
+    /// True if packets may share their new source address with those of other hosts, so that
+    /// their identification must be made unique (RFC 6864 section 5.3).
+    pub const fn wants_new_id(&self, ipv4: &Ipv4) -> bool {
+        self.has_new_source && (!ipv4.dont_fragment || ipv4.more_fragments)
+    }
+
+    /// Changes a frame in place: MACs, TTL, addresses, ports, checksums, and the identification
+    /// if one is given. `ipv4` is what the frame held; it must have been admitted by the caller.
+    pub fn apply(&self, frame: &mut [u8], ipv4: &Ipv4, new_id: Option<u16>) {
+        put(frame, 0, &self.dst_mac.0);
+        put(frame, 6, &self.src_mac.0);
+        let Some(packet) = frame.get_mut(ETHERNET_HEADER..) else { return };
+        let mut delta = self.ip_delta;
+        if let Some(id) = new_id {
+            delta = delta.word(ipv4.id, id);
+            put16(packet, 4, id);
+        }
+        if delta != Delta::NONE {
+            let sum = be16(packet, 10).unwrap_or(0);
+            put16(packet, 10, delta.apply(sum));
+        }
+        ipv4::decrement_ttl(packet);
+        if !self.is_translated {
+            return;
+        }
+        put(packet, 12, &self.to.src.ip.octets());
+        put(packet, 16, &self.to.dst.ip.octets());
+        if ipv4.fragment_offset == 0
+            && let Some(segment) = packet.get_mut(usize::from(ipv4.header_len)..)
+        {
+            self.apply_transport(segment, ipv4.transport);
+        }
+    }
+
+    fn apply_transport(&self, segment: &mut [u8], transport: Transport) {
+        match self.protocol {
+            PROTOCOL_TCP => {
+                self.put_ports(segment);
+                let sum = be16(segment, 16).unwrap_or(0);
+                put16(segment, 16, self.transport_delta.apply(sum));
+            }
+            PROTOCOL_UDP => {
+                self.put_ports(segment);
+                let sum = be16(segment, 6).unwrap_or(0);
+                put16(segment, 6, self.transport_delta.apply_udp(sum));
+            }
+            PROTOCOL_ICMP => {
+                let id = match transport {
+                    Transport::Query { reply: false, .. } => self.to.src.port,
+                    Transport::Query { reply: true, .. } => self.to.dst.port,
+                    _ => return,
+                };
+                put16(segment, 4, id);
+                let sum = be16(segment, 2).unwrap_or(0);
+                put16(segment, 2, self.transport_delta.apply(sum));
+            }
+            _ => {}
+        }
+    }
+
+    fn put_ports(&self, segment: &mut [u8]) {
+        put16(segment, 0, self.to.src.port);
+        put16(segment, 2, self.to.dst.port);
+    }
+}
+
+const fn port_delta(from: Endpoint, to: Endpoint) -> Delta {
+    Delta::NONE.word(from.port, to.port)
+}

@@ -1,0 +1,56 @@
+//! The guard of a port with a configured address: its host may only use its own MAC and IP.
+
+use std::net::Ipv4Addr;
+
+use crate::drop_reason::DropReason;
+use crate::packet::{Arp, Headers, Layer, MacAddr, Transport};
+
+const DHCP_CLIENT: u16 = 68;
+const DHCP_SERVER: u16 = 67;
+
+/// What the host behind a port may call itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// Its MAC.
+    pub mac: MacAddr,
+    /// Its IPv4 address.
+    pub address: Ipv4Addr,
+}
+
+impl Guard {
+    /// Checks a frame the host sent.
+    ///
+    /// # Errors
+    /// The reason to drop it: a foreign source MAC, IPv4 address or ARP sender. The unspecified
+    /// address passes where it is legal: ARP probes (RFC 5227) and DHCP requests (RFC 2131).
+    pub fn check(&self, headers: &Headers, frame: &[u8]) -> Result<(), DropReason> {
+        if headers.src != self.mac {
+            return Err(DropReason::GuardMac);
+        }
+        match headers.layer {
+            Layer::Ipv4(ipv4) if ipv4.src == self.address => Ok(()),
+            Layer::Ipv4(ipv4)
+                if ipv4.src.is_unspecified()
+                    && matches!(
+                        ipv4.transport,
+                        Transport::Udp { sport: DHCP_CLIENT, dport: DHCP_SERVER }
+                    ) =>
+            {
+                Ok(())
+            }
+            Layer::Ipv4(_) => Err(DropReason::GuardIp),
+            Layer::Malformed(reason) => Err(reason),
+            Layer::Arp => {
+                let arp = Arp::parse(frame.get(usize::from(headers.l3)..).unwrap_or_default())?;
+                let sender_is_ours =
+                    arp.sender_ip == self.address || arp.sender_ip.is_unspecified();
+                if sender_is_ours && arp.sender_mac == self.mac {
+                    Ok(())
+                } else {
+                    Err(DropReason::GuardArp)
+                }
+            }
+            Layer::Ipv6 | Layer::Other => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! A switch port as the dataplane sees it.
+
+use super::Guard;
+use crate::drop_reason::DropReason;
+use crate::id::NetworkId;
+use crate::table::TokenBucket;
+
+/// A port.
+#[derive(Clone, Debug)]
+pub struct Port {
+    /// What users call it.
+    pub name: String,
+    /// The network it belongs to.
+    pub network: NetworkId,
+    /// Largest packet it takes, in bytes behind the Ethernet header and tags.
+    pub mtu: u16,
+    /// Taking part in forwarding.
+    pub is_up: bool,
+    /// No frames to or from other isolated ports.
+    pub is_isolated: bool,
+    /// What its host may call itself; none: anything.
+    pub guard: Option<Guard>,
+    /// Its host publishes something, so unicast from it may belong to a hairpin session.
+    pub publishes: bool,
+    /// Limit of frames it may cause to be flooded.
+    pub storm: TokenBucket,
+    /// What passed and what did not.
+    pub counters: PortCounters,
+}
+
+/// Counters of a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortCounters {
+    /// Frames received from the port.
+    pub rx_frames: u64,
+    /// Bytes of them.
+    pub rx_bytes: u64,
+    /// Frames handed to the port.
+    pub tx_frames: u64,
+    /// Bytes of them.
+    pub tx_bytes: u64,
+    /// Lost frames by reason: those that came in by this port, and those its device refused.
+    pub drops: Box<[u64; DropReason::COUNT]>,
+}
+
+impl Default for PortCounters {
+    fn default() -> Self {
+        Self {
+            rx_frames: 0,
+            rx_bytes: 0,
+            tx_frames: 0,
+            tx_bytes: 0,
+            drops: Box::new([0; DropReason::COUNT]),
+        }
+    }
+}
+
+impl PortCounters {
+    /// Counts `frames` lost for `reason`.
+    pub fn drop(&mut self, reason: DropReason, frames: u64) {
+        if let Some(counter) = self.drops.get_mut(reason.index()) {
+            *counter = counter.saturating_add(frames);
+        }
+    }
+
+    /// The reasons that occurred, with their counts.
+    pub fn drops(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+        DropReason::ALL
+            .iter()
+            .zip(self.drops.iter())
+            .filter(|(_, count)| **count > 0)
+            .map(|(reason, count)| (*reason, *count))
+    }
+}
