@@ -9,4 +9,6 @@ pub mod policy;
 pub mod route;
 pub mod switch;
 pub mod table;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 pub mod time;
