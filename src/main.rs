@@ -1,1 +1,3 @@
+//! The `tapway` command.
+
 fn main() {}

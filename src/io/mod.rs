@@ -1,0 +1,19 @@
+//! The shell around the engine: everything that makes a system call.
+//!
+//! A [`Worker`] is a thread that owns one engine and its ports: it waits, gathers a burst from
+//! all ready ports, runs it through the engine, and writes what comes out. Ports are
+//! [`PortIo`]s: TAPs, packet sockets, memory wires, capture files.
+
+mod broker;
+mod clock;
+mod plan;
+mod port_io;
+mod wire;
+mod worker;
+
+pub use broker::{Broker, Opened};
+pub use clock::Clock;
+pub use plan::{DevicePlan, Netns, OpenError, PortPlan, TapBackend, TapPlan};
+pub use port_io::{Loss, PortIo, ReceiveError};
+pub use wire::{WireEnd, wire};
+pub use worker::{Worker, WorkerError, WorkerEvent};
