@@ -1,1 +1,3 @@
 //! Configuration, desired state, API.
+
+pub mod registry;
