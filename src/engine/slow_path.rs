@@ -171,6 +171,12 @@ impl Engine {
         }
         let no_route = Stop::Report(DropReason::NoRoute, IcmpError::NetworkUnreachable);
         let hop = self.fib.lookup(to).ok_or(no_route)?;
+        if inside.is_some_and(|(network, _)| network != hop.network) {
+            // A published host must never be looked for elsewhere, least of all outside.
+            let is_routed = inside.is_some_and(|(id, _)| self.interfaces.get(id).is_some());
+            let reason = if is_routed { DropReason::NoRoute } else { DropReason::NoGateway };
+            return Err(Stop::Drop(reason));
+        }
         let opening = match session {
             Some(_) => None,
             None => self.opening(frame.network, hop.network, &key, destination)?,

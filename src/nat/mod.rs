@@ -5,7 +5,7 @@
 //! mode ([`NatMode`]). TCP is tracked only to know a session's lifetime.
 //!
 //! Bounds: sessions in all and per inside host, external ports per host. At a bound the host's
-//! own transitory sessions (closed, reset, or never answered) are recycled, oldest first; at the
+//! own transitory sessions (TCP that opens, is closed or reset) are recycled, oldest first; at the
 //! table's bound anybody's. A live session is never ended to make room (RFC 6888 REQ-11).
 //!
 //! Read first: RFC 4787, RFC 5382, RFC 5508, RFC 7857.
@@ -157,7 +157,7 @@ impl Nat {
             settings,
             sessions: Sessions::new(settings.sessions, random.next()),
             mappings: Mappings::new(settings.sessions, random.next()),
-            hosts: Hosts::new(settings.sessions, random.next()),
+            hosts: Hosts::new(settings.sessions.saturating_mul(2), random.next()),
             pools: HashMap::new(),
             publishes: Publishes::default(),
             statics: Vec::new(),
@@ -240,6 +240,13 @@ impl Nat {
             Some((network, at)) if !opening.is_from_inside => (network, at.ip),
             _ => (key.network, key.src),
         };
+        if let Destination::Mapping(far) = opening.destination
+            && !opening.is_from_inside
+            && !self.mappings.admits(far, key.src)
+        {
+            // Before anything is recycled: a stranger must not end what lives.
+            return Err(DropReason::Filtered);
+        }
         let host = self.admit_host(now, network, ip)?;
         let opened = self.open_for(now, opening, host, inside.map(|(_, at)| at));
         if opened.is_err() {
@@ -286,14 +293,14 @@ impl Nat {
         let closed =
             session.original.protocol == PROTOCOL_TCP && session.tcp.phase() == TcpPhase::Closing;
         let rest = if closed { Duration::ZERO } else { self.settings.quarantine };
+        if let Some(host) = self.hosts.get_mut(session.host) {
+            host.sessions = host.sessions.saturating_sub(1);
+        }
         let peers = [session.original.dst, session.reply.dst];
         for (mapping, peer) in session.mappings.into_iter().zip(peers) {
             if let Some(gone) = self.mappings.release(mapping, peer) {
-                self.free_port(now, &gone, session.host, rest);
+                self.free_port(now, &gone, rest);
             }
-        }
-        if let Some(host) = self.hosts.get_mut(session.host) {
-            host.sessions = host.sessions.saturating_sub(1);
         }
         self.hosts.remove_if_idle(session.host);
     }
@@ -481,7 +488,7 @@ impl Nat {
         let source = self.new_source(now, opening, host)?;
         let reply = self.free_reply_key(opening, &source, dst);
         let Some(reply) = reply else {
-            self.drop_unused_mapping(now, source.mapping, host);
+            self.drop_unused_mapping(now, source.mapping);
             let by_address = !matches!(key.protocol, PROTOCOL_TCP | PROTOCOL_UDP | PROTOCOL_ICMP);
             return Err(if by_address {
                 DropReason::ProtocolConflict
@@ -494,9 +501,6 @@ impl Nat {
             _ => NONE,
         };
         let admitted = far == NONE || self.mappings.admits(far, reply.dst);
-        if !admitted && !opening.is_from_inside {
-            return Err(DropReason::Filtered);
-        }
         let is_eif =
             |index| self.mappings.get(index).is_some_and(|mapping| mapping.mode == NatMode::EimEif);
         let session = Session {
@@ -520,7 +524,7 @@ impl Nat {
         match self.insert(now, session) {
             Ok(index) => Ok(index),
             Err(reason) => {
-                self.drop_unused_mapping(now, source.mapping, host);
+                self.drop_unused_mapping(now, source.mapping);
                 Err(reason)
             }
         }
@@ -675,18 +679,20 @@ impl Nat {
     }
 
     /// Removes a mapping that was made for a session which then could not be made.
-    fn drop_unused_mapping(&mut self, now: Instant, index: u32, host: u32) {
+    fn drop_unused_mapping(&mut self, now: Instant, index: u32) {
         if self.mappings.get(index).is_some_and(|mapping| mapping.sessions == 0)
             && let Some(gone) = self.mappings.remove(index)
         {
-            self.free_port(now, &gone, host, Duration::ZERO);
+            self.free_port(now, &gone, Duration::ZERO);
         }
     }
 
-    fn free_port(&mut self, now: Instant, gone: &Mapping, host: u32, rest: Duration) {
+    fn free_port(&mut self, now: Instant, gone: &Mapping, rest: Duration) {
         self.pool(gone).release(now, gone.external.port, gone.inside.ip, rest);
-        let owner = self.hosts.find(gone.network, gone.inside.ip).unwrap_or(host);
-        self.count_port(owner, gone.protocol, -1);
+        if let Some(owner) = self.hosts.find(gone.network, gone.inside.ip) {
+            self.count_port(owner, gone.protocol, -1);
+            self.hosts.remove_if_idle(owner);
+        }
     }
 
     fn pool(&mut self, mapping: &Mapping) -> &mut PortPool {
@@ -705,11 +711,7 @@ impl Nat {
     fn set_transitory(&mut self, index: u32) {
         let Some(session) = self.sessions.get(index) else { return };
         let is_transitory = session.original.protocol == PROTOCOL_TCP
-            && match session.tcp.phase() {
-                TcpPhase::Closing => true,
-                TcpPhase::Opening => !session.is_answered,
-                TcpPhase::Established => false,
-            };
+            && session.tcp.phase() != TcpPhase::Established;
         if is_transitory != session.is_transitory {
             self.set_listed(index, is_transitory);
         }
