@@ -197,7 +197,8 @@ impl Engine {
     /// Sends a datagram back where `frame` came from, in fragments if it must.
     fn answer(&mut self, pass: &mut Pass<'_>, frame: &Frame, datagram: &[u8]) {
         let Some(interface) = self.interfaces.get(frame.network) else { return };
-        let mtu = usize::from(interface.mtu);
+        let of_port = self.port(frame.port).map_or(interface.mtu, |port| port.mtu);
+        let mtu = usize::from(interface.mtu.min(of_port));
         let ethernet = ipv4::ethernet(frame.headers.src, interface.mac);
         if datagram.len() <= mtu {
             self.generate(pass, frame.port, &[&ethernet, datagram]);

@@ -24,7 +24,7 @@ mod session;
 mod tcp_state;
 mod tuple;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -117,6 +117,10 @@ pub struct Opening<'a> {
 struct NewSource {
     endpoint: Endpoint,
     mapping: u32,
+    /// It is a published port.
+    is_published: bool,
+    /// Sessions to different destinations may share it.
+    is_overloaded: bool,
     /// The port may be chosen again if the reply's key is taken.
     may_change_port: bool,
 }
@@ -140,6 +144,8 @@ pub struct Nat {
     mappings: Mappings,
     hosts: Hosts,
     pools: HashMap<(Ipv4Addr, u8), PortPool>,
+    /// Sessions per external endpoint that several may share ([`NatMode::Apdm`]).
+    overloads: HashMap<(u8, Endpoint), u32>,
     publishes: Publishes,
     statics: Vec<StaticNat>,
     wheel: TimerWheel,
@@ -159,6 +165,7 @@ impl Nat {
             mappings: Mappings::new(settings.sessions, random.next()),
             hosts: Hosts::new(settings.sessions.saturating_mul(2), random.next()),
             pools: HashMap::new(),
+            overloads: HashMap::new(),
             publishes: Publishes::default(),
             statics: Vec::new(),
             wheel: TimerWheel::new(TICK, TURN, now),
@@ -200,10 +207,13 @@ impl Nat {
         if !is_owned {
             return Destination::Plain;
         }
-        if let Some(publish) = self.publishes.find(key.protocol, key.dst, key.dport) {
+        let fixed = self.statics.iter().find(|entry| entry.external == key.dst);
+        let publish = self.publishes.find(key.protocol, key.dst, key.dport);
+        // An address given to one host is that host's, unless a port is published on just it.
+        if let Some(publish) = publish.filter(|p| fixed.is_none() || p.address.is_some()) {
             return Destination::Published(publish.network, publish.target_of(key.dport));
         }
-        if let Some(entry) = self.statics.iter().find(|entry| entry.external == key.dst) {
+        if let Some(entry) = fixed {
             let inside = Endpoint::new(entry.inside, key.dport);
             return Destination::Static(entry.network, inside);
         }
@@ -302,6 +312,9 @@ impl Nat {
                 self.free_port(now, &gone, rest);
             }
         }
+        if let Some(at) = session.overloads {
+            self.end_overload(session.original.protocol, at);
+        }
         self.hosts.remove_if_idle(session.host);
     }
 
@@ -344,39 +357,35 @@ impl Nat {
     /// The entry that has the port already.
     pub fn publish(&mut self, now: Instant, publish: Publish) -> Result<usize, PublishConflict> {
         self.publishes.insert(publish)?;
-        let covers = |at: Endpoint| {
-            publish.address.is_none_or(|address| address == at.ip)
-                && at.port >= publish.port
-                && at.port <= publish.last()
-        };
-        let taken: Vec<u32> = self
+        let taken: HashSet<u32> = self
             .mappings
             .iter()
-            .filter(|(_, mapping)| mapping.protocol == publish.protocol && covers(mapping.external))
+            .filter(|(_, mapping)| publish.answers(mapping.protocol, mapping.external))
             .map(|(index, _)| index)
             .collect();
         Ok(self.end_where(now, |session| {
-            session.mappings.iter().any(|mapping| *mapping != NONE && taken.contains(mapping))
+            session.mappings.iter().any(|mapping| taken.contains(mapping))
+                || session
+                    .overloads
+                    .is_some_and(|at| publish.answers(session.original.protocol, at))
         }))
     }
 
     /// Takes a published port back and ends its sessions; none if it was not published so.
     pub fn unpublish(&mut self, now: Instant, publish: &Publish) -> Option<usize> {
         let gone = self.publishes.remove(publish)?;
-        let is_its = |protocol: u8, network: NetworkId, at: Endpoint| {
-            protocol == gone.protocol
-                && network == gone.network
-                && at.ip == gone.target.ip
-                && at.port >= gone.target.port
-                && at.port - gone.target.port < gone.count
+        // Its sessions came in by the external port, or left by it.
+        let is_its = |protocol: u8, network: NetworkId, external: Endpoint, inside: Endpoint| {
+            network == gone.network
+                && gone.answers(protocol, external)
+                && gone.target_of(external.port) == inside
         };
         Some(self.end_where(now, |session| {
             let protocol = session.original.protocol;
-            let reply = Tuple::from(session.reply).src;
-            let original = Tuple::from(session.original).src;
+            let (original, reply) = (Tuple::from(session.original), Tuple::from(session.reply));
             session.is_published
-                && (is_its(protocol, session.reply.network, reply)
-                    || is_its(protocol, session.original.network, original))
+                && (is_its(protocol, session.reply.network, original.dst, reply.src)
+                    || is_its(protocol, session.original.network, reply.dst, original.src))
         }))
     }
 
@@ -416,15 +425,41 @@ impl Nat {
         &self.settings.timeouts
     }
 
-    /// Enters a session of a snapshot; false if it does not fit what is there.
-    pub fn restore(&mut self, now: Instant, session: Session, mapping: Option<Mapping>) -> bool {
-        if self.find(&session.original).is_some() || self.find(&session.reply).is_some() {
+    /// Enters a session of a snapshot, held by the inside host `owner`; false if it does not fit
+    /// what is there. Nothing makes room for it.
+    pub fn restore(
+        &mut self,
+        now: Instant,
+        (network, ip): (NetworkId, Ipv4Addr),
+        session: Session,
+        mapping: Option<Mapping>,
+    ) -> bool {
+        let held = self.hosts.find(network, ip).and_then(|index| self.hosts.get(index));
+        if self.find(&session.original).is_some()
+            || self.find(&session.reply).is_some()
+            || self.sessions.is_full()
+            || held.is_some_and(|host| host.sessions >= self.settings.sessions_per_host)
+        {
             return false;
         }
-        let key = session.original;
-        let Ok(host) = self.admit_host(now, key.network, key.src) else {
+        let Some(host) = self.hosts.find_or_insert(network, ip) else { return false };
+        let restored = self.restore_for(now, host, session, mapping);
+        if !restored {
+            self.hosts.remove_if_idle(host);
+        }
+        restored
+    }
+
+    fn restore_for(
+        &mut self,
+        now: Instant,
+        host: u32,
+        session: Session,
+        mapping: Option<Mapping>,
+    ) -> bool {
+        if session.overloads.is_some() && !self.may_overload(&session.reply) {
             return false;
-        };
+        }
         let index = match mapping {
             Some(mapping) => match self.restore_mapping(mapping, host) {
                 Some(index) => index,
@@ -433,7 +468,11 @@ impl Nat {
             None => NONE,
         };
         let session = Session { mappings: [index, NONE], host, is_transitory: false, ..session };
-        self.insert(now, session).is_ok()
+        let restored = self.insert(now, session).is_ok();
+        if !restored {
+            self.drop_unused_mapping(now, index);
+        }
+        restored
     }
 
     fn restore_mapping(&mut self, mapping: Mapping, host: u32) -> Option<u32> {
@@ -441,14 +480,20 @@ impl Nat {
         if let Some(index) = self.mappings.find_inside(network, protocol, inside) {
             return (self.mappings.get(index)?.external == external).then_some(index);
         }
-        if !self.pools.entry((external.ip, protocol)).or_default().reserve(external.port) {
+        let is_published = self.publishes.find(protocol, external.ip, external.port).is_some();
+        let pool = self.pools.entry((external.ip, protocol)).or_default();
+        if is_published || !pool.reserve(external.port) {
             return None;
         }
+        let Some(index) = self.mappings.insert(Mapping { sessions: 0, ..mapping }) else {
+            self.pool(&mapping).release(Instant::ZERO, external.port, inside.ip, Duration::ZERO);
+            return None;
+        };
         if let Some(host) = self.hosts.get_mut(host) {
             host.external = Some(external.ip);
         }
         self.count_port(host, protocol, 1);
-        self.mappings.insert(Mapping { sessions: 0, ..mapping })
+        Some(index)
     }
 
     /// The record of a host that may have another session; makes room if it must and can.
@@ -512,13 +557,12 @@ impl Nat {
             original_refreshes: opening.is_from_inside || !is_eif(far),
             reply_refreshes: !opening.is_from_inside || !is_eif(source.mapping),
             awaits_reply: !admitted,
-            is_published: matches!(opening.destination, Destination::Published(..))
-                || (source.mapping == NONE
-                    && self.published_source(&key).is_some()
-                    && opening.is_from_inside),
+            is_published: source.is_published
+                || matches!(opening.destination, Destination::Published(..)),
             is_answered: false,
             is_transitory: false,
             mappings: [source.mapping, far],
+            overloads: source.is_overloaded.then_some(Endpoint::new(reply.dst, reply.dport)),
             host,
         };
         match self.insert(now, session) {
@@ -534,6 +578,9 @@ impl Nat {
         let index = self.sessions.insert(session).ok_or(DropReason::SessionTableFull)?;
         self.mappings.retain(session.mappings[0], session.original.dst);
         self.mappings.retain(session.mappings[1], session.reply.dst);
+        if let Some(at) = session.overloads {
+            self.overload(session.original.protocol, at);
+        }
         if let Some(host) = self.hosts.get_mut(session.host) {
             host.sessions += 1;
         }
@@ -551,8 +598,13 @@ impl Nat {
     ) -> Result<NewSource, DropReason> {
         let key = opening.key;
         let own = Endpoint::new(key.src, key.sport);
-        let plain =
-            |endpoint, may_change_port| NewSource { endpoint, mapping: NONE, may_change_port };
+        let plain = |endpoint, may_change_port| NewSource {
+            endpoint,
+            mapping: NONE,
+            is_published: false,
+            is_overloaded: false,
+            may_change_port,
+        };
         let (mode, pool) = match opening.source {
             Source::Keep => return Ok(plain(own, has_ports(key.protocol))),
             Source::Gateway(address) => {
@@ -565,29 +617,26 @@ impl Nat {
             return Ok(plain(Endpoint::new(entry.external, own.port), false));
         }
         let external = self.hosts.external(host, pool).ok_or(DropReason::NoExternalAddress)?;
-        if let Some((address, port)) = self.published_source(&key) {
-            return Ok(plain(Endpoint::new(address.unwrap_or(external), port), false));
+        let published =
+            |addresses| self.publishes.source_of(key.network, key.protocol, own, addresses);
+        if let Some(source) = published(&[external]).or_else(|| published(pool)) {
+            return Ok(NewSource { is_published: true, ..plain(source, false) });
         }
         if !has_ports(key.protocol) && key.protocol != PROTOCOL_ICMP {
             return Ok(plain(Endpoint::new(external, 0), false));
         }
         if mode == NatMode::Apdm {
-            return Ok(plain(Endpoint::new(external, own.port), true));
+            return Ok(NewSource {
+                is_overloaded: true,
+                ..plain(Endpoint::new(external, own.port), true)
+            });
         }
         let mapping = match self.mappings.find_inside(key.network, key.protocol, own) {
             Some(mapping) => mapping,
             None => self.map(now, &key, mode, (host, external))?,
         };
         let endpoint = self.mappings.get(mapping).ok_or(DropReason::PortsExhausted)?.external;
-        Ok(NewSource { endpoint, mapping, may_change_port: false })
-    }
-
-    /// The published port an inside endpoint is the target of: a permanent mapping, outbound too.
-    fn published_source(&self, key: &FlowKey) -> Option<(Option<Ipv4Addr>, u16)> {
-        let at = Endpoint::new(key.src, key.sport);
-        let publish = self.publishes.find_target(key.network, key.protocol, at)?;
-        let port = publish.port.wrapping_add(at.port.wrapping_sub(publish.target.port));
-        Some((publish.address, port))
+        Ok(NewSource { endpoint, mapping, ..plain(endpoint, false) })
     }
 
     fn map(
@@ -661,11 +710,7 @@ impl Nat {
         let mut reply = reply_to(source.endpoint);
         for _ in 0..MAX_PORT_TRIES {
             let is_taken = self.sessions.find(&reply).is_some()
-                || (source.may_change_port
-                    && self
-                        .publishes
-                        .find(key.protocol, reply.dst, reply.dport)
-                        .is_some_and(|_| matches!(opening.source, Source::Masquerade(..))));
+                || source.is_overloaded && !self.may_overload(&reply);
             if !is_taken {
                 return Some(reply);
             }
@@ -676,6 +721,32 @@ impl Nat {
             reply = reply_to(Endpoint::new(source.endpoint.ip, port));
         }
         None
+    }
+
+    /// True if an external endpoint is free for sessions that share it: neither published nor
+    /// held by an endpoint-independent mapping.
+    fn may_overload(&mut self, reply: &FlowKey) -> bool {
+        let at = Endpoint::new(reply.dst, reply.dport);
+        let is_shared = self.overloads.contains_key(&(reply.protocol, at));
+        let pool = self.pools.entry((at.ip, reply.protocol)).or_default();
+        (is_shared || !pool.is_used(at.port))
+            && self.publishes.find(reply.protocol, at.ip, at.port).is_none()
+    }
+
+    /// A session begins to share an external endpoint: no mapping may have its port meanwhile.
+    fn overload(&mut self, protocol: u8, at: Endpoint) {
+        self.pools.entry((at.ip, protocol)).or_default().reserve(at.port);
+        *self.overloads.entry((protocol, at)).or_default() += 1;
+    }
+
+    fn end_overload(&mut self, protocol: u8, at: Endpoint) {
+        let Some(sessions) = self.overloads.get_mut(&(protocol, at)) else { return };
+        *sessions -= 1;
+        if *sessions == 0 {
+            self.overloads.remove(&(protocol, at));
+            let pool = self.pools.entry((at.ip, protocol)).or_default();
+            pool.release(Instant::ZERO, at.port, at.ip, Duration::ZERO);
+        }
     }
 
     /// Removes a mapping that was made for a session which then could not be made.

@@ -132,7 +132,7 @@ impl PortPool {
         None
     }
 
-    fn is_used(&self, port: u16) -> bool {
+    pub(super) fn is_used(&self, port: u16) -> bool {
         self.used.get(usize::from(port) / 64).is_none_or(|word| word & 1 << (port % 64) != 0)
     }
 
