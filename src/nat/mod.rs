@@ -13,6 +13,7 @@
 
 mod fragment;
 mod host;
+mod ip_id;
 mod mapping;
 mod mode;
 mod port_pool;
@@ -35,6 +36,7 @@ use crate::table::{Links, List, NONE, TimerWheel};
 use crate::time::Instant;
 
 use host::Hosts;
+use ip_id::IpIds;
 use mapping::Mappings;
 use port_pool::PortPool;
 use session::Sessions;
@@ -152,6 +154,7 @@ pub struct Nat {
     transitory: List,
     transitory_links: Links,
     host_links: Links,
+    ip_ids: IpIds,
     random: Random,
 }
 
@@ -172,6 +175,7 @@ impl Nat {
             transitory: List::default(),
             transitory_links: Links::default(),
             host_links: Links::default(),
+            ip_ids: IpIds::new(&mut random),
             random,
         }
     }
@@ -198,7 +202,7 @@ impl Nat {
 
     /// An identification for a packet whose source address is shared.
     pub fn next_ip_id(&mut self) -> u16 {
-        self.random.next_u16()
+        self.ip_ids.next()
     }
 
     /// What a packet's destination means, if it belongs to no session. `is_owned`: the address is
