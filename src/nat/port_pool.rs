@@ -32,9 +32,9 @@ struct Resting {
 
 impl Default for PortPool {
     fn default() -> Self {
-        let mut used = Box::new([0; WORDS]);
-        used[0] = 1; // port 0 is never given out
-        Self { used, resting: VecDeque::new() }
+        let mut pool = Self { used: Box::new([0; WORDS]), resting: VecDeque::new() };
+        pool.set(0, true); // port 0 is never given out
+        pool
     }
 }
 
@@ -118,7 +118,7 @@ impl PortPool {
             (true, 0) => EVEN_BITS,
             (true, _) => !EVEN_BITS,
         };
-        let number = random.next();
+        let number = random.next_u64();
         let start = (number >> 8) as usize % count;
         let rotation = number as u32 % 64;
         for step in 0..=count {
