@@ -1,5 +1,7 @@
 //! Network namespaces as hosts, and the `tapway` binary as the switch between them.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panic")]
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
