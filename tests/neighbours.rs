@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use support::*;
 use tapway::drop_reason::DropReason;
-use tapway::engine::{EngineConfig, Event};
+use tapway::engine::Event;
 use tapway::packet::{Arp, ArpOperation};
 use tapway::route::NeighbourState;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use support::*;
 use tapway::drop_reason::DropReason;
-use tapway::engine::{EngineConfig, Event, FdbRow, NetworkSpec, Totals};
+use tapway::engine::{Event, FdbRow, NetworkSpec, Totals};
 use tapway::packet::tcp::SYN;
 
 const TYPE: u16 = 0x88b5;
