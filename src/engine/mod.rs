@@ -139,7 +139,8 @@ impl Engine {
 
     /// When [`Engine::handle_timeout`] wants to be called, if nothing happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if !self.announce.is_empty() {
+        // What a command left to do: announcements, frames that waited for what is gone.
+        if !self.announce.is_empty() || self.neighbours.has_events() {
             return Some(Instant::ZERO);
         }
         [
