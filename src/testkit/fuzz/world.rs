@@ -118,10 +118,10 @@ pub fn gateway_mac(network: NetworkId) -> MacAddr {
     MacAddr::from_ipv4(address)
 }
 
-/// The subnet of a network with a gateway.
-pub fn subnet(network: NetworkId) -> Option<Ipv4Net> {
+/// The subnet of a network with a gateway, and tapway's own address in it.
+pub fn subnet(network: NetworkId) -> Option<(Ipv4Net, Ipv4Addr)> {
     let (address, prefix) = GATEWAYS.get(network.index()).copied()?;
-    Some(Ipv4Net::new(address, prefix).ok()?.trunc())
+    Some((Ipv4Net::new(address, prefix).ok()?.trunc(), address))
 }
 
 /// Bounds small enough for a short program to meet them.
