@@ -4,9 +4,12 @@
 #[path = "support/running.rs"]
 mod running;
 
+use std::fs::Permissions;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use running::Running;
@@ -147,6 +150,8 @@ fn silent_and_vanished_clients_hold_nobody_up() {
     let mut half = UnixStream::connect(&running.socket).unwrap();
     let _ = half.write_all(b"GET /v1/li");
     drop(half);
+    let refused = raw(&running, b"");
+    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("remedy"), "{refused}");
     let answered = (0..100).any(|_| {
         std::thread::sleep(Duration::from_millis(100));
         running.client().get::<StatsView>("/v1/stats").is_ok()
@@ -209,16 +214,38 @@ fn exit_codes_are_those_scripts_rely_on() {
 }
 
 #[test]
-fn a_closed_pipe_ends_show_quietly() {
+fn a_closed_pipe_ends_a_command_quietly() {
     let running = Running::start();
-    let (reader, writer) = std::io::pipe().unwrap();
-    drop(reader);
-    let output = running
-        .tapway(&["show", "link"])
-        .stdout(writer)
-        .stderr(std::process::Stdio::piped())
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert!(output.stderr.is_empty(), "{output:?}");
+    for arguments in [&["show", "link"][..], &["show", "nat", "-j"], &["capture", "-w", "-"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = running.tapway(arguments);
+        let output = command.stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.is_empty() || said == "tapway: 0 frames captured, 0 missed\n", "{said}");
+    }
+}
+
+/// Once by the socket's mode, and once by the API itself where somebody changed the mode.
+#[test]
+fn another_user_is_refused() {
+    if !rustix::process::geteuid().is_root() {
+        return println!("skipped: only root can run a command as another user");
+    }
+    let running = Running::start();
+    let directory = running.socket.parent().unwrap();
+    let binary = directory.join("tapway");
+    std::fs::copy(env!("CARGO_BIN_EXE_tapway"), &binary).unwrap();
+    std::fs::set_permissions(directory, Permissions::from_mode(0o755)).unwrap();
+    for (mode, says) in [(0o600, "permission denied"), (0o666, "only the user tapway runs as")] {
+        std::fs::set_permissions(&running.socket, Permissions::from_mode(mode)).unwrap();
+        let mut command = Command::new(&binary);
+        command.env("TAPWAY_SOCKET", &running.socket).args(["show", "fdb"]);
+        let output = command.uid(65_534).gid(65_534).output().unwrap();
+        assert_eq!(output.status.code(), Some(77), "{mode:o}: {output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(says), "{mode:o}: {said}");
+    }
+    is_well(&running);
 }

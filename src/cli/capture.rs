@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use super::{CaptureArgs, Exit, Failure, Output};
-use crate::control::api::{Client, escape};
+use crate::control::api::{Client, ClientError, escape};
 use crate::packet::pcap::{ENHANCED_PACKET, INTERFACE_STATISTICS, OPTION_ISB_IFDROP};
 
 /// Captures until it is interrupted, the reader of stdout goes or tapway stops; then says on
@@ -20,7 +20,8 @@ pub fn capture(socket: &Path, args: &CaptureArgs, output: &mut Output) -> Result
         Some(port) => format!("/v1/capture?port={}", escape(port)),
     };
     let mut tally = Tally::default();
-    let result = if args.write.as_os_str() == "-" {
+    let is_stdout = args.write.as_os_str() == "-";
+    let result = if is_stdout {
         client.stream(&path, |bytes| {
             tally.add(bytes);
             output.bytes(bytes)?;
@@ -40,15 +41,13 @@ pub fn capture(socket: &Path, args: &CaptureArgs, output: &mut Output) -> Result
             file.flush()
         })
     };
-    let Tally { frames, missed, .. } = tally;
-    let is_started = tally.is_started;
+    let Tally { frames, missed, is_started, .. } = tally;
     if is_started {
         let _ = writeln!(io::stderr(), "tapway: {frames} frames captured, {missed} missed");
     }
     result.map_err(|error| match error {
-        crate::control::api::ClientError::Sink(error) => {
-            Failure::write(args.write.display(), &error)
-        }
+        ClientError::Sink(error) if is_stdout => Failure::write("stdout", &error),
+        ClientError::Sink(error) => Failure::write(args.write.display(), &error),
         error => error.into(),
     })
 }
@@ -127,4 +126,37 @@ fn missed(block: &[u8]) -> Option<u64> {
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::pcap::{CapturedFrame, FrameDirection, Writer};
+
+    #[test]
+    fn frames_are_counted_however_the_stream_is_cut() {
+        let mut writer = Writer::new(Vec::new(), 0).unwrap();
+        let port = writer.add_interface("nginx1").unwrap();
+        for length in [0, 1, 60, 1514] {
+            let data = vec![0xff; length];
+            let frame = CapturedFrame::new(port, 7, FrameDirection::Sent, &data);
+            writer.write(&frame).unwrap();
+            writer.write_statistics(port, 8, (100, length as u64)).unwrap();
+        }
+        let file = writer.into_inner();
+        for size in [1, 3, 8, 57, file.len()] {
+            let mut tally = Tally::default();
+            file.chunks(size).for_each(|piece| tally.add(piece));
+            assert_eq!((tally.frames, tally.missed), (4, 1514), "pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn rubbish_is_passed_over() {
+        for rubbish in [&[0; 64][..], &[0xff; 64], &[5, 0, 0, 0, 1, 0, 0, 0, 9]] {
+            let mut tally = Tally::default();
+            tally.add(rubbish);
+            assert_eq!((tally.frames, tally.missed), (0, 0));
+        }
+    }
 }

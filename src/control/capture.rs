@@ -14,7 +14,7 @@
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -74,10 +74,10 @@ struct Running {
     next_id: u64,
 }
 
-/// The captures of one worker.
+/// The captures of one worker. It may end before they do: they do not keep it.
 #[derive(Clone, Debug)]
 pub struct Captures {
-    worker: Arc<Worker>,
+    worker: Weak<Worker>,
     running: Arc<Mutex<Running>>,
 }
 
@@ -92,8 +92,8 @@ pub struct Capture {
 
 impl Captures {
     /// No captures yet. The worker's observer is theirs from now on.
-    pub fn new(worker: Arc<Worker>) -> Self {
-        Self { worker, running: Arc::default() }
+    pub fn new(worker: &Arc<Worker>) -> Self {
+        Self { worker: Arc::downgrade(worker), running: Arc::default() }
     }
 
     /// Starts a capture of one port or of all. Waits for the worker.
@@ -138,14 +138,16 @@ impl Captures {
     /// Gives the engine the present taps. The lock is held meanwhile, so that the last change is
     /// the one that stays; the dataplane never takes it.
     fn observe(&self, running: &Running) -> Result<(), WorkerError> {
+        let worker = self.worker.upgrade().ok_or(WorkerError::Gone)?;
         if running.taps.is_empty() {
-            return self.worker.observe(None);
+            return worker.observe(None);
         }
-        self.worker.observe(Some(Box::new(FanOut { taps: running.taps.clone() })))
+        worker.observe(Some(Box::new(FanOut { taps: running.taps.clone() })))
     }
 
     fn port_names(&self) -> Vec<(PortId, String)> {
-        let names = self.worker.query(|engine, _| {
+        let Some(worker) = self.worker.upgrade() else { return Vec::new() };
+        let names = worker.query(|engine, _| {
             engine.port_stats().into_iter().map(|(id, stats)| (id, stats.port)).collect()
         });
         names.unwrap_or_default()

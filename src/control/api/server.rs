@@ -23,7 +23,7 @@ use crate::control::capture::Captures;
 use crate::control::registry::Registry;
 use crate::io::Worker;
 
-/// Open connections; more are closed at once.
+/// Open connections; more are refused at once.
 const MAX_CONNECTIONS: usize = 64;
 /// Questions to the worker that wait at once; more wait for their turn.
 const MAX_QUESTIONS: usize = 8;
@@ -39,6 +39,11 @@ const STALL_TIME: Duration = Duration::from_secs(60);
 const GRACE: Duration = Duration::from_secs(1);
 /// Pause after an accept that failed, for lack of file descriptors most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The answer to one connection too many; nothing is read from it.
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n\
+    connection: close\r\n\r\n\
+    {\"error\":\"64 connections are open\",\"remedy\":\"close one, or try again\"}";
 
 /// What the API shows.
 #[derive(Clone, Debug)]
@@ -91,7 +96,7 @@ pub struct ApiHandle {
 impl ApiState {
     /// The API of a worker.
     pub fn new(worker: Arc<Worker>, registry: Registry) -> Self {
-        Self { captures: Captures::new(worker.clone()), worker, registry }
+        Self { captures: Captures::new(&worker), worker, registry }
     }
 }
 
@@ -156,8 +161,10 @@ async fn accept(
             _ = &mut stopped => return open,
             Some(_) = open.join_next() => {}
             accepted = listener.accept() => match accepted {
-                // Dropped, and so closed: the client sees the end of the connection.
-                Ok(_) if open.len() >= MAX_CONNECTIONS => {}
+                Ok((stream, _)) if open.len() >= MAX_CONNECTIONS => {
+                    // Best effort: a client that cannot take it sees the connection closed.
+                    let _ = stream.try_write(BUSY);
+                }
                 Ok((stream, _)) if may_ask(&stream) => {
                     open.spawn(converse(stream, answers.clone()));
                 }

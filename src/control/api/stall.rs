@@ -71,3 +71,30 @@ impl AsyncWrite for WriteLimit {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_peer_that_takes_nothing_is_cut_off_and_one_that_does_is_not() {
+        let limit = Duration::from_millis(50);
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let mut near = WriteLimit::new(near, limit);
+        let piece = vec![0; 1 << 20];
+        let slow = tokio::spawn(async move {
+            let mut room = vec![0; 64 << 10];
+            for _ in 0..16 {
+                sleep(limit / 5).await;
+                far.read_exact(&mut room).await.unwrap();
+            }
+            far
+        });
+        near.write_all(&piece).await.unwrap();
+        let far = slow.await.unwrap();
+        let error = near.write_all(&piece).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(far);
+    }
+}
