@@ -58,7 +58,8 @@ fn show_prints_every_table_of_the_running_switch() {
                 dst=192.168.33.10 type=0 code=0 id=77\n";
     assert!(sessions.contains(icmp), "{sessions}");
     let drops = running.shown(&["show", "drops"]);
-    assert!(drops.contains("\nuplink  unsolicited_syn       1\n    when:   "), "{drops}");
+    let reason = "PORT    REASON           FRAMES\nuplink  unsolicited_syn       1\n    when:   ";
+    assert!(drops.starts_with(reason) && drops.lines().count() == 4, "{drops}");
     let links = running.shown(&["show", "link"]);
     assert!(links.contains("1: nginx1: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500"), "{links}");
     assert!(links.contains("    device tap eth0 netns nginx1\n"), "{links}");
@@ -231,7 +232,7 @@ fn a_closed_pipe_ends_a_command_quietly() {
 #[test]
 fn another_user_is_refused() {
     if !rustix::process::geteuid().is_root() {
-        return println!("skipped: only root can run a command as another user");
+        return eprintln!("skipped: only root can run a command as another user");
     }
     let running = Running::start();
     let directory = running.socket.parent().unwrap();
