@@ -163,6 +163,28 @@ fn silent_and_vanished_clients_hold_nobody_up() {
 }
 
 #[test]
+fn a_dataplane_that_stands_still_is_said_to_and_the_api_lives_on() {
+    let running = Running::start();
+    let (stuck, is_stuck) = std::sync::mpsc::channel();
+    let (free, may_go) = std::sync::mpsc::channel::<()>();
+    let worker = running.state.worker.clone();
+    let held = std::thread::spawn(move || {
+        worker.query(move |_, _| {
+            stuck.send(()).unwrap();
+            may_go.recv().unwrap();
+        })
+    });
+    is_stuck.recv().unwrap();
+    let output = running.run(&["show", "fdb"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.starts_with("tapway: the dataplane did not answer within 5 s; "), "{said}");
+    free.send(()).unwrap();
+    held.join().unwrap().unwrap();
+    is_well(&running);
+}
+
+#[test]
 fn the_socket_is_the_owners_and_goes_with_the_server() {
     let mut running = Running::start();
     let mode = std::fs::symlink_metadata(&running.socket).unwrap().permissions().mode();
