@@ -1,3 +1,6 @@
 //! Configuration, desired state, API.
 
+pub mod config;
+pub mod model;
+pub mod publish_syntax;
 pub mod registry;
