@@ -4,3 +4,5 @@ pub mod config;
 pub mod model;
 pub mod publish_syntax;
 pub mod registry;
+mod supervisor;
+pub mod switch;
