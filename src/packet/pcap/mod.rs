@@ -43,7 +43,10 @@ const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 const INTERFACE_DESCRIPTION: u32 = 1;
 const OBSOLETE_PACKET: u32 = 2;
 const SIMPLE_PACKET: u32 = 3;
-const ENHANCED_PACKET: u32 = 6;
+/// Block type of interface statistics.
+pub const INTERFACE_STATISTICS: u32 = 5;
+/// Block type of a frame.
+pub const ENHANCED_PACKET: u32 = 6;
 const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
 
 const OPTION_END: u16 = 0;
@@ -51,6 +54,9 @@ const OPTION_COMMENT: u16 = 1;
 const OPTION_IF_NAME: u16 = 2;
 const OPTION_EPB_FLAGS: u16 = 2;
 const OPTION_SHB_USERAPPL: u16 = 4;
+const OPTION_ISB_IFRECV: u16 = 4;
+/// Option of interface statistics: frames missed, 64 bits.
+pub const OPTION_ISB_IFDROP: u16 = 5;
 const OPTION_IF_TSRESOL: u16 = 9;
 const OPTION_IF_TSOFFSET: u16 = 14;
 

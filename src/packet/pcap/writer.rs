@@ -4,8 +4,9 @@ use std::io::{self, Write};
 
 use super::{
     BYTE_ORDER_MAGIC, CapturedFrame, ENHANCED_PACKET, FrameDirection, INTERFACE_DESCRIPTION,
-    LINKTYPE_ETHERNET, MAX_FRAME, OPTION_COMMENT, OPTION_END, OPTION_EPB_FLAGS, OPTION_IF_NAME,
-    OPTION_IF_TSRESOL, OPTION_SHB_USERAPPL, SECTION_HEADER, clip,
+    INTERFACE_STATISTICS, LINKTYPE_ETHERNET, MAX_FRAME, OPTION_COMMENT, OPTION_END,
+    OPTION_EPB_FLAGS, OPTION_IF_NAME, OPTION_IF_TSRESOL, OPTION_ISB_IFDROP, OPTION_ISB_IFRECV,
+    OPTION_SHB_USERAPPL, SECTION_HEADER, clip,
 };
 
 /// Units per second of timestamps, as a power of ten.
@@ -97,6 +98,27 @@ impl<W: Write> Writer<W> {
         self.put(data);
         self.pad();
         self.frame_options(frame);
+        self.end()
+    }
+
+    /// Says how many frames of an interface there were so far, and how many of them were missed
+    /// for lack of room: `(all, missed)`. The last such block of an interface holds.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_statistics(
+        &mut self,
+        interface: u32,
+        timestamp_ns: u64,
+        (all, missed): (u64, u64),
+    ) -> io::Result<()> {
+        self.begin(INTERFACE_STATISTICS);
+        self.put(&interface.to_le_bytes());
+        self.put(&((timestamp_ns >> 32) as u32).to_le_bytes());
+        self.put(&(timestamp_ns as u32).to_le_bytes());
+        self.option(OPTION_ISB_IFRECV, &all.to_le_bytes());
+        self.option(OPTION_ISB_IFDROP, &missed.to_le_bytes());
+        self.option(OPTION_END, &[]);
         self.end()
     }
 
