@@ -15,6 +15,9 @@ use crate::time::Instant;
 const WIRE: WireQuality = WireQuality::perfect(Duration::from_micros(20));
 /// How long a ping waits; virtual time costs nothing.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time between two acts, as somebody typing takes it. smoltcp asks by ARP only once a second,
+/// for all addresses together: without a pause that would be seen as a slow network.
+const PAUSE: Duration = Duration::from_millis(1100);
 /// The simulation is the same every time.
 const SEED: u128 = 0x7461_7077_6179;
 
@@ -94,6 +97,7 @@ impl SimulatedHost<'_> {
 
 impl Host for SimulatedHost<'_> {
     fn ping(&mut self, dst: Ipv4Addr, ttl: u8) -> Result<Option<Pong>, DemoError> {
+        self.world.run(PAUSE);
         let (id, start) = (self.id, self.world.now());
         let probe = self.own()?.probe(dst, ttl);
         let mut answer = None;
@@ -107,6 +111,7 @@ impl Host for SimulatedHost<'_> {
     }
 
     fn http_get(&mut self, at: SocketAddrV4, timeout: Duration) -> Result<Fetch, DemoError> {
+        self.world.run(PAUSE);
         let id = self.id;
         let exchange = self
             .own()?
