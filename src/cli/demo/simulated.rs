@@ -131,11 +131,11 @@ impl Host for SimulatedHost<'_> {
             true
         });
         let host = self.own()?;
-        if matches!(fetch, Fetch::Body(_)) {
-            host.close(exchange)
-        } else {
-            host.abort(exchange)
+        match fetch {
+            Fetch::Body(_) => host.close(exchange),
+            Fetch::Refused | Fetch::Silence => host.abort(exchange),
         }
+        self.world.run(PAUSE);
         Ok(fetch)
     }
 
