@@ -7,6 +7,10 @@
 
 mod host;
 mod http;
+mod http_server;
+mod interrupt;
+mod real;
+mod real_host;
 mod simulated;
 mod stage;
 mod steps;
@@ -18,9 +22,21 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::engine::CommandError;
+use crate::io::{OpenError, WorkerError};
+use interrupt::{Interrupt, Signals};
+use real::Real;
+use simulated::Simulated;
 use stage::Stage;
 use steps::Script;
+use topology::HostName;
 use transcript::Transcript;
+
+const REAL: &str = "Real: hosts are network namespaces with the kernel's own stacks, their \
+                    interfaces TAPs.";
+const SIMULATED: &str = "Simulated: hosts are smoltcp stacks on wires in memory under a virtual \
+                         clock; the engines are the real ones.";
+/// 128 + SIGINT, as shells count it.
+const EXIT_INTERRUPTED: u8 = 130;
 
 /// What `tapway demo` is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,6 +78,32 @@ pub enum DemoError {
     /// An engine refused a command.
     #[error("the engine refused: {0}")]
     Refused(#[from] CommandError),
+    /// A worker refused a command, or is gone.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    /// A namespace, TAP or socket cannot be had.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The system refused.
+    #[error("{what}: {error}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Signals cannot be caught, so nothing was built that they would leave behind.
+    #[error("cannot catch signals: {0}")]
+    Signals(#[source] io::Error),
+    /// A signal came before the end.
+    #[error("interrupted; everything has been removed")]
+    Interrupted,
+    /// Simulated hosts have nothing that could be kept.
+    #[error(
+        "--keep with --simulated: simulated hosts live in this process only; \
+         run `tapway demo --keep` as root"
+    )]
+    NothingToKeep,
     /// The transcript cannot be written.
     #[error("cannot write the transcript: {0}")]
     Output(#[source] io::Error),
@@ -76,8 +118,24 @@ pub fn demo(options: DemoOptions) -> ExitCode {
         Err(error) => {
             // Nobody may be listening any more; the exit code tells it too.
             let _ = writeln!(io::stderr(), "tapway demo: {error}");
-            ExitCode::FAILURE
+            error.exit_code().into()
         }
+    }
+}
+
+impl DemoError {
+    /// The exit code, as for every command of tapway.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::NothingToKeep => 2,
+            Self::Open(OpenError::Conflict { .. }) => 5,
+            Self::Interrupted => EXIT_INTERRUPTED,
+            _ => 1,
+        }
+    }
+
+    const fn system(what: &'static str, error: io::Error) -> Self {
+        Self::System { what, error }
     }
 }
 
@@ -92,12 +150,52 @@ pub fn run(options: DemoOptions, out: &mut dyn Write) -> Result<Summary, DemoErr
         transcript.flush().map_err(DemoError::Output)?;
         return Ok(Summary { passed: 0, failed: 0 });
     }
-    transcript.note(
-        "Simulated: hosts are smoltcp stacks on wires in memory, time is virtual; \
-         the engines are the real ones.",
-    );
-    let mut stage = simulated::Simulated::new(options.fault)?;
-    play(&mut stage, &mut transcript, options.fault)
+    if options.simulated {
+        if options.keep {
+            return Err(DemoError::NothingToKeep);
+        }
+        return simulate(options, &mut transcript, "as asked");
+    }
+    let signals = Signals::catch()?;
+    match Real::new(options.fault, signals.interrupt()) {
+        Ok(mut stage) => {
+            transcript.note(REAL);
+            let summary = play(&mut stage, &mut transcript, options.fault)?;
+            if options.keep {
+                keep(&mut transcript, signals.interrupt())?;
+            }
+            Ok(summary)
+        }
+        Err(DemoError::Open(OpenError::Conflict { what, remedy })) => {
+            Err(OpenError::Conflict { what, remedy }.into())
+        }
+        Err(DemoError::Open(why)) => simulate(options, &mut transcript, &why.to_string()),
+        Err(error) => Err(error),
+    }
+}
+
+fn simulate(
+    options: DemoOptions,
+    transcript: &mut Transcript<'_>,
+    why: &str,
+) -> Result<Summary, DemoError> {
+    transcript.note(format!("{SIMULATED} Why not real ones: {why}."));
+    if options.keep {
+        transcript.note("--keep does nothing here: simulated hosts end with this process.");
+    }
+    play(&mut Simulated::new(options.fault)?, transcript, options.fault)
+}
+
+/// Leaves everything running until a signal.
+fn keep(transcript: &mut Transcript<'_>, interrupt: &Interrupt) -> Result<(), DemoError> {
+    transcript.note("\nEverything keeps running until Ctrl-C. Enter a host with one of:");
+    for host in HostName::ALL {
+        transcript.note(format!("    ip netns exec {} sh", real::namespace_of(host)));
+    }
+    transcript.flush().map_err(DemoError::Output)?;
+    interrupt.wait();
+    transcript.note("Removing everything.");
+    transcript.flush().map_err(DemoError::Output)
 }
 
 fn play<S: Stage>(

@@ -29,4 +29,17 @@ pub trait Stage {
         switch: Switch,
         read: impl FnOnce(&mut Engine, Instant) -> R + Send + 'static,
     ) -> Result<R, DemoError>;
+
+    /// Takes all ports up, once everything is behind them.
+    ///
+    /// # Errors
+    /// As [`Stage::apply`].
+    fn start(&mut self) -> Result<(), DemoError> {
+        for switch in [Switch::Tapway, Switch::Router] {
+            for port in switch.ports() {
+                self.apply(switch, Command::SetPortUp(port, true))?;
+            }
+        }
+        Ok(())
+    }
 }

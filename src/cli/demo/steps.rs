@@ -47,6 +47,7 @@ impl<'a, 'b, S: Stage> Script<'a, 'b, S> {
     /// # Errors
     /// What kept it from going on.
     pub fn play(&mut self) -> Result<(), DemoError> {
+        self.stage.start()?;
         for host in [HostName::Nginx1, HostName::Far] {
             self.stage.host(host)?.serve_http(HTTP)?;
         }

@@ -137,7 +137,13 @@ impl Switch {
         }
     }
 
-    /// Its engine, ready but for the published port.
+    /// All its ports.
+    pub fn ports(self) -> Vec<PortId> {
+        self.behind_ports().into_iter().map(|(port, _)| port).collect()
+    }
+
+    /// Its engine, ready but for the published port. Its ports are down: there is nothing behind
+    /// them yet.
     ///
     /// # Errors
     /// If the engine refuses the topology: a mistake of this file.
@@ -157,13 +163,13 @@ impl Switch {
         if self == Switch::Tapway {
             engine.apply(now, Command::AddRoute(Ipv4Net::default(), ROUTER))?;
         }
-        for (port, behind) in self.ports() {
+        for (port, behind) in self.behind_ports() {
             engine.apply(now, Command::AddPort(port, self.port_spec(behind)))?;
         }
         Ok(engine)
     }
 
-    fn ports(self) -> Vec<(PortId, Behind)> {
+    fn behind_ports(self) -> Vec<(PortId, Behind)> {
         let hosts = HostName::ALL.into_iter().filter_map(|host| {
             let (switch, port) = host.port();
             (switch == self).then_some((port, Behind::Host(host)))
@@ -202,7 +208,7 @@ impl Switch {
             mtu: MTU,
             guard,
             static_macs: Vec::new(),
-            is_up: true,
+            is_up: false,
         }
     }
 }
