@@ -1,3 +1,6 @@
 //! Configuration, desired state, API.
 
+pub mod api;
+pub mod capture;
 pub mod registry;
+pub mod render;

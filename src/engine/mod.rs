@@ -52,7 +52,10 @@ pub use event::Event;
 pub use observer::{Observer, Tier};
 pub use snapshot::{Restored, SNAPSHOT_VERSION, Snapshot, SnapshotError};
 pub use stats::{DropRow, PortStats, Totals};
-pub use view::{FdbRow, NeighbourRow, RouteRow, SessionRow};
+pub use view::{
+    FdbRow, NatNetworkRow, NatView, NeighbourRow, PublishRow, RouteRow, SessionRow, StaticNatRow,
+    UplinkRow,
+};
 
 /// Events that wait to be polled; the oldest goes.
 const MAX_EVENTS: usize = 1024;
