@@ -1,4 +1,5 @@
 //! smoltcp hosts and engines under a virtual clock, on wires that lose, repeat and reorder.
+#![expect(clippy::unwrap_used, reason = "what a test takes for granted may fail it")]
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;

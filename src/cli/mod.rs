@@ -136,6 +136,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return if answer.use_stderr() { Exit::Usage } else { Exit::Ok }.into();
         }
     };
+    if let Command::Demo(args) = cli.command {
+        return demo::demo(args.into());
+    }
     let mut output = Output::stdout();
     let result = dispatch(cli, &mut output).and_then(|()| output.finish());
     match result {

@@ -21,6 +21,7 @@ mod transcript;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use crate::cli::DemoArgs;
 use crate::engine::CommandError;
 use crate::io::{OpenError, WorkerError};
 use interrupt::{Interrupt, Signals};
@@ -49,6 +50,13 @@ pub struct DemoOptions {
     pub print_config: bool,
     /// Break something, to see that the checks notice. For tests.
     pub fault: Option<Fault>,
+}
+
+impl From<DemoArgs> for DemoOptions {
+    fn from(args: DemoArgs) -> Self {
+        let DemoArgs { simulated, keep, print_config } = args;
+        Self { simulated, keep, print_config, fault: None }
+    }
 }
 
 /// What can be broken on purpose.

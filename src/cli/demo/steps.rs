@@ -11,6 +11,7 @@ use super::topology::{
 };
 use super::transcript::{Finding, Transcript};
 use super::{DemoError, Fault, http, tables};
+use crate::control::render;
 use crate::drop_reason::DropReason;
 use crate::engine::Command;
 use crate::nat::Endpoint;
@@ -20,8 +21,6 @@ use crate::testkit::probe::ProbeAnswer;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long silence is listened to: long enough for a repeated SYN.
 const SILENCE_TIMEOUT: Duration = Duration::from_millis(1500);
-/// Sessions read at once.
-const MAX_SESSIONS: usize = 64;
 
 /// The steps on a stage.
 pub struct Script<'a, 'b, S> {
@@ -117,11 +116,11 @@ impl<'a, 'b, S: Stage> Script<'a, 'b, S> {
         self.transcript.typed(Switch::Router.name(), "tapway show sessions");
         let wanted = Endpoint::new(*far.ip(), far.port());
         let sessions = self.stage.read(Switch::Router, move |engine, now| {
-            let mut rows = engine.session_rows(now, MAX_SESSIONS);
+            let mut rows = engine.session_rows(now, tables::MAX_SESSIONS);
             rows.retain(|row| row.dst == wanted);
             rows
         })?;
-        self.transcript.printed(&tables::sessions(&sessions));
+        self.transcript.printed(&render::sessions(&sessions));
         let sources: Vec<String> = sessions.iter().map(|row| row.src.ip.to_string()).collect();
         let why = "the router saw tapway's address: nginx1 was translated before";
         let found = Finding::equal(&TAPWAY.to_string(), &sources.join(", "), why);
@@ -134,7 +133,7 @@ impl<'a, 'b, S: Stage> Script<'a, 'b, S> {
         self.check_silence(HTTP)?;
         self.transcript.typed(Switch::Tapway.name(), "tapway show drops");
         let rows = self.stage.read(Switch::Tapway, |engine, _| engine.drop_rows())?;
-        self.transcript.printed(&tables::drops(&rows));
+        self.transcript.printed(&render::drops(&rows));
         let name = DropReason::UnsolicitedSyn.name();
         let dropped = self.dropped_syns()? - before;
         self.transcript.mark(&if dropped > 0 {

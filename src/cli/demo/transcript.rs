@@ -63,7 +63,8 @@ impl<'a> Transcript<'a> {
     /// What it prints.
     pub fn printed(&mut self, output: &str) {
         for line in output.lines() {
-            self.text(&format!("    {}\n", line.trim_end()));
+            let line = format!("    {line}");
+            self.text(&format!("{}\n", line.trim_end()));
         }
     }
 
