@@ -3,6 +3,7 @@
 //! Results go to stdout through one writer, everything else to stderr.
 
 mod capture;
+pub mod demo;
 mod exit;
 mod output;
 mod show;
@@ -135,6 +136,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return if answer.use_stderr() { Exit::Usage } else { Exit::Ok }.into();
         }
     };
+    if let Command::Demo(args) = cli.command {
+        return demo::demo(args.into());
+    }
     let mut output = Output::stdout();
     let result = dispatch(cli, &mut output).and_then(|()| output.finish());
     match result {
