@@ -6,14 +6,23 @@
 
 mod broker;
 mod clock;
+mod link_counters;
+mod linux_broker;
+mod namespace;
+mod netlink;
+mod netns;
 mod plan;
 mod port_io;
+mod tap;
 mod wire;
 mod worker;
 
 pub use broker::{Broker, Opened};
 pub use clock::Clock;
+pub use linux_broker::LinuxBroker;
+pub use namespace::Namespace;
 pub use plan::{DevicePlan, Netns, OpenError, PortPlan, TapBackend, TapPlan};
 pub use port_io::{Loss, PortIo, ReceiveError};
+pub use tap::Tap;
 pub use wire::{WireEnd, wire};
 pub use worker::{Worker, WorkerError, WorkerEvent};

@@ -111,3 +111,15 @@ pub enum OpenError {
         error: std::io::Error,
     },
 }
+
+impl OpenError {
+    /// What the system said to `what`, sorted: a missing privilege is
+    /// [`OpenError::Permission`].
+    pub fn from_io(what: impl Into<String>, error: std::io::Error) -> Self {
+        let what = what.into();
+        match error.kind() {
+            std::io::ErrorKind::PermissionDenied => Self::Permission { what },
+            _ => Self::System { what, error },
+        }
+    }
+}

@@ -5,4 +5,4 @@ pub mod build;
 pub mod fuzz;
 mod lab;
 
-pub use lab::{Lab, LabPort};
+pub use lab::{BRIDGE, Lab, LabPort, UPLINK};

@@ -1,0 +1,211 @@
+//! Namespaces that tapway makes, adopts and removes, and those it must leave alone.
+#![cfg(feature = "daemon")]
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+#[path = "support/netns.rs"]
+mod netns;
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Command, Stdio};
+
+use netns::{Name, must, skipped};
+use tapway::io::{Broker, LinuxBroker, Netns, OpenError, PortPlan, TapBackend, TapPlan};
+
+/// Names the namespace that the process below is to make.
+const HOLDER: &str = "TAPWAY_TEST_HOLD_NETNS";
+
+fn plan(netns: &str, interface: &str, create: bool) -> PortPlan {
+    PortPlan::Tap(TapPlan {
+        netns: Some(Netns { name: netns.to_owned(), create }),
+        interface: interface.to_owned(),
+        mac: None,
+        mtu: 1500,
+        address: Some("10.78.0.1/24".parse().unwrap()),
+        gateway: None,
+        backend: TapBackend::Own,
+    })
+}
+
+fn mark(netns: &str) -> std::path::PathBuf {
+    format!("/run/tapway/netns/{netns}").into()
+}
+
+/// Another process that makes a namespace with a TAP and stays.
+fn other_tapway(netns: &str) -> Child {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "holds_a_namespace_until_killed", "--ignored", "--nocapture"])
+        .env(HOLDER, netns)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+    assert!(lines.map_while(Result::ok).any(|line| line.contains("holding")));
+    child
+}
+
+#[test]
+#[ignore = "run by other tests as a process to be killed"]
+fn holds_a_namespace_until_killed() {
+    let Ok(netns) = std::env::var(HOLDER) else { return };
+    let mut broker = LinuxBroker::new();
+    let _opened = broker.open("web", &plan(&netns, "eth0", true)).unwrap();
+    #[expect(clippy::print_stdout, reason = "the parent waits for it")]
+    {
+        println!("\nholding");
+    }
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn made_namespace_works_with_ip_netns_and_goes_with_its_last_port() {
+    if skipped() {
+        return;
+    }
+    let name = Name::new();
+    let mut broker = LinuxBroker::new();
+    let first = broker.open("a", &plan(&name, "eth0", true)).unwrap();
+    let second = broker.open("b", &plan(&name, "eth1", true)).unwrap();
+    let links = name.exec(&["ip", "-br", "link"]);
+    assert!(links.contains("eth0") && links.contains("eth1"), "{links}");
+    name.exec(&["ping", "-c1", "-W1", "127.0.0.1"]);
+    assert_eq!(mark(&name).metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    drop(first);
+    broker.close("a");
+    assert!(name.exists());
+    drop(second);
+    broker.close("b");
+    assert!(!name.exists() && !mark(&name).exists());
+    assert!(!must(&["ip", "netns", "list"]).contains(&*name));
+}
+
+#[test]
+fn dropped_broker_removes_what_it_made() {
+    if skipped() {
+        return;
+    }
+    let name = Name::new();
+    let mut broker = LinuxBroker::new();
+    let opened = broker.open("a", &plan(&name, "eth0", true)).unwrap();
+    drop(broker);
+    drop(opened);
+    assert!(!name.exists() && !mark(&name).exists());
+}
+
+#[test]
+fn namespace_of_a_killed_tapway_is_adopted_with_what_runs_in_it() {
+    if skipped() {
+        return;
+    }
+    let name = Name::new();
+    let mut other = other_tapway(&name);
+    let listener = name.udp("127.0.0.1:4000");
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert!(name.exists() && mark(&name).exists());
+    let mut broker = LinuxBroker::new();
+    let opened = broker.open("web", &plan(&name, "eth0", true)).unwrap();
+    assert!(name.exec(&["ip", "-br", "addr"]).contains("10.78.0.1/24"));
+    name.udp("127.0.0.1:0").send_to(b"x", "127.0.0.1:4000").unwrap();
+    assert_eq!(listener.recv(&mut [0; 4]).unwrap(), 1, "the same namespace");
+    drop(opened);
+    broker.close("web");
+    assert!(!name.exists() && !mark(&name).exists());
+}
+
+#[test]
+fn namespace_of_a_living_tapway_is_refused() {
+    if skipped() {
+        return;
+    }
+    let name = Name::new();
+    let mut other = other_tapway(&name);
+    let mut broker = LinuxBroker::new();
+    let refusal = broker.open("web", &plan(&name, "eth1", true)).err().unwrap();
+    assert!(matches!(refusal, OpenError::Conflict { .. }), "{refusal}");
+    assert!(refusal.to_string().contains(&format!("stop process {}", other.id())), "{refusal}");
+    drop(broker);
+    assert!(name.exec(&["ip", "-br", "link"]).contains("eth0"), "left as it was");
+    other.kill().unwrap();
+    other.wait().unwrap();
+}
+
+#[test]
+fn namespace_without_a_mark_is_used_and_left() {
+    if skipped() {
+        return;
+    }
+    let name = Name::made();
+    let mut broker = LinuxBroker::new();
+    let opened = broker.open("web", &plan(&name, "eth0", true)).unwrap();
+    assert!(!mark(&name).exists());
+    drop(opened);
+    broker.close("web");
+    drop(broker);
+    assert!(name.exists());
+}
+
+#[test]
+fn namespace_that_took_a_marked_name_is_left() {
+    if skipped() {
+        return;
+    }
+    let name = Name::new();
+    let mut broker = LinuxBroker::new();
+    let opened = broker.open("web", &plan(&name, "eth0", true)).unwrap();
+    must(&["ip", "netns", "del", &name]);
+    must(&["ip", "netns", "add", &name]);
+    drop(opened);
+    broker.close("web");
+    assert!(name.exists() && !mark(&name).exists());
+}
+
+#[test]
+fn removed_namespace_is_made_again_when_the_port_is_opened_again() {
+    if skipped() {
+        return;
+    }
+    let name = Name::new();
+    let mut broker = LinuxBroker::new();
+    let opened = broker.open("web", &plan(&name, "eth0", true)).unwrap();
+    must(&["ip", "netns", "del", &name]);
+    let again = broker.open("web", &plan(&name, "eth0", true)).unwrap();
+    assert!(name.exec(&["ip", "-br", "addr"]).contains("10.78.0.1/24"));
+    drop((opened, again));
+    drop(broker);
+    assert!(!name.exists() && !mark(&name).exists());
+}
+
+#[test]
+fn missing_namespace_is_named_with_the_remedy() {
+    if skipped() {
+        return;
+    }
+    let name = Name::new();
+    let refusal = LinuxBroker::new().open("web", &plan(&name, "eth0", false)).err().unwrap();
+    let expected =
+        format!("network namespace {0} does not exist; make it with `ip netns add {0}`", &*name);
+    assert_eq!(refusal.to_string(), expected);
+}
+
+#[test]
+fn refused_interface_leaves_nothing_behind() {
+    if skipped() {
+        return;
+    }
+    let name = Name::new();
+    let mut broker = LinuxBroker::new();
+    for (interface, why) in [("lo", "not a TAP"), ("a/b", "no name"), ("tap%d", "no name")] {
+        let refusal = broker.open("web", &plan(&name, interface, true)).err().unwrap();
+        assert!(matches!(refusal, OpenError::Conflict { .. }), "{refusal}");
+        assert!(refusal.to_string().contains(why), "{refusal}");
+        assert!(!name.exists() && !mark(&name).exists());
+    }
+    let opened = broker.open("a", &plan(&name, "eth0", true)).unwrap();
+    let refusal = broker.open("b", &plan(&name, "eth0", true)).err().unwrap();
+    assert!(refusal.to_string().contains("in use by another process"), "{refusal}");
+    assert!(name.exists());
+    drop(opened);
+}
