@@ -2,5 +2,10 @@
 
 pub mod api;
 pub mod capture;
+pub mod config;
+pub mod model;
+pub mod publish_syntax;
 pub mod registry;
 pub mod render;
+mod supervisor;
+pub mod switch;

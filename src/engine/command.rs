@@ -121,6 +121,9 @@ pub enum CommandError {
     /// The next hop of a route is on no connected subnet.
     #[error("next hop {0} is on no connected network")]
     NextHopNotConnected(Ipv4Addr),
+    /// The prefix is that of a connected network.
+    #[error("{0} is the subnet of a connected network and needs no route")]
+    RouteIsConnected(Ipv4Net),
     /// The route is not there.
     #[error("no configured route for {0}")]
     UnknownRoute(Ipv4Net),

@@ -127,7 +127,11 @@ impl Engine {
                 // One of them is the present frame, which the caller counts.
                 self.totals.local += count.saturating_sub(1);
                 match Ipv4::parse(&datagram) {
-                    Ok(ipv4) => self.local_datagram(pass, frame, &datagram, &ipv4),
+                    Ok(ipv4) => {
+                        let headers = Headers { layer: Layer::Ipv4(ipv4), ..frame.headers };
+                        let whole = Frame { headers, ..*frame };
+                        self.local_datagram(pass, &whole, &datagram, &ipv4)
+                    }
                     Err(reason) => Verdict::Dropped(reason),
                 }
             }

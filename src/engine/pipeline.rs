@@ -214,6 +214,7 @@ impl Engine {
         let is_for_gateway = frame.headers.layer == Layer::Arp && !frame.headers.is_tagged();
         let local = (has_gateway && is_for_gateway).then(|| self.arp(pass, frame));
         match (self.flood(pass, frame), local) {
+            (Verdict::Dropped(_), Some(Verdict::Local)) => Verdict::Local,
             (Verdict::Dropped(DropReason::NoOtherPort | DropReason::Isolated), Some(local)) => {
                 local
             }
@@ -284,7 +285,9 @@ impl Engine {
             _ => {
                 let key = ipv4.datagram_key(frame.network)?;
                 let cached = flow.filter(|_| !ipv4.is_fragment());
-                cached.is_some_and(|flow| self.flows.verify(flow, &key).is_some())
+                cached
+                    .and_then(|flow| self.flows.verify(flow, &key))
+                    .is_some_and(|flow| flow.session.is_some() && self.is_current(flow))
                     || self.nat.find(&key).is_some()
             }
         };

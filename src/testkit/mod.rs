@@ -9,5 +9,5 @@ pub mod probe;
 mod world;
 
 pub use host::{ExchangeId, HostSpec, Progress, Service, SimHost};
-pub use lab::{Lab, LabPort};
+pub use lab::{BRIDGE, Lab, LabPort, UPLINK};
 pub use world::{EngineId, HostId, Plug, WireCounts, WireQuality, World};

@@ -127,7 +127,7 @@ impl World {
 
     /// Adds a host.
     pub fn add_host(&mut self, spec: &HostSpec) -> HostId {
-        self.hosts.push(SimHost::new(spec, self.random.next(), self.now));
+        self.hosts.push(SimHost::new(spec, self.random.next_u64(), self.now));
         HostId(self.hosts.len() - 1)
     }
 
@@ -273,7 +273,7 @@ impl World {
         let lateness = u64::try_from(quality.lateness.as_nanos()).unwrap_or(u64::MAX);
         if lateness > 0 && self.happens(quality.reordering) {
             self.counts.late += 1;
-            delay += Duration::from_nanos(self.random.next() % lateness);
+            delay += Duration::from_nanos(self.random.next_u64() % lateness);
         }
         self.number += 1;
         let arrival = Arrival { at: self.now + delay, number: self.number, to, frame };
@@ -281,7 +281,7 @@ impl World {
     }
 
     fn happens(&mut self, per_thousand: u16) -> bool {
-        per_thousand > 0 && self.random.next() % 1000 < u64::from(per_thousand)
+        per_thousand > 0 && self.random.next_u64() % 1000 < u64::from(per_thousand)
     }
 
     fn next_event(&mut self) -> Option<Instant> {
