@@ -202,7 +202,7 @@ fn there_are_only_so_many_captures_and_an_ended_one_makes_room() {
 #[test]
 fn tshark_reads_a_capture_from_a_pipe() {
     if Command::new("tshark").arg("--version").output().is_err() {
-        return println!("skipped: tshark is not installed");
+        return eprintln!("skipped: tshark is not installed");
     }
     let mut running = Running::start();
     let (child, head) = start(&running, &[]);

@@ -300,9 +300,9 @@ fn iptables_itself_prints_the_same_rules() {
             Ok(output) if output.status.success() => String::from_utf8(output.stdout).unwrap(),
             Ok(output) => {
                 let why = String::from_utf8_lossy(&output.stderr).into_owned();
-                return println!("skipped: {why}");
+                return eprintln!("skipped: {why}");
             }
-            Err(error) => return println!("skipped: unshare: {error}"),
+            Err(error) => return eprintln!("skipped: unshare: {error}"),
         };
         assert_eq!(render::nat(&view), by_name(&listed), "{name}");
     }

@@ -4,6 +4,7 @@
 
 mod capture;
 mod check;
+pub mod demo;
 mod exit;
 mod greeting;
 mod instance_lock;
@@ -134,10 +135,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return if answer.use_stderr() { Exit::Usage } else { Exit::Ok }.into();
         }
     };
+    if let Command::Demo(args) = cli.command {
+        return demo::demo(args.into());
+    }
     let mut output = Output::stdout();
-    let result = dispatch(cli, &mut output).and_then(|()| output.finish());
+    let result = dispatch(cli, &mut output).and_then(|code| output.finish().map(|()| code));
     match result {
-        Ok(()) => Exit::Ok.into(),
+        Ok(code) => code,
         // A reader that has seen enough, as `head`.
         Err(failure) if failure.is_broken_pipe() => Exit::Ok.into(),
         Err(failure) => {
@@ -147,17 +151,18 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn dispatch(cli: Cli, output: &mut Output) -> Result<(), Failure> {
+fn dispatch(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
     let socket = cli.socket.as_deref();
     let client_socket = socket.unwrap_or(Path::new(DEFAULT_SOCKET));
     match cli.command {
-        Command::Show(args) => show::show(client_socket, &args, output),
-        Command::Capture(args) => capture::capture(client_socket, &args, output),
+        Command::Show(args) => show::show(client_socket, &args, output)?,
+        Command::Capture(args) => capture::capture(client_socket, &args, output)?,
         Command::Run(args) => {
             let broker = Box::new(LinuxBroker::new());
-            run::run(args.config.as_deref(), socket, broker, output)
+            run::run(args.config.as_deref(), socket, broker, output)?;
         }
-        Command::Check(args) => check::check(args.config.as_deref(), output),
-        Command::Demo(_) => Err(Failure::new(Exit::Failed, "not part of this build")),
+        Command::Check(args) => check::check(args.config.as_deref(), output)?,
+        Command::Demo(args) => return Ok(demo::demo(args.into())),
     }
+    Ok(Exit::Ok.into())
 }
