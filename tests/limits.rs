@@ -1,4 +1,5 @@
 //! Bounds of the translation: quotas, named exhaustion, and what may be recycled (RFC 6888).
+#![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! ICMP through the translation (RFC 5508): queries, and errors with what they quote.
+#![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 mod support;
 

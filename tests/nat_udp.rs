@@ -1,4 +1,5 @@
 //! UDP through the translation (RFC 4787, RFC 6888, RFC 7857), and what all protocols share.
+#![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 mod support;
 
@@ -19,7 +20,7 @@ fn one_inside_endpoint_keeps_one_external_endpoint_towards_everybody() {
         assert_eq!(leave(&mut lab, (&a, &router), 5000, far(53)), ext(5000));
         // The port is taken: another of its class and parity, the same for every destination.
         let other = leave(&mut lab, (&b, &router), 5000, far(53));
-        assert!(other.port >= 1024 && other.port % 2 == 0 && other.port != 5000);
+        assert!(other.port >= 1024 && other.port.is_multiple_of(2) && other.port != 5000);
         for to in [far(54), stranger(53), stranger(9)] {
             assert_eq!(leave(&mut lab, (&b, &router), 5000, to), other);
             assert_eq!(leave(&mut lab, (&a, &router), 5000, to), ext(5000));

@@ -1,4 +1,5 @@
 //! Published ports: addresses, ranges, both directions, and what unpublishing ends.
+#![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 mod support;
 

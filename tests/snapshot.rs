@@ -1,4 +1,5 @@
 //! Snapshot and restore: connections outlive the process, and nothing is forced in.
+#![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 mod support;
 

@@ -164,9 +164,9 @@ impl Nat {
         let mut random = Random::new(seed);
         Self {
             settings,
-            sessions: Sessions::new(settings.sessions, random.next()),
-            mappings: Mappings::new(settings.sessions, random.next()),
-            hosts: Hosts::new(settings.sessions.saturating_mul(2), random.next()),
+            sessions: Sessions::new(settings.sessions, random.next_u64()),
+            mappings: Mappings::new(settings.sessions, random.next_u64()),
+            hosts: Hosts::new(settings.sessions.saturating_mul(2), random.next_u64()),
             pools: HashMap::new(),
             overloads: HashMap::new(),
             publishes: Publishes::default(),

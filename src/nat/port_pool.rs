@@ -33,7 +33,9 @@ struct Resting {
 impl Default for PortPool {
     fn default() -> Self {
         let mut used = Box::new([0; WORDS]);
-        used[0] = 1; // port 0 is never given out
+        if let Some(first) = used.first_mut() {
+            *first = 1; // port 0 is never given out
+        }
         Self { used, resting: VecDeque::new() }
     }
 }
@@ -118,7 +120,7 @@ impl PortPool {
             (true, 0) => EVEN_BITS,
             (true, _) => !EVEN_BITS,
         };
-        let number = random.next();
+        let number = random.next_u64();
         let start = (number >> 8) as usize % count;
         let rotation = number as u32 % 64;
         for step in 0..=count {
