@@ -54,6 +54,8 @@ pub use snapshot::{Restored, SNAPSHOT_VERSION, Snapshot, SnapshotError};
 pub use stats::{DropRow, PortStats, Totals};
 pub use view::{FdbRow, NeighbourRow, RouteRow, SessionRow};
 
+/// Ports to which the gateway is announced in one pass; the others come in the next.
+const ANNOUNCEMENTS_PER_PASS: usize = 128;
 /// Events that wait to be polled; the oldest goes.
 const MAX_EVENTS: usize = 1024;
 /// Events told per second.
@@ -162,7 +164,9 @@ impl Engine {
         self.neighbours.handle_timeout(now);
         self.nat.handle_timeout(now);
         self.fragments.handle_timeout(now);
-        for port in std::mem::take(&mut self.announce) {
+        let now_announced = self.announce.len().min(ANNOUNCEMENTS_PER_PASS);
+        let ports: Vec<PortId> = self.announce.drain(..now_announced).collect();
+        for port in ports {
             self.announce_gateway(&mut pass, port);
         }
         self.settle(&mut pass);

@@ -56,6 +56,8 @@ pub use tuple::{Endpoint, Tuple};
 /// lifetime.
 const TICK: Duration = Duration::from_secs(1);
 const TURN: usize = 8192;
+/// Random ports tried before the gaps between published ranges are searched.
+const MAX_POOL_TRIES: usize = 8;
 /// External ports tried before a collision of keys is given up.
 const MAX_PORT_TRIES: usize = 128;
 
@@ -679,7 +681,7 @@ impl Nat {
         let pool = self.pools.entry((external, key.protocol)).or_default();
         let mut published = Vec::new();
         let mut found = None;
-        for _ in 0..MAX_PORT_TRIES {
+        for _ in 0..MAX_POOL_TRIES {
             let Some(port) = pool.allocate(now, key.sport, key.src, &mut self.random) else {
                 break;
             };
@@ -689,6 +691,10 @@ impl Nat {
             }
             published.push(port);
         }
+        let found = found.or_else(|| {
+            let port = unpublished_port(pool, &self.publishes, key, external)?;
+            pool.reserve(port).then_some(port)
+        });
         for port in published {
             pool.release(now, port, key.src, Duration::ZERO);
         }
@@ -810,6 +816,23 @@ impl Nat {
             } else {
                 host.transitory.remove(&mut self.host_links, index);
             }
+        }
+    }
+}
+
+/// A free port among large published ranges, found by leaping from gap to gap.
+fn unpublished_port(
+    pool: &PortPool,
+    publishes: &Publishes,
+    key: &FlowKey,
+    external: Ipv4Addr,
+) -> Option<u16> {
+    let (mut port, last) = port_pool::class_of(key.sport);
+    loop {
+        let unused = pool.next_unused(port, last)?;
+        port = publishes.next_unpublished(key.protocol, external, unused)?;
+        if port == unused {
+            return Some(port);
         }
     }
 }
