@@ -308,3 +308,21 @@ fn a_traceroute_sees_each_hop_and_the_ttl_of_an_error_counts_too() {
         bench.lab
     });
 }
+
+#[test]
+fn redirects_and_errors_about_errors_are_not_passed_on() {
+    twice(|| {
+        let mut bench = Bench::new();
+        let (_, left) = bench.sent();
+        assert!(bench.error_from(FAR, (5, 1), inner(&left)).is_empty());
+        assert_eq!(bench.lab.dropped(DropReason::LocalProtocol), 1);
+        let host = bench.host;
+        let ping = build::echo(host.to_gateway(), host.ip, FAR, 77, false);
+        let mut left = only(&bench.lab.send(&host, &ping), &bench.router);
+        only_icmp(&bench.error_from(FAR, (11, 0), inner(&left)), &host);
+        left[34] = 3;
+        assert!(bench.error_from(FAR, (11, 0), inner(&left)).is_empty());
+        assert_eq!(bench.lab.dropped(DropReason::IcmpErrorMalformed), 1);
+        bench.lab
+    });
+}
