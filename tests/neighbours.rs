@@ -1,4 +1,5 @@
 //! ARP and the neighbour table through the whole engine.
+#![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 mod support;
 
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use support::*;
 use tapway::drop_reason::DropReason;
-use tapway::engine::{EngineConfig, Event};
+use tapway::engine::Event;
 use tapway::packet::{Arp, ArpOperation};
 use tapway::route::NeighbourState;
 
@@ -330,4 +331,24 @@ fn timers_never_ask_to_be_called_in_the_past() {
     }
     assert_eq!(lab.engine.poll_timeout(), None, "everything has expired");
     assert_eq!(lab.engine.session_usage().0, 0);
+}
+
+#[test]
+fn a_gateway_that_changes_is_announced_to_all_of_its_network() {
+    twice(|| {
+        let mut lab = Lab::new();
+        let hosts: Vec<_> = (2..=201).map(|last| lab.inside(last)).collect();
+        let mut bridge = Lab::network_spec("bridge", Lab::GATEWAY, 16);
+        assert!(lab.must(Command::AddNetwork(BRIDGE, bridge.clone())).ended_sessions == 0);
+        assert!(lab.advance(Duration::ZERO).is_empty(), "nothing has changed");
+        bridge.gateway.as_mut().unwrap().mac = MacAddr([2, 9, 9, 9, 9, 9]);
+        lab.must(Command::AddNetwork(BRIDGE, bridge));
+        let out = lab.advance(Duration::ZERO);
+        for host in &hosts {
+            let said = arp(&Lab::to(&out, host)[0]);
+            assert_eq!((said.sender_mac.0[1], said.sender_ip), (9, Lab::GATEWAY));
+        }
+        assert_eq!(out.len(), hosts.len());
+        lab
+    });
 }

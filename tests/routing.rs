@@ -1,4 +1,5 @@
 //! The router through the whole engine: routes, TTL, MTU, ICMP errors, and what tapway answers.
+#![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 mod support;
 
@@ -8,16 +9,9 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 use support::*;
 use tapway::drop_reason::DropReason;
-use tapway::engine::{CommandError, EngineConfig, NetworkSpec};
+use tapway::engine::{CommandError, NetworkSpec};
 use tapway::local::reassemble;
-use tapway::nat::{NatMode, NatPolicy};
 use tapway::packet::tcp::{ACK, RST, SYN};
-
-const FAR: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
-
-fn far(port: u16) -> Endpoint {
-    Endpoint::new(FAR, port)
-}
 
 /// A lab whose inside network is routed, not translated.
 fn routed() -> Lab {

@@ -1,4 +1,5 @@
 //! The bridge through the whole engine: learn, look up, flood, and what must not pass.
+#![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 mod support;
 
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use support::*;
 use tapway::drop_reason::DropReason;
-use tapway::engine::{EngineConfig, Event, FdbRow, NetworkSpec, Totals};
+use tapway::engine::{Event, FdbRow, NetworkSpec, Totals};
 use tapway::packet::tcp::SYN;
 
 const TYPE: u16 = 0x88b5;

@@ -54,6 +54,8 @@ pub use snapshot::{Restored, SNAPSHOT_VERSION, Snapshot, SnapshotError};
 pub use stats::{DropRow, PortStats, Totals};
 pub use view::{FdbRow, NeighbourRow, RouteRow, SessionRow};
 
+/// Ports to which the gateway is announced in one pass; the others come in the next.
+const ANNOUNCEMENTS_PER_PASS: usize = 128;
 /// Events that wait to be polled; the oldest goes.
 const MAX_EVENTS: usize = 1024;
 /// Events told per second.
@@ -103,18 +105,18 @@ impl Engine {
         Self {
             ports: Vec::new(),
             networks: Vec::new(),
-            fdb: Fdb::new(config.fdb, config.fdb_ageing, random.next()),
+            fdb: Fdb::new(config.fdb, config.fdb_ageing, random.next_u64()),
             interfaces: Interfaces::default(),
             fib: Fib::default(),
-            neighbours: Neighbours::new(config.neighbours, random.next(), now),
-            icmp_limiter: IcmpLimiter::new(config.icmp, random.next(), now),
+            neighbours: Neighbours::new(config.neighbours, random.next_u64(), now),
+            icmp_limiter: IcmpLimiter::new(config.icmp, random.next_u64(), now),
             nat: Nat::new(
                 config.nat,
-                FixedState::with_seed(random.next()).hash_one(seed).into(),
+                FixedState::with_seed(random.next_u64()).hash_one(seed).into(),
                 now,
             ),
             fragments: Fragments::new(now),
-            flows: FlowCache::new(config.flows, random.next()),
+            flows: FlowCache::new(config.flows, random.next_u64()),
             epoch: 0,
             totals: Totals::default(),
             staging: Staging::default(),
@@ -162,7 +164,9 @@ impl Engine {
         self.neighbours.handle_timeout(now);
         self.nat.handle_timeout(now);
         self.fragments.handle_timeout(now);
-        for port in std::mem::take(&mut self.announce) {
+        let now_announced = self.announce.len().min(ANNOUNCEMENTS_PER_PASS);
+        let ports: Vec<PortId> = self.announce.drain(..now_announced).collect();
+        for port in ports {
             self.announce_gateway(&mut pass, port);
         }
         self.settle(&mut pass);

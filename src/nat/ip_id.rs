@@ -16,7 +16,7 @@ pub(super) struct IpIds {
 
 impl IpIds {
     pub(super) fn new(random: &mut Random) -> Self {
-        Self { counter: random.next_u16(), keys: std::array::from_fn(|_| random.next() as u32) }
+        Self { counter: random.next_u16(), keys: std::array::from_fn(|_| random.next_u64() as u32) }
     }
 
     /// The next one.
