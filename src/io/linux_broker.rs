@@ -1,7 +1,9 @@
 //! The broker that really does it: TAPs, namespaces and packet sockets of Linux.
 
 use super::netns::Namespaces;
-use super::{Broker, Namespace, OpenError, Opened, PortPlan, Tap, TapPlan};
+use super::{
+    Broker, DevicePlan, Namespace, OpenError, Opened, PacketSocket, PortPlan, Tap, TapPlan,
+};
 
 /// Opens devices in this host's namespaces. What it made goes when it is dropped; what a kill
 /// leaves is adopted by the next one.
@@ -35,7 +37,8 @@ impl Broker for LinuxBroker {
         let had_namespace = self.namespaces.holds(port);
         let opened = match plan {
             PortPlan::Tap(plan) => self.open_tap(port, plan),
-            PortPlan::Device(_) | PortPlan::Replay(_) | PortPlan::Record(_) => {
+            PortPlan::Device(plan) => open_device(plan),
+            PortPlan::Replay(_) | PortPlan::Record(_) => {
                 Err(OpenError::from_io("opening the port", std::io::ErrorKind::Unsupported.into()))
             }
         };
@@ -53,6 +56,19 @@ impl Broker for LinuxBroker {
     fn outside_hint(&self, _plan: &PortPlan) -> Option<String> {
         None
     }
+}
+
+fn open_device(plan: &DevicePlan) -> Result<Opened, OpenError> {
+    let namespace = match &plan.netns {
+        Some(name) => Namespace::named(name)?,
+        None => Namespace::own()?,
+    };
+    let (socket, link) = PacketSocket::open(&namespace, plan)?;
+    Ok(Opened {
+        io: Box::new(socket),
+        mtu: u16::try_from(link.mtu).ok(),
+        description: describe("device", &plan.device, namespace.name()),
+    })
 }
 
 fn describe(kind: &str, interface: &str, netns: Option<&str>) -> String {

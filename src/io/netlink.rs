@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use futures_util::TryStreamExt;
 use ipnet::Ipv4Net;
+use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 
@@ -81,6 +82,38 @@ pub fn set_loopback_up() -> Result<(), OpenError> {
 pub fn link(interface: &str, place: &str) -> Result<LinkState, OpenError> {
     let what = format!("{interface} in {place}");
     run(&what, async |handle| find(&handle, interface, &what).await)
+}
+
+/// All IPv4 addresses of the calling thread's namespace, each with its interface's index.
+///
+/// # Errors
+/// If the kernel does not tell.
+pub fn addresses() -> Result<Vec<(u32, Ipv4Addr)>, OpenError> {
+    run("addresses", async |handle| {
+        let failed = |error| refused("listing addresses", error);
+        let mut found = Vec::new();
+        let mut messages = handle.address().get().execute();
+        while let Some(message) = messages.try_next().await.map_err(failed)? {
+            found.extend(message.attributes.iter().filter_map(|attribute| match attribute {
+                AddressAttribute::Local(IpAddr::V4(ip)) => Some((message.header.index, *ip)),
+                _ => None,
+            }));
+        }
+        Ok(found)
+    })
+}
+
+/// All interfaces of the calling thread's namespace.
+///
+/// # Errors
+/// If the kernel does not tell.
+pub fn links() -> Result<Vec<LinkState>, OpenError> {
+    run("interfaces", async |handle| {
+        let messages = handle.link().get().execute();
+        let found: Vec<LinkMessage> =
+            messages.try_collect().await.map_err(|error| refused("listing interfaces", error))?;
+        Ok(found.iter().map(state_of).collect())
+    })
 }
 
 async fn set_link(
