@@ -191,7 +191,7 @@ drop_reasons! {
         "A TCP SYN from outside to a port that is not published; silence (RFC 5382 REQ-4)."
         "Publish the port: `publish = [\"80:80/tcp\"]`."
     NoSession "no_session"
-        "From outside, to tapway's address, belonging to no session and no published port."
+        "To tapway's address, or an ICMP reply to be translated, and no session or published port."
         "Publish the port; else none: the session ended, or it was never ours."
     Filtered "filtered"
         "To an existing mapping from a peer that its filtering mode does not admit (RFC 4787 5)."

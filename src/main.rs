@@ -1,3 +1,5 @@
 //! The `tapway` command.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    tapway::cli::main(std::env::args_os())
+}

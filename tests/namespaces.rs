@@ -1,4 +1,5 @@
 //! Namespaces that tapway makes, adopts and removes, and those it must leave alone.
+#![cfg(feature = "daemon")]
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 #[path = "support/netns.rs"]

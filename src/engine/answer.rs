@@ -26,6 +26,9 @@ impl Engine {
         };
         let (mac, subnet) = (interface.mac, interface.subnet);
         let is_ours = |ip: Ipv4Addr| interface.addresses().any(|own| own == ip);
+        if arp.sender_mac == mac {
+            return Verdict::Dropped(DropReason::OwnMacAsSource);
+        }
         let (claims_ours, asks_ours) = (is_ours(arp.sender_ip), is_ours(arp.target_ip));
         if claims_ours {
             return self.defend(pass, frame, &arp, mac);
@@ -160,7 +163,7 @@ impl Engine {
         error: IcmpError,
     ) {
         let Layer::Ipv4(ipv4) = frame.headers.layer else { return };
-        if !may_report(&frame.headers) && error != IcmpError::ReassemblyTimeExceeded {
+        if !may_report(&frame.headers) {
             return;
         }
         let Some(interface) = self.interfaces.get(frame.network) else { return };
@@ -194,7 +197,8 @@ impl Engine {
     /// Sends a datagram back where `frame` came from, in fragments if it must.
     fn answer(&mut self, pass: &mut Pass<'_>, frame: &Frame, datagram: &[u8]) {
         let Some(interface) = self.interfaces.get(frame.network) else { return };
-        let mtu = usize::from(interface.mtu);
+        let of_port = self.port(frame.port).map_or(interface.mtu, |port| port.mtu);
+        let mtu = usize::from(interface.mtu.min(of_port));
         let ethernet = ipv4::ethernet(frame.headers.src, interface.mac);
         if datagram.len() <= mtu {
             self.generate(pass, frame.port, &[&ethernet, datagram]);

@@ -20,7 +20,9 @@ impl Engine {
     pub fn apply(&mut self, now: Instant, command: Command) -> Result<Reply, CommandError> {
         let mut reply = Reply::default();
         match command {
-            Command::AddNetwork(id, spec) => self.add_network(id, spec)?,
+            Command::AddNetwork(id, spec) => {
+                reply.ended_sessions = self.add_network(now, id, spec)?;
+            }
             Command::RemoveNetwork(id) => reply.ended_sessions = self.remove_network(now, id)?,
             Command::AddPort(id, spec) => self.add_port(now, id, spec)?,
             Command::RemovePort(id) => self.remove_port(id)?,
@@ -41,7 +43,12 @@ impl Engine {
         Ok(reply)
     }
 
-    fn add_network(&mut self, id: NetworkId, spec: NetworkSpec) -> Result<(), CommandError> {
+    fn add_network(
+        &mut self,
+        now: Instant,
+        id: NetworkId,
+        spec: NetworkSpec,
+    ) -> Result<usize, CommandError> {
         if let Some(gateway) = &spec.gateway {
             let subnet = gateway.address.trunc();
             let overlap = self.interfaces.iter().find(|other| {
@@ -65,14 +72,46 @@ impl Engine {
         if let Some(slot) = self.networks.get_mut(id.index()) {
             *slot = Some(network);
         }
-        self.interfaces.remove(id);
+        self.remove_interface(id);
         if let Some(gateway) = spec.gateway {
             self.add_interface(id, gateway, spec.mtu, spec.is_outside);
         }
+        let limit = spec.bridge.storm_limit;
         for port in self.ports.iter_mut().flatten().filter(|port| port.network == id) {
             port.is_isolated = !spec.icc;
+            port.storm = TokenBucket::new(limit, limit, now);
         }
-        Ok(())
+        Ok(self.end_orphaned(now))
+    }
+
+    /// Ends the sessions whose external address is no longer tapway's; returns how many.
+    fn end_orphaned(&mut self, now: Instant) -> usize {
+        let interfaces = &self.interfaces;
+        let is_lost = |network: NetworkId, address: Ipv4Addr| {
+            interfaces.get(network).is_none_or(|interface| interface.is_outside)
+                && interfaces.owner_of(address).is_none()
+        };
+        self.nat.end_where(now, |session| {
+            is_lost(session.original.network, session.original.dst)
+                || is_lost(session.reply.network, session.reply.dst)
+        })
+    }
+
+    /// Takes the router out of a network: its addresses, and the route to its subnet.
+    fn remove_interface(&mut self, id: NetworkId) {
+        let connected: Vec<Ipv4Net> = self
+            .fib
+            .iter()
+            .filter(|route| route.network == id && route.kind == RouteKind::Connected)
+            .map(|route| route.destination)
+            .collect();
+        for destination in connected {
+            self.fib.remove(destination);
+        }
+        if self.interfaces.get(id).is_some_and(|interface| interface.is_outside) {
+            self.nat.set_statics(Vec::new());
+        }
+        self.interfaces.remove(id);
     }
 
     fn add_interface(&mut self, id: NetworkId, gateway: Gateway, mtu: u16, is_outside: bool) {
@@ -85,15 +124,6 @@ impl Engine {
                     .map(|(network, inside, external)| StaticNat { network, inside, external })
                     .collect(),
             );
-        }
-        let stale: Vec<Ipv4Net> = self
-            .fib
-            .iter()
-            .filter(|route| route.network == id && route.kind == RouteKind::Connected)
-            .map(|route| route.destination)
-            .collect();
-        for destination in stale {
-            self.fib.remove(destination);
         }
         self.fib.insert(Route {
             destination: subnet,
@@ -127,9 +157,9 @@ impl Engine {
         ended += self.nat.end_where(now, |session| {
             session.original.network == id || session.reply.network == id
         });
+        self.remove_interface(id);
         self.fib.remove_network(id);
         self.neighbours.flush(id, None);
-        self.interfaces.remove(id);
         if let Some(slot) = self.networks.get_mut(id.index()) {
             *slot = None;
         }
@@ -209,8 +239,15 @@ impl Engine {
             .find(|interface| interface.subnet.contains(&via))
             .map(|interface| interface.network)
             .ok_or(CommandError::NextHopNotConnected(via))?;
+        if self.connected(destination) {
+            return Err(CommandError::RouteIsConnected(destination));
+        }
         self.fib.insert(Route { destination, via: Some(via), network, kind: RouteKind::Static });
         Ok(())
+    }
+
+    fn connected(&self, destination: Ipv4Net) -> bool {
+        self.interfaces.iter().any(|interface| interface.subnet == destination.trunc())
     }
 
     fn remove_route(&mut self, destination: Ipv4Net) -> Result<(), CommandError> {
@@ -227,6 +264,9 @@ impl Engine {
     fn publish(&mut self, now: Instant, publish: Publish) -> Result<usize, CommandError> {
         if self.network(publish.network).is_none() {
             return Err(CommandError::UnknownNetwork(publish.network));
+        }
+        if !self.is_inside(publish.network) {
+            return Err(CommandError::PublishOutside(publish));
         }
         let fits = |first: u16| first > 0 && first.checked_add(publish.count - 1).is_some();
         if publish.count == 0 || !fits(publish.port) || !fits(publish.target.port) {

@@ -69,17 +69,15 @@ impl Engine {
             return Err(unmatched);
         }
         let hop = self.fib.lookup(ipv4.dst).ok_or(unmatched)?;
-        let crosses = self.is_inside(frame.network) != self.is_inside(hop.network);
-        let (inside, remote) = if self.is_inside(frame.network) {
-            (frame.network, ipv4.dst)
-        } else {
-            (hop.network, ipv4.src)
-        };
+        let from_inside = self.is_inside(frame.network);
+        let crosses = from_inside != self.is_inside(hop.network);
+        let (inside, remote) =
+            if from_inside { (frame.network, ipv4.dst) } else { (hop.network, ipv4.src) };
         let is_translated = self
             .network(inside)
             .is_some_and(|network| network.nat.mode(ipv4.protocol, remote) != NatMode::None);
         let isolated = self.network(frame.network).is_some_and(|network| !network.icc);
-        let is_local = frame.network == hop.network && !isolated;
+        let is_local = from_inside && frame.network == hop.network && !isolated;
         if !(is_local || crosses && !is_translated) {
             return Err(unmatched);
         }

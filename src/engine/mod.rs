@@ -52,7 +52,10 @@ pub use event::Event;
 pub use observer::{Observer, Tier};
 pub use snapshot::{Restored, SNAPSHOT_VERSION, Snapshot, SnapshotError};
 pub use stats::{DropRow, PortStats, Totals};
-pub use view::{FdbRow, NeighbourRow, RouteRow, SessionRow};
+pub use view::{
+    FdbRow, NatNetworkRow, NatView, NeighbourRow, PublishRow, RouteRow, SessionRow, StaticNatRow,
+    UplinkRow,
+};
 
 /// Events that wait to be polled; the oldest goes.
 const MAX_EVENTS: usize = 1024;
@@ -103,18 +106,18 @@ impl Engine {
         Self {
             ports: Vec::new(),
             networks: Vec::new(),
-            fdb: Fdb::new(config.fdb, config.fdb_ageing, random.next()),
+            fdb: Fdb::new(config.fdb, config.fdb_ageing, random.next_u64()),
             interfaces: Interfaces::default(),
             fib: Fib::default(),
-            neighbours: Neighbours::new(config.neighbours, random.next(), now),
-            icmp_limiter: IcmpLimiter::new(config.icmp, random.next(), now),
+            neighbours: Neighbours::new(config.neighbours, random.next_u64(), now),
+            icmp_limiter: IcmpLimiter::new(config.icmp, random.next_u64(), now),
             nat: Nat::new(
                 config.nat,
-                FixedState::with_seed(random.next()).hash_one(seed).into(),
+                FixedState::with_seed(random.next_u64()).hash_one(seed).into(),
                 now,
             ),
             fragments: Fragments::new(now),
-            flows: FlowCache::new(config.flows, random.next()),
+            flows: FlowCache::new(config.flows, random.next_u64()),
             epoch: 0,
             totals: Totals::default(),
             staging: Staging::default(),
@@ -139,7 +142,8 @@ impl Engine {
 
     /// When [`Engine::handle_timeout`] wants to be called, if nothing happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if !self.announce.is_empty() {
+        // What a command left to do: announcements, frames that waited for what is gone.
+        if !self.announce.is_empty() || self.neighbours.has_events() {
             return Some(Instant::ZERO);
         }
         [

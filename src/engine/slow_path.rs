@@ -171,10 +171,20 @@ impl Engine {
         }
         let no_route = Stop::Report(DropReason::NoRoute, IcmpError::NetworkUnreachable);
         let hop = self.fib.lookup(to).ok_or(no_route)?;
+        if inside.is_some_and(|(network, _)| network != hop.network) {
+            // A published host must never be looked for elsewhere, least of all outside.
+            let is_routed = inside.is_some_and(|(id, _)| self.interfaces.get(id).is_some());
+            let reason = if is_routed { DropReason::NoRoute } else { DropReason::NoGateway };
+            return Err(Stop::Drop(reason));
+        }
         let opening = match session {
             Some(_) => None,
             None => self.opening(frame.network, hop.network, &key, destination)?,
         };
+        if opening.is_some() && matches!(ipv4.transport, Transport::Query { reply: true, .. }) {
+            // Only a query makes a session (RFC 5508 REQ-1).
+            return Err(Stop::Drop(DropReason::NoSession));
+        }
         let path = self.path(pass, frame, ipv4, hop)?;
         let tcp_flags = match ipv4.transport {
             Transport::Tcp { flags, .. } => flags,
@@ -245,12 +255,14 @@ impl Engine {
         if ipv4.ttl <= 1 {
             return Err(Stop::Report(DropReason::TtlExceeded, IcmpError::TtlExceeded));
         }
-        if ipv4.total_len > mtu && ipv4.dont_fragment {
-            let error = IcmpError::FragmentationNeeded { mtu };
-            return Err(Stop::Report(DropReason::FragmentationNeeded, error));
-        }
+        check_size(ipv4, mtu)?;
         match self.neighbours.resolve(pass.now, hop.network, hop.address, frame.port) {
             Resolution::Known(to, neighbour) => {
+                // The port behind the MAC may take less than its network.
+                let port = self.fdb.lookup(pass.now, hop.network, to).map(|(_, port)| port);
+                let of_port = port.and_then(|port| self.port(port)).map_or(mtu, |port| port.mtu);
+                let mtu = mtu.min(of_port);
+                check_size(ipv4, mtu)?;
                 Ok(Path { egress: hop.network, macs: (mac, to), neighbour, mtu })
             }
             Resolution::Pending(index) => Err(Stop::Hold(index)),
@@ -402,4 +414,13 @@ impl Engine {
     pub(super) fn is_inside(&self, network: NetworkId) -> bool {
         self.interfaces.get(network).is_none_or(|interface| !interface.is_outside)
     }
+}
+
+/// A packet that may not be cut must fit.
+const fn check_size(ipv4: &Ipv4, mtu: u16) -> Result<(), Stop> {
+    if ipv4.total_len > mtu && ipv4.dont_fragment {
+        let error = IcmpError::FragmentationNeeded { mtu };
+        return Err(Stop::Report(DropReason::FragmentationNeeded, error));
+    }
+    Ok(())
 }

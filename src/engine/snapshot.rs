@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Engine;
 use crate::id::{NetworkId, PortId};
-use crate::nat::{Endpoint, Mapping, NatMode, Session, TcpState};
-use crate::packet::{FlowKey, MacAddr};
+use crate::nat::{Endpoint, Mapping, NatMode, Session, TcpState, Tuple};
+use crate::packet::{FlowKey, MacAddr, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP};
 use crate::time::Instant;
 
 /// Version of the format; another one is refused.
@@ -68,6 +68,7 @@ struct SessionRecord {
     refreshes: (bool, bool),
     is_published: bool,
     is_answered: bool,
+    is_overloaded: bool,
     mapping: Option<(Endpoint, Endpoint, NatMode)>,
 }
 
@@ -113,20 +114,13 @@ impl Engine {
         }
         let mut restored = Restored::default();
         for record in &from.fdb {
-            match (self.network_by_name(&record.network), self.port_by_name(&record.port)) {
-                (Some(network), Some(port)) => {
-                    let hash = self.fdb.hash(network, record.mac);
-                    self.fdb.learn(now, (network, record.mac), port, (hash, None));
-                }
-                _ => restored.left_out += 1,
+            if self.restore_mac(now, record).is_none() {
+                restored.left_out += 1;
             }
         }
         for record in &from.neighbours {
-            match self.network_by_name(&record.network) {
-                Some(network) => {
-                    self.neighbours.restore(now, network, record.address, record.mac);
-                }
-                None => restored.left_out += 1,
+            if self.restore_neighbour(now, record).is_none() {
+                restored.left_out += 1;
             }
         }
         for record in &from.sessions {
@@ -136,6 +130,29 @@ impl Engine {
             }
         }
         Ok(restored)
+    }
+
+    /// Enters a learned MAC, unless it is known already or cannot be there.
+    fn restore_mac(&mut self, now: Instant, record: &FdbRecord) -> Option<()> {
+        let network = self.network_by_name(&record.network)?;
+        let port = self.port_by_name(&record.port)?;
+        let hash = self.fdb.hash(network, record.mac);
+        let fits = record.mac.is_station()
+            && !self.is_gateway_mac(network, record.mac)
+            && self.port(port).is_some_and(|port| port.network == network)
+            && self.fdb.find(network, record.mac, hash).is_none();
+        fits.then(|| self.fdb.learn(now, (network, record.mac), port, (hash, None))).map(|_| ())
+    }
+
+    /// Enters a neighbour, unless it is known already or cannot be there.
+    fn restore_neighbour(&mut self, now: Instant, record: &NeighbourRecord) -> Option<()> {
+        let network = self.network_by_name(&record.network)?;
+        let (ip, mac) = (record.address, record.mac);
+        let fits = self.interfaces.get(network)?.subnet.contains(&ip)
+            && self.interfaces.owner_of(ip).is_none()
+            && mac.is_station()
+            && !self.neighbours.iter().any(|known| known.network == network && known.ip == ip);
+        fits.then(|| self.neighbours.restore(now, network, ip, mac))
     }
 
     fn record(&self, now: Instant, session: &Session) -> Option<SessionRecord> {
@@ -157,6 +174,7 @@ impl Engine {
             refreshes: (session.original_refreshes, session.reply_refreshes),
             is_published: session.is_published,
             is_answered: session.is_answered,
+            is_overloaded: session.is_overloaded(),
             mapping: own.map(|mapping| (mapping.inside, mapping.external, mapping.mode)),
         })
     }
@@ -184,6 +202,12 @@ impl Engine {
             record.refreshes,
             (record.is_published, record.is_answered),
         );
+        let session = if record.is_overloaded { session.overloaded() } else { session };
+        if !self.still_holds(&session, record.mapping.as_ref()) {
+            return None;
+        }
+        let from_inside = self.is_inside(original.network);
+        let held_by = if from_inside { original } else { reply };
         let mapping = record.mapping.map(|(inside, external, mode)| Mapping {
             network: original.network,
             protocol,
@@ -192,7 +216,33 @@ impl Engine {
             mode,
             sessions: 0,
         });
-        self.nat.restore(now, session, mapping).then_some(())
+        self.nat.restore(now, (held_by.network, held_by.src), session, mapping).then_some(())
+    }
+
+    /// Whether the present configuration would translate a session the same way.
+    fn still_holds(
+        &self,
+        session: &Session,
+        mapping: Option<&(Endpoint, Endpoint, NatMode)>,
+    ) -> bool {
+        let (original, reply) = (session.original, session.reply);
+        let (source, external) = (Tuple::from(original).src, Tuple::from(reply).dst);
+        let is_owned = |address| self.interfaces.owner_of(address).is_some();
+        let leads_to = |key: &FlowKey, to: (NetworkId, Endpoint)| {
+            self.nat.inside_of(self.nat.destination(key, is_owned(key.dst))) == Some(to)
+        };
+        if self.is_inside(reply.network) {
+            return leads_to(&original, (reply.network, Tuple::from(reply).src));
+        }
+        if let Some((inside, mapped, _)) = mapping {
+            return is_owned(external.ip) && (*inside, *mapped) == (source, external);
+        }
+        let is_by_address =
+            !matches!(original.protocol, PROTOCOL_TCP | PROTOCOL_UDP | PROTOCOL_ICMP);
+        is_owned(external.ip)
+            && (session.is_overloaded()
+                || is_by_address
+                || leads_to(&reply, (original.network, source)))
     }
 
     fn network_by_name(&self, name: &str) -> Option<NetworkId> {

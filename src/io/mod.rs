@@ -20,7 +20,7 @@ mod tap;
 mod wire;
 mod worker;
 
-pub use broker::{Broker, Opened};
+pub use broker::{Broker, DeviceChange, Opened};
 pub use clock::Clock;
 pub use linux_broker::LinuxBroker;
 pub use namespace::Namespace;

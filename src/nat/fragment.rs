@@ -22,6 +22,9 @@ use crate::time::Instant;
 const MAX_DATAGRAMS: usize = 4096;
 /// Of one source.
 const MAX_DATAGRAMS_PER_SOURCE: u32 = 256;
+/// Fragments of one datagram that wait: the largest datagram at the smallest MTU that all must
+/// take (RFC 791: 576 bytes) has 119.
+const MAX_HELD_PER_DATAGRAM: usize = 128;
 /// Bytes of fragments that wait.
 const MAX_HELD_BYTES: usize = 8 * 1024 * 1024;
 /// Of one source: room for several of the largest datagrams.
@@ -67,6 +70,8 @@ pub enum FragmentDecision {
     },
     /// The datagram is for tapway itself.
     Local,
+    /// The datagram stays on its network.
+    Bridge,
     /// The datagram ends here.
     Drop(DropReason),
 }
@@ -157,6 +162,10 @@ impl Fragments {
             self.refuse(held);
             return;
         };
+        if self.datagrams.get(index).is_some_and(|d| d.held.len() >= MAX_HELD_PER_DATAGRAM) {
+            self.refuse(held);
+            return;
+        }
         while self.held_bytes + bytes > MAX_HELD_BYTES {
             if !self.evict_oldest(self.ages.front(), index) {
                 self.refuse(held);

@@ -22,7 +22,7 @@ pub(super) struct Host {
     pub external: Option<Ipv4Addr>,
 }
 
-/// Hosts by address. Bound: one per session.
+/// Hosts by address. Bound: two per session, its own host and that of the mapping it goes to.
 #[derive(Debug)]
 pub(super) struct Hosts {
     hosts: Slab<Host>,
@@ -73,9 +73,10 @@ impl Hosts {
         Some(index)
     }
 
-    /// Forgets a host that holds nothing any more.
+    /// Forgets a host that holds nothing any more: another host's session may keep one of its
+    /// mappings when its own sessions have ended.
     pub(super) fn remove_if_idle(&mut self, index: u32) {
-        let idle = self.hosts.get(index).filter(|host| host.sessions == 0);
+        let idle = self.hosts.get(index).filter(|host| host.sessions == 0 && host.ports == [0; 3]);
         if let Some((network, ip)) = idle.map(|host| (host.network, host.ip)) {
             self.hosts.remove(index);
             self.index.remove(self.hash(network, ip), index);

@@ -5,7 +5,7 @@
 //! mode ([`NatMode`]). TCP is tracked only to know a session's lifetime.
 //!
 //! Bounds: sessions in all and per inside host, external ports per host. At a bound the host's
-//! own transitory sessions (closed, reset, or never answered) are recycled, oldest first; at the
+//! own transitory sessions (TCP that opens, is closed or reset) are recycled, oldest first; at the
 //! table's bound anybody's. A live session is never ended to make room (RFC 6888 REQ-11).
 //!
 //! Read first: RFC 4787, RFC 5382, RFC 5508, RFC 7857.
@@ -13,6 +13,7 @@
 
 mod fragment;
 mod host;
+mod ip_id;
 mod mapping;
 mod mode;
 mod port_pool;
@@ -24,7 +25,7 @@ mod session;
 mod tcp_state;
 mod tuple;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ use crate::table::{Links, List, NONE, TimerWheel};
 use crate::time::Instant;
 
 use host::Hosts;
+use ip_id::IpIds;
 use mapping::Mappings;
 use port_pool::PortPool;
 use session::Sessions;
@@ -117,6 +119,10 @@ pub struct Opening<'a> {
 struct NewSource {
     endpoint: Endpoint,
     mapping: u32,
+    /// It is a published port.
+    is_published: bool,
+    /// Sessions to different destinations may share it.
+    is_overloaded: bool,
     /// The port may be chosen again if the reply's key is taken.
     may_change_port: bool,
 }
@@ -140,12 +146,15 @@ pub struct Nat {
     mappings: Mappings,
     hosts: Hosts,
     pools: HashMap<(Ipv4Addr, u8), PortPool>,
+    /// Sessions per external endpoint that several may share ([`NatMode::Apdm`]).
+    overloads: HashMap<(u8, Endpoint), u32>,
     publishes: Publishes,
     statics: Vec<StaticNat>,
     wheel: TimerWheel,
     transitory: List,
     transitory_links: Links,
     host_links: Links,
+    ip_ids: IpIds,
     random: Random,
 }
 
@@ -155,16 +164,18 @@ impl Nat {
         let mut random = Random::new(seed);
         Self {
             settings,
-            sessions: Sessions::new(settings.sessions, random.next()),
-            mappings: Mappings::new(settings.sessions, random.next()),
-            hosts: Hosts::new(settings.sessions, random.next()),
+            sessions: Sessions::new(settings.sessions, random.next_u64()),
+            mappings: Mappings::new(settings.sessions, random.next_u64()),
+            hosts: Hosts::new(settings.sessions.saturating_mul(2), random.next_u64()),
             pools: HashMap::new(),
+            overloads: HashMap::new(),
             publishes: Publishes::default(),
             statics: Vec::new(),
             wheel: TimerWheel::new(TICK, TURN, now),
             transitory: List::default(),
             transitory_links: Links::default(),
             host_links: Links::default(),
+            ip_ids: IpIds::new(&mut random),
             random,
         }
     }
@@ -191,7 +202,7 @@ impl Nat {
 
     /// An identification for a packet whose source address is shared.
     pub fn next_ip_id(&mut self) -> u16 {
-        self.random.next_u16()
+        self.ip_ids.next()
     }
 
     /// What a packet's destination means, if it belongs to no session. `is_owned`: the address is
@@ -200,10 +211,13 @@ impl Nat {
         if !is_owned {
             return Destination::Plain;
         }
-        if let Some(publish) = self.publishes.find(key.protocol, key.dst, key.dport) {
+        let fixed = self.statics.iter().find(|entry| entry.external == key.dst);
+        let publish = self.publishes.find(key.protocol, key.dst, key.dport);
+        // An address given to one host is that host's, unless a port is published on just it.
+        if let Some(publish) = publish.filter(|p| fixed.is_none() || p.address.is_some()) {
             return Destination::Published(publish.network, publish.target_of(key.dport));
         }
-        if let Some(entry) = self.statics.iter().find(|entry| entry.external == key.dst) {
+        if let Some(entry) = fixed {
             let inside = Endpoint::new(entry.inside, key.dport);
             return Destination::Static(entry.network, inside);
         }
@@ -240,6 +254,13 @@ impl Nat {
             Some((network, at)) if !opening.is_from_inside => (network, at.ip),
             _ => (key.network, key.src),
         };
+        if let Destination::Mapping(far) = opening.destination
+            && !opening.is_from_inside
+            && !self.mappings.admits(far, key.src)
+        {
+            // Before anything is recycled: a stranger must not end what lives.
+            return Err(DropReason::Filtered);
+        }
         let host = self.admit_host(now, network, ip)?;
         let opened = self.open_for(now, opening, host, inside.map(|(_, at)| at));
         if opened.is_err() {
@@ -286,14 +307,17 @@ impl Nat {
         let closed =
             session.original.protocol == PROTOCOL_TCP && session.tcp.phase() == TcpPhase::Closing;
         let rest = if closed { Duration::ZERO } else { self.settings.quarantine };
+        if let Some(host) = self.hosts.get_mut(session.host) {
+            host.sessions = host.sessions.saturating_sub(1);
+        }
         let peers = [session.original.dst, session.reply.dst];
         for (mapping, peer) in session.mappings.into_iter().zip(peers) {
             if let Some(gone) = self.mappings.release(mapping, peer) {
-                self.free_port(now, &gone, session.host, rest);
+                self.free_port(now, &gone, rest);
             }
         }
-        if let Some(host) = self.hosts.get_mut(session.host) {
-            host.sessions = host.sessions.saturating_sub(1);
+        if let Some(at) = session.overloads {
+            self.end_overload(session.original.protocol, at);
         }
         self.hosts.remove_if_idle(session.host);
     }
@@ -337,39 +361,35 @@ impl Nat {
     /// The entry that has the port already.
     pub fn publish(&mut self, now: Instant, publish: Publish) -> Result<usize, PublishConflict> {
         self.publishes.insert(publish)?;
-        let covers = |at: Endpoint| {
-            publish.address.is_none_or(|address| address == at.ip)
-                && at.port >= publish.port
-                && at.port <= publish.last()
-        };
-        let taken: Vec<u32> = self
+        let taken: HashSet<u32> = self
             .mappings
             .iter()
-            .filter(|(_, mapping)| mapping.protocol == publish.protocol && covers(mapping.external))
+            .filter(|(_, mapping)| publish.answers(mapping.protocol, mapping.external))
             .map(|(index, _)| index)
             .collect();
         Ok(self.end_where(now, |session| {
-            session.mappings.iter().any(|mapping| *mapping != NONE && taken.contains(mapping))
+            session.mappings.iter().any(|mapping| taken.contains(mapping))
+                || session
+                    .overloads
+                    .is_some_and(|at| publish.answers(session.original.protocol, at))
         }))
     }
 
     /// Takes a published port back and ends its sessions; none if it was not published so.
     pub fn unpublish(&mut self, now: Instant, publish: &Publish) -> Option<usize> {
         let gone = self.publishes.remove(publish)?;
-        let is_its = |protocol: u8, network: NetworkId, at: Endpoint| {
-            protocol == gone.protocol
-                && network == gone.network
-                && at.ip == gone.target.ip
-                && at.port >= gone.target.port
-                && at.port - gone.target.port < gone.count
+        // Its sessions came in by the external port, or left by it.
+        let is_its = |protocol: u8, network: NetworkId, external: Endpoint, inside: Endpoint| {
+            network == gone.network
+                && gone.answers(protocol, external)
+                && gone.target_of(external.port) == inside
         };
         Some(self.end_where(now, |session| {
             let protocol = session.original.protocol;
-            let reply = Tuple::from(session.reply).src;
-            let original = Tuple::from(session.original).src;
+            let (original, reply) = (Tuple::from(session.original), Tuple::from(session.reply));
             session.is_published
-                && (is_its(protocol, session.reply.network, reply)
-                    || is_its(protocol, session.original.network, original))
+                && (is_its(protocol, session.reply.network, original.dst, reply.src)
+                    || is_its(protocol, session.original.network, reply.dst, original.src))
         }))
     }
 
@@ -409,15 +429,41 @@ impl Nat {
         &self.settings.timeouts
     }
 
-    /// Enters a session of a snapshot; false if it does not fit what is there.
-    pub fn restore(&mut self, now: Instant, session: Session, mapping: Option<Mapping>) -> bool {
-        if self.find(&session.original).is_some() || self.find(&session.reply).is_some() {
+    /// Enters a session of a snapshot, held by the inside host `owner`; false if it does not fit
+    /// what is there. Nothing makes room for it.
+    pub fn restore(
+        &mut self,
+        now: Instant,
+        (network, ip): (NetworkId, Ipv4Addr),
+        session: Session,
+        mapping: Option<Mapping>,
+    ) -> bool {
+        let held = self.hosts.find(network, ip).and_then(|index| self.hosts.get(index));
+        if self.find(&session.original).is_some()
+            || self.find(&session.reply).is_some()
+            || self.sessions.is_full()
+            || held.is_some_and(|host| host.sessions >= self.settings.sessions_per_host)
+        {
             return false;
         }
-        let key = session.original;
-        let Ok(host) = self.admit_host(now, key.network, key.src) else {
+        let Some(host) = self.hosts.find_or_insert(network, ip) else { return false };
+        let restored = self.restore_for(now, host, session, mapping);
+        if !restored {
+            self.hosts.remove_if_idle(host);
+        }
+        restored
+    }
+
+    fn restore_for(
+        &mut self,
+        now: Instant,
+        host: u32,
+        session: Session,
+        mapping: Option<Mapping>,
+    ) -> bool {
+        if session.overloads.is_some() && !self.may_overload(&session.reply) {
             return false;
-        };
+        }
         let index = match mapping {
             Some(mapping) => match self.restore_mapping(mapping, host) {
                 Some(index) => index,
@@ -426,7 +472,11 @@ impl Nat {
             None => NONE,
         };
         let session = Session { mappings: [index, NONE], host, is_transitory: false, ..session };
-        self.insert(now, session).is_ok()
+        let restored = self.insert(now, session).is_ok();
+        if !restored {
+            self.drop_unused_mapping(now, index);
+        }
+        restored
     }
 
     fn restore_mapping(&mut self, mapping: Mapping, host: u32) -> Option<u32> {
@@ -434,14 +484,20 @@ impl Nat {
         if let Some(index) = self.mappings.find_inside(network, protocol, inside) {
             return (self.mappings.get(index)?.external == external).then_some(index);
         }
-        if !self.pools.entry((external.ip, protocol)).or_default().reserve(external.port) {
+        let is_published = self.publishes.find(protocol, external.ip, external.port).is_some();
+        let pool = self.pools.entry((external.ip, protocol)).or_default();
+        if is_published || !pool.reserve(external.port) {
             return None;
         }
+        let Some(index) = self.mappings.insert(Mapping { sessions: 0, ..mapping }) else {
+            self.pool(&mapping).release(Instant::ZERO, external.port, inside.ip, Duration::ZERO);
+            return None;
+        };
         if let Some(host) = self.hosts.get_mut(host) {
             host.external = Some(external.ip);
         }
         self.count_port(host, protocol, 1);
-        self.mappings.insert(Mapping { sessions: 0, ..mapping })
+        Some(index)
     }
 
     /// The record of a host that may have another session; makes room if it must and can.
@@ -481,7 +537,7 @@ impl Nat {
         let source = self.new_source(now, opening, host)?;
         let reply = self.free_reply_key(opening, &source, dst);
         let Some(reply) = reply else {
-            self.drop_unused_mapping(now, source.mapping, host);
+            self.drop_unused_mapping(now, source.mapping);
             let by_address = !matches!(key.protocol, PROTOCOL_TCP | PROTOCOL_UDP | PROTOCOL_ICMP);
             return Err(if by_address {
                 DropReason::ProtocolConflict
@@ -494,9 +550,6 @@ impl Nat {
             _ => NONE,
         };
         let admitted = far == NONE || self.mappings.admits(far, reply.dst);
-        if !admitted && !opening.is_from_inside {
-            return Err(DropReason::Filtered);
-        }
         let is_eif =
             |index| self.mappings.get(index).is_some_and(|mapping| mapping.mode == NatMode::EimEif);
         let session = Session {
@@ -508,19 +561,18 @@ impl Nat {
             original_refreshes: opening.is_from_inside || !is_eif(far),
             reply_refreshes: !opening.is_from_inside || !is_eif(source.mapping),
             awaits_reply: !admitted,
-            is_published: matches!(opening.destination, Destination::Published(..))
-                || (source.mapping == NONE
-                    && self.published_source(&key).is_some()
-                    && opening.is_from_inside),
+            is_published: source.is_published
+                || matches!(opening.destination, Destination::Published(..)),
             is_answered: false,
             is_transitory: false,
             mappings: [source.mapping, far],
+            overloads: source.is_overloaded.then_some(Endpoint::new(reply.dst, reply.dport)),
             host,
         };
         match self.insert(now, session) {
             Ok(index) => Ok(index),
             Err(reason) => {
-                self.drop_unused_mapping(now, source.mapping, host);
+                self.drop_unused_mapping(now, source.mapping);
                 Err(reason)
             }
         }
@@ -530,6 +582,9 @@ impl Nat {
         let index = self.sessions.insert(session).ok_or(DropReason::SessionTableFull)?;
         self.mappings.retain(session.mappings[0], session.original.dst);
         self.mappings.retain(session.mappings[1], session.reply.dst);
+        if let Some(at) = session.overloads {
+            self.overload(session.original.protocol, at);
+        }
         if let Some(host) = self.hosts.get_mut(session.host) {
             host.sessions += 1;
         }
@@ -547,8 +602,13 @@ impl Nat {
     ) -> Result<NewSource, DropReason> {
         let key = opening.key;
         let own = Endpoint::new(key.src, key.sport);
-        let plain =
-            |endpoint, may_change_port| NewSource { endpoint, mapping: NONE, may_change_port };
+        let plain = |endpoint, may_change_port| NewSource {
+            endpoint,
+            mapping: NONE,
+            is_published: false,
+            is_overloaded: false,
+            may_change_port,
+        };
         let (mode, pool) = match opening.source {
             Source::Keep => return Ok(plain(own, has_ports(key.protocol))),
             Source::Gateway(address) => {
@@ -561,29 +621,26 @@ impl Nat {
             return Ok(plain(Endpoint::new(entry.external, own.port), false));
         }
         let external = self.hosts.external(host, pool).ok_or(DropReason::NoExternalAddress)?;
-        if let Some((address, port)) = self.published_source(&key) {
-            return Ok(plain(Endpoint::new(address.unwrap_or(external), port), false));
+        let published =
+            |addresses| self.publishes.source_of(key.network, key.protocol, own, addresses);
+        if let Some(source) = published(&[external]).or_else(|| published(pool)) {
+            return Ok(NewSource { is_published: true, ..plain(source, false) });
         }
         if !has_ports(key.protocol) && key.protocol != PROTOCOL_ICMP {
             return Ok(plain(Endpoint::new(external, 0), false));
         }
         if mode == NatMode::Apdm {
-            return Ok(plain(Endpoint::new(external, own.port), true));
+            return Ok(NewSource {
+                is_overloaded: true,
+                ..plain(Endpoint::new(external, own.port), true)
+            });
         }
         let mapping = match self.mappings.find_inside(key.network, key.protocol, own) {
             Some(mapping) => mapping,
             None => self.map(now, &key, mode, (host, external))?,
         };
         let endpoint = self.mappings.get(mapping).ok_or(DropReason::PortsExhausted)?.external;
-        Ok(NewSource { endpoint, mapping, may_change_port: false })
-    }
-
-    /// The published port an inside endpoint is the target of: a permanent mapping, outbound too.
-    fn published_source(&self, key: &FlowKey) -> Option<(Option<Ipv4Addr>, u16)> {
-        let at = Endpoint::new(key.src, key.sport);
-        let publish = self.publishes.find_target(key.network, key.protocol, at)?;
-        let port = publish.port.wrapping_add(at.port.wrapping_sub(publish.target.port));
-        Some((publish.address, port))
+        Ok(NewSource { endpoint, mapping, ..plain(endpoint, false) })
     }
 
     fn map(
@@ -657,11 +714,7 @@ impl Nat {
         let mut reply = reply_to(source.endpoint);
         for _ in 0..MAX_PORT_TRIES {
             let is_taken = self.sessions.find(&reply).is_some()
-                || (source.may_change_port
-                    && self
-                        .publishes
-                        .find(key.protocol, reply.dst, reply.dport)
-                        .is_some_and(|_| matches!(opening.source, Source::Masquerade(..))));
+                || source.is_overloaded && !self.may_overload(&reply);
             if !is_taken {
                 return Some(reply);
             }
@@ -674,19 +727,47 @@ impl Nat {
         None
     }
 
-    /// Removes a mapping that was made for a session which then could not be made.
-    fn drop_unused_mapping(&mut self, now: Instant, index: u32, host: u32) {
-        if self.mappings.get(index).is_some_and(|mapping| mapping.sessions == 0)
-            && let Some(gone) = self.mappings.remove(index)
-        {
-            self.free_port(now, &gone, host, Duration::ZERO);
+    /// True if an external endpoint is free for sessions that share it: neither published nor
+    /// held by an endpoint-independent mapping.
+    fn may_overload(&mut self, reply: &FlowKey) -> bool {
+        let at = Endpoint::new(reply.dst, reply.dport);
+        let is_shared = self.overloads.contains_key(&(reply.protocol, at));
+        let pool = self.pools.entry((at.ip, reply.protocol)).or_default();
+        (is_shared || !pool.is_used(at.port))
+            && self.publishes.find(reply.protocol, at.ip, at.port).is_none()
+    }
+
+    /// A session begins to share an external endpoint: no mapping may have its port meanwhile.
+    fn overload(&mut self, protocol: u8, at: Endpoint) {
+        self.pools.entry((at.ip, protocol)).or_default().reserve(at.port);
+        *self.overloads.entry((protocol, at)).or_default() += 1;
+    }
+
+    fn end_overload(&mut self, protocol: u8, at: Endpoint) {
+        let Some(sessions) = self.overloads.get_mut(&(protocol, at)) else { return };
+        *sessions -= 1;
+        if *sessions == 0 {
+            self.overloads.remove(&(protocol, at));
+            let pool = self.pools.entry((at.ip, protocol)).or_default();
+            pool.release(Instant::ZERO, at.port, at.ip, Duration::ZERO);
         }
     }
 
-    fn free_port(&mut self, now: Instant, gone: &Mapping, host: u32, rest: Duration) {
+    /// Removes a mapping that was made for a session which then could not be made.
+    fn drop_unused_mapping(&mut self, now: Instant, index: u32) {
+        if self.mappings.get(index).is_some_and(|mapping| mapping.sessions == 0)
+            && let Some(gone) = self.mappings.remove(index)
+        {
+            self.free_port(now, &gone, Duration::ZERO);
+        }
+    }
+
+    fn free_port(&mut self, now: Instant, gone: &Mapping, rest: Duration) {
         self.pool(gone).release(now, gone.external.port, gone.inside.ip, rest);
-        let owner = self.hosts.find(gone.network, gone.inside.ip).unwrap_or(host);
-        self.count_port(owner, gone.protocol, -1);
+        if let Some(owner) = self.hosts.find(gone.network, gone.inside.ip) {
+            self.count_port(owner, gone.protocol, -1);
+            self.hosts.remove_if_idle(owner);
+        }
     }
 
     fn pool(&mut self, mapping: &Mapping) -> &mut PortPool {
@@ -705,11 +786,7 @@ impl Nat {
     fn set_transitory(&mut self, index: u32) {
         let Some(session) = self.sessions.get(index) else { return };
         let is_transitory = session.original.protocol == PROTOCOL_TCP
-            && match session.tcp.phase() {
-                TcpPhase::Closing => true,
-                TcpPhase::Opening => !session.is_answered,
-                TcpPhase::Established => false,
-            };
+            && session.tcp.phase() != TcpPhase::Established;
         if is_transitory != session.is_transitory {
             self.set_listed(index, is_transitory);
         }

@@ -32,7 +32,9 @@ struct Resting {
 
 impl Default for PortPool {
     fn default() -> Self {
-        Self { used: Box::new([0; WORDS]), resting: VecDeque::new() }
+        let mut pool = Self { used: Box::new([0; WORDS]), resting: VecDeque::new() };
+        pool.set(0, true); // port 0 is never given out
+        pool
     }
 }
 
@@ -116,15 +118,12 @@ impl PortPool {
             (true, 0) => EVEN_BITS,
             (true, _) => !EVEN_BITS,
         };
-        let number = random.next();
+        let number = random.next_u64();
         let start = (number >> 8) as usize % count;
         let rotation = number as u32 % 64;
         for step in 0..=count {
             let word = first + (start + step) % count;
-            let mut free = !self.used.get(word).copied()? & parity;
-            if word == 0 {
-                free &= !1; // port 0 is never given out
-            }
+            let free = !self.used.get(word).copied()? & parity;
             if free != 0 {
                 let bit = (free.rotate_right(rotation).trailing_zeros() + rotation) % 64;
                 return Some((word * 64) as u16 + bit as u16);
@@ -133,7 +132,7 @@ impl PortPool {
         None
     }
 
-    fn is_used(&self, port: u16) -> bool {
+    pub(super) fn is_used(&self, port: u16) -> bool {
         self.used.get(usize::from(port) / 64).is_none_or(|word| word & 1 << (port % 64) != 0)
     }
 

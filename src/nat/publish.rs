@@ -39,6 +39,13 @@ impl Publish {
         Endpoint::new(self.target.ip, self.target.port.wrapping_add(step))
     }
 
+    /// True if it answers on an external endpoint.
+    pub fn answers(&self, protocol: u8, at: Endpoint) -> bool {
+        self.protocol == protocol
+            && self.address.is_none_or(|address| address == at.ip)
+            && self.covers(at.port)
+    }
+
     /// The last external port.
     pub const fn last(&self) -> u16 {
         self.port.saturating_add(self.count.saturating_sub(1))
@@ -59,7 +66,8 @@ type Ranges = BTreeMap<u16, Publish>;
 #[derive(Clone, Debug, Default)]
 pub struct Publishes {
     by_address: HashMap<(u8, Option<Ipv4Addr>), Ranges>,
-    by_target: HashMap<(NetworkId, u8, Ipv4Addr), Ranges>,
+    /// The entries of a host, in the order of publishing.
+    by_target: HashMap<(NetworkId, u8, Ipv4Addr), Vec<Publish>>,
 }
 
 impl Publishes {
@@ -73,8 +81,7 @@ impl Publishes {
         }
         let Publish { protocol, address, network, target, .. } = publish;
         self.by_address.entry((protocol, address)).or_default().insert(publish.port, publish);
-        let targets = self.by_target.entry((network, protocol, target.ip)).or_default();
-        targets.insert(target.port, publish);
+        self.by_target.entry((network, protocol, target.ip)).or_default().push(publish);
         Ok(())
     }
 
@@ -86,13 +93,12 @@ impl Publishes {
             return None;
         }
         let removed = ranges.remove(&publish.port);
-        let same_target: Option<Publish> =
-            self.iter().find(|other| other.target == target && other.protocol == protocol).copied();
-        if let Some(targets) = self.by_target.get_mut(&(network, protocol, target.ip)) {
-            match same_target {
-                Some(other) => targets.insert(target.port, other),
-                None => targets.remove(&target.port),
-            };
+        let place = (network, protocol, target.ip);
+        if let Some(targets) = self.by_target.get_mut(&place) {
+            targets.retain(|other| other != publish);
+            if targets.is_empty() {
+                self.by_target.remove(&place);
+            }
         }
         removed
     }
@@ -110,11 +116,25 @@ impl Publishes {
         in_ranges(Some(address)).or_else(|| in_ranges(None))
     }
 
-    /// The entry whose target an inside endpoint is: its traffic leaves as the published port.
-    pub fn find_target(&self, network: NetworkId, protocol: u8, at: Endpoint) -> Option<&Publish> {
-        let ranges = self.by_target.get(&(network, protocol, at.ip))?;
-        let (_, publish) = ranges.range(..=at.port).next_back()?;
-        publish.covers_target(at.port).then_some(publish)
+    /// The external endpoint that an inside endpoint is published as, among `addresses`; its
+    /// traffic leaves by it. A port published on all addresses has the first of them. Of several
+    /// entries the first published counts.
+    pub fn source_of(
+        &self,
+        network: NetworkId,
+        protocol: u8,
+        at: Endpoint,
+        addresses: &[Ipv4Addr],
+    ) -> Option<Endpoint> {
+        let entries = self.by_target.get(&(network, protocol, at.ip))?;
+        entries.iter().find_map(|publish| {
+            let address = match publish.address {
+                Some(address) => addresses.iter().find(|own| **own == address),
+                None => addresses.first(),
+            };
+            let port = publish.port.wrapping_add(at.port.wrapping_sub(publish.target.port));
+            publish.covers_target(at.port).then_some(Endpoint::new(*address?, port))
+        })
     }
 
     /// True if a host publishes anything.
@@ -172,15 +192,23 @@ mod tests {
         assert_eq!(target(80), Some(80));
         assert_eq!(table.find(6, Ipv4Addr::new(172, 17, 0, 1), 80), None);
         assert_eq!(table.find(17, external, 80), None);
-        let inside = Endpoint::new(Ipv4Addr::new(172, 17, 0, 2), 9050);
-        assert_eq!(table.find_target(NetworkId(1), 6, inside), Some(&range));
+        let source = |table: &Publishes, port| {
+            let inside = Endpoint::new(Ipv4Addr::new(172, 17, 0, 2), port);
+            table.source_of(NetworkId(1), 6, inside, &[external]).map(|source| source.port)
+        };
+        // A second way to a port in the middle of a range hides nothing of the range.
+        table.insert(publish(None, 443, 1, 9050)).unwrap();
+        assert_eq!((source(&table, 9050), source(&table, 9051)), (Some(8050), Some(8051)));
+        // An address that is not among those translated to gives no source.
+        table.insert(publish(Some([172, 17, 0, 1]), 22, 1, 22)).unwrap();
+        assert_eq!(source(&table, 22), None);
         assert_eq!(table.insert(publish(None, 80, 1, 81)), Err(PublishConflict(single)));
         assert_eq!(
             table.insert(publish(Some([1, 1, 1, 1]), 7990, 11, 1)),
             Err(PublishConflict(range))
         );
         assert_eq!(table.remove(&range), Some(range));
-        assert_eq!(table.find_target(NetworkId(1), 6, inside), None);
+        assert_eq!((source(&table, 9050), source(&table, 9051)), (Some(443), None));
         assert_eq!(table.remove(&range), None);
     }
 }

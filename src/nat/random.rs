@@ -16,7 +16,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn next_u64(&mut self) -> u64 {
         self.counter = self.counter.wrapping_add(1);
         let mut hasher = DefaultHasher::new();
         hasher.write_u128(self.seed);
@@ -26,6 +26,6 @@ impl Random {
 
     /// The next 16-bit number.
     pub fn next_u16(&mut self) -> u16 {
-        self.next() as u16
+        self.next_u64() as u16
     }
 }

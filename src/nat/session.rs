@@ -6,7 +6,7 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 
-use super::{TcpPhase, TcpState, Tuple};
+use super::{Endpoint, TcpPhase, TcpState, Tuple};
 use crate::packet::{FlowKey, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP};
 use crate::table::{HashIndex, NONE, Slab};
 use crate::time::Instant;
@@ -74,6 +74,8 @@ pub struct Session {
     /// A reply was seen.
     pub is_answered: bool,
     pub(super) is_transitory: bool,
+    /// The external endpoint it shares with sessions to other destinations.
+    pub(super) overloads: Option<Endpoint>,
     pub(super) mappings: [u32; 2],
     pub(super) host: u32,
 }
@@ -98,9 +100,21 @@ impl Session {
             is_published,
             is_answered,
             is_transitory: false,
+            overloads: None,
             mappings: [NONE; 2],
             host: NONE,
         }
+    }
+
+    /// The same, sharing its external endpoint ([`NatMode::Apdm`](super::NatMode::Apdm)).
+    #[must_use]
+    pub const fn overloaded(self) -> Self {
+        Self { overloads: Some(Endpoint::new(self.reply.dst, self.reply.dport)), ..self }
+    }
+
+    /// True if other sessions may share its external endpoint.
+    pub const fn is_overloaded(&self) -> bool {
+        self.overloads.is_some()
     }
 
     /// The key of packets of one direction as they come in.

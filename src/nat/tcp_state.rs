@@ -69,6 +69,9 @@ impl TcpState {
         if flags & RST != 0 {
             return Self(bits | RESET);
         }
+        if bits & RESET != 0 && flags & SYN != 0 {
+            bits = 0; // a new connection on the same four-tuple
+        }
         bits &= !RESET;
         if matches!(direction, Direction::Reply) {
             bits |= ANSWERED;

@@ -224,7 +224,7 @@ impl Neighbours {
         }
     }
 
-    /// Changes when the MAC at `index` changes or the entry goes.
+    /// Changes when the MAC at `index` changes, or the entry fails or goes.
     pub fn generation(&self, index: u32) -> u32 {
         self.entries.generation(index)
     }
@@ -232,20 +232,17 @@ impl Neighbours {
     /// Lets a frame wait at a pending entry.
     pub fn hold(&mut self, index: u32, held: Held) {
         let bytes = held.frame.len();
-        let over = self.held_bytes + bytes > HOLD_BYTES;
         let Some(entry) = self.entries.get_mut(index) else {
             self.events.push_back(NeighbourEvent::Overflow(held));
             return;
         };
-        if over && entry.hold.is_empty() {
-            self.events.push_back(NeighbourEvent::Overflow(held));
-            return;
-        }
-        if over || entry.hold.len() >= HOLD_FRAMES {
-            if let Some(oldest) = entry.hold.pop_front() {
-                self.held_bytes = self.held_bytes.saturating_sub(oldest.frame.len());
-                self.events.push_back(NeighbourEvent::Overflow(oldest));
-            }
+        while self.held_bytes + bytes > HOLD_BYTES || entry.hold.len() >= HOLD_FRAMES {
+            let Some(oldest) = entry.hold.pop_front() else {
+                self.events.push_back(NeighbourEvent::Overflow(held));
+                return;
+            };
+            self.held_bytes = self.held_bytes.saturating_sub(oldest.frame.len());
+            self.events.push_back(NeighbourEvent::Overflow(oldest));
         }
         entry.hold.push_back(held);
         self.held_bytes += bytes;
@@ -344,6 +341,8 @@ impl Neighbours {
                 }
                 NeighbourState::Incomplete | NeighbourState::Probe => {
                     self.set_state(now, index, NeighbourState::Failed);
+                    // Flows that were compiled with its MAC must find out.
+                    self.entries.invalidate(index);
                     let held = self.take_held(index);
                     if !held.is_empty() {
                         self.events.push_back(NeighbourEvent::Failed(held));
@@ -371,7 +370,18 @@ impl Neighbours {
 
     /// Frames that wait, for all neighbours.
     pub fn held_frames(&self) -> usize {
-        self.iter().map(|entry| entry.hold.len()).sum()
+        let of_event = |event: &NeighbourEvent| match event {
+            NeighbourEvent::Release(held) | NeighbourEvent::Failed(held) => held.len(),
+            NeighbourEvent::Overflow(_) => 1,
+            NeighbourEvent::Request { .. } => 0,
+        };
+        let waiting: usize = self.iter().map(|entry| entry.hold.len()).sum();
+        waiting + self.events.iter().map(of_event).sum::<usize>()
+    }
+
+    /// True if [`Neighbours::poll_event`] has something to tell.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
     }
 
     fn find(&self, network: NetworkId, ip: Ipv4Addr) -> Option<u32> {
