@@ -1,5 +1,6 @@
 //! Packet sockets on a veth, whose peer sends what hosts of one kernel send each other: partial
 //! checksums, super-frames, tags.
+#![cfg(feature = "daemon")]
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 #[path = "support/netns.rs"]
