@@ -1,8 +1,11 @@
 //! The API on a real socket: the command line as its client, hostile clients, start and stop.
+#![cfg(feature = "daemon")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "support/running.rs"]
 mod running;
+#[path = "support/skip.rs"]
+mod skip;
 
 use std::fs::Permissions;
 use std::io::{Read, Write};
@@ -13,6 +16,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use running::Running;
+use skip::skip;
 use tapway::control::api::{self, ApiError, ClientError, StatsView};
 
 /// Sends bytes as they are and reads until the server closes.
@@ -254,7 +258,7 @@ fn a_closed_pipe_ends_a_command_quietly() {
 #[test]
 fn another_user_is_refused() {
     if !rustix::process::geteuid().is_root() {
-        return eprintln!("skipped: only root can run a command as another user");
+        return skip("only root can run a command as another user");
     }
     let running = Running::start();
     let directory = running.socket.parent().unwrap();

@@ -10,11 +10,9 @@ use tapway::id::PortId;
 use tapway::nat::{Endpoint, Publish};
 use tapway::testkit::probe::ProbeAnswer;
 use tapway::testkit::{
-    EngineId, ExchangeId, HostId, HostSpec, Lab, Plug, Progress, WireQuality, World,
+    BRIDGE, EngineId, ExchangeId, HostId, HostSpec, Lab, Plug, Progress, UPLINK, WireQuality, World,
 };
 
-const BRIDGE: tapway::id::NetworkId = tapway::id::NetworkId(1);
-const UPLINK: tapway::id::NetworkId = tapway::id::NetworkId(0);
 const SERVER: SocketAddrV4 = SocketAddrV4::new(Lab::ROUTER, 8080);
 const BAD_WIRE: WireQuality = WireQuality {
     delay: Duration::from_micros(200),
