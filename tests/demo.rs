@@ -2,6 +2,7 @@
 //!
 //! Real demos are run in processes of their own: this test program, started again with the
 //! ignored test `child_process`.
+#![cfg(feature = "daemon")]
 #![expect(clippy::unwrap_used, reason = "what a test takes for granted may fail it")]
 #![expect(clippy::print_stdout, reason = "a skipped test says why, a child tells its parent")]
 

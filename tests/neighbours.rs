@@ -1,4 +1,5 @@
 //! ARP and the neighbour table through the whole engine.
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 mod support;
 

@@ -1,6 +1,7 @@
 //! The long run: `iperf3 --bidir` under NAPT, every frame accounted for, memory flat.
 //!
 //! `TAPWAY_SOAK_S=600 cargo test --release --test soak -- --ignored --nocapture`
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 #![cfg(feature = "daemon")]
 
 #[path = "support/hosts.rs"]

@@ -1,4 +1,5 @@
 //! Real TAPs, real namespaces, real clients.
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 #![cfg(feature = "daemon")]
 
 #[path = "support/hosts.rs"]

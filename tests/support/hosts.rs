@@ -1,5 +1,6 @@
 //! Network namespaces as hosts, and the `tapway` binary as the switch between them.
 
+#![allow(dead_code, reason = "each test crate uses its part")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panic")]
 
 #[path = "skip.rs"]
