@@ -10,7 +10,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 
 use netns::{Name, must, skipped};
-use tapway::io::{Broker, LinuxBroker, Netns, OpenError, PortPlan, TapBackend, TapPlan};
+use tapway::io::{
+    Broker, DeviceChange, LinuxBroker, Netns, OpenError, PortPlan, TapBackend, TapPlan,
+};
 
 /// Names the namespace that the process below is to make.
 const HOLDER: &str = "TAPWAY_TEST_HOLD_NETNS";
@@ -208,4 +210,98 @@ fn refused_interface_leaves_nothing_behind() {
     assert!(refusal.to_string().contains("in use by another process"), "{refusal}");
     assert!(name.exists());
     drop(opened);
+}
+
+#[test]
+fn changes_behind_tapways_back_are_told() {
+    if skipped() {
+        return;
+    }
+    let name = Name::made();
+    let mut broker = LinuxBroker::new();
+    let opened = broker.open("web", &plan(&name, "eth0", false)).unwrap();
+    assert_eq!(broker.poll_changes(), []);
+    name.exec(&["ip", "link", "set", "eth0", "down"]);
+    name.exec(&["ip", "link", "set", "eth0", "mtu", "9000"]);
+    name.exec(&["ip", "link", "set", "eth0", "up"]);
+    name.exec(&["ip", "link", "add", "other", "type", "veth", "peer", "name", "another"]);
+    name.exec(&["ip", "link", "del", "other"]);
+    let mtu = DeviceChange::Mtu { port: "web".to_owned(), mtu: 9000 };
+    assert_eq!(broker.poll_changes(), [mtu]);
+    name.exec(&["ip", "link", "del", "eth0"]);
+    let why = format!("eth0 left namespace {}", &*name);
+    let lost = DeviceChange::Lost { port: "web".to_owned(), why };
+    assert_eq!(broker.poll_changes(), [lost]);
+    assert_eq!(broker.poll_changes(), [], "told once");
+    // Opened again it is watched again; closed it is not.
+    let again = broker.open("web", &plan(&name, "eth0", false)).unwrap();
+    name.exec(&["ip", "link", "set", "eth0", "mtu", "1400"]);
+    assert_eq!(broker.poll_changes().len(), 1);
+    broker.close("web");
+    drop((opened, again));
+    assert_eq!(broker.poll_changes(), []);
+}
+
+#[test]
+fn more_changes_than_the_socket_holds_end_in_the_present_state() {
+    if skipped() {
+        return;
+    }
+    let name = Name::made();
+    let mut broker = LinuxBroker::new();
+    let _opened = broker.open("web", &plan(&name, "eth0", false)).unwrap();
+    name.exec(&[
+        "sh",
+        "-c",
+        "for n in $(seq 600); do echo link set eth0 mtu $((1000 + n)); done \
+        | ip -batch -",
+    ]);
+    let mut seen = Vec::new();
+    for _ in 0..20 {
+        seen.extend(broker.poll_changes());
+    }
+    let last = DeviceChange::Mtu { port: "web".to_owned(), mtu: 1600 };
+    assert_eq!(seen.last(), Some(&last));
+}
+
+#[test]
+fn vanished_namespace_is_told_and_its_port_opens_again() {
+    if skipped() {
+        return;
+    }
+    let name = Name::made();
+    let mut broker = LinuxBroker::new();
+    let opened = broker.open("web", &plan(&name, "eth0", false)).unwrap();
+    must(&["ip", "netns", "del", &name]);
+    let why = format!("network namespace {} was removed", &*name);
+    assert_eq!(broker.poll_changes(), [DeviceChange::Lost { port: "web".to_owned(), why }]);
+    drop(opened);
+    let refusal = broker.open("web", &plan(&name, "eth0", false)).err().unwrap();
+    assert!(matches!(refusal, OpenError::NotFound { .. }), "{refusal}");
+    must(&["ip", "netns", "add", &name]);
+    let _again = broker.open("web", &plan(&name, "eth0", false)).unwrap();
+    assert!(name.exec(&["ip", "-br", "addr"]).contains("10.78.0.1/24"));
+}
+
+#[test]
+fn hint_is_for_a_tap_in_tapways_own_namespace_only() {
+    if skipped() {
+        return;
+    }
+    let name = Name::made();
+    // A thread in a fresh namespace stands for a host: no forwarding, no default route.
+    let namespace = tapway::io::Namespace::named(&name).unwrap();
+    let (own, inside) = namespace
+        .run(|| {
+            let broker = LinuxBroker::new();
+            let PortPlan::Tap(mut tap) = plan(&name, "tapway0", false) else { panic!() };
+            let inside = broker.outside_hint(&PortPlan::Tap(tap.clone()));
+            std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
+            tap.netns = None;
+            Ok((broker.outside_hint(&PortPlan::Tap(tap)), inside))
+        })
+        .unwrap();
+    assert_eq!(inside, None);
+    let own = own.unwrap();
+    assert!(own.contains("ip_forward=1") && own.contains("default route"), "{own}");
 }

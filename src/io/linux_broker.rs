@@ -1,12 +1,21 @@
 //! The broker that really does it: TAPs, namespaces and packet sockets of Linux.
 
+use std::io;
+
+use super::link_watch::LinkWatch;
+use super::netlink::LinkState;
 use super::netns::Namespaces;
-use super::{Broker, Namespace, OpenError, Opened, PortPlan, Tap, TapPlan};
+use super::{
+    Broker, DeviceChange, DevicePlan, Namespace, OpenError, Opened, PacketSocket, PortIo, PortPlan,
+    Tap, TapPlan, outside,
+};
 
 /// Opens devices in this host's namespaces. What it made goes when it is dropped; what a kill
 /// leaves is adopted by the next one.
 #[derive(Debug, Default)]
 pub struct LinuxBroker {
+    // First: a watched namespace lives on.
+    watch: LinkWatch,
     namespaces: Namespaces,
 }
 
@@ -22,24 +31,47 @@ impl LinuxBroker {
             None => Namespace::own()?,
         };
         let (tap, link) = Tap::open(&namespace, plan)?;
+        self.opened(port, ("tap", &namespace), &link, Box::new(tap))
+    }
+
+    fn open_device(&mut self, port: &str, plan: &DevicePlan) -> Result<Opened, OpenError> {
+        let namespace = match &plan.netns {
+            Some(name) => Namespace::named(name)?,
+            None => Namespace::own()?,
+        };
+        let (socket, link) = PacketSocket::open(&namespace, plan)?;
+        self.opened(port, ("device", &namespace), &link, Box::new(socket))
+    }
+
+    fn opened(
+        &mut self,
+        port: &str,
+        (kind, namespace): (&str, &Namespace),
+        link: &LinkState,
+        io: Box<dyn PortIo>,
+    ) -> Result<Opened, OpenError> {
+        self.watch.add(port, namespace, link)?;
+        let netns = namespace.name().map(|name| format!(" netns {name}")).unwrap_or_default();
         Ok(Opened {
-            io: Box::new(tap),
+            io,
             mtu: u16::try_from(link.mtu).ok(),
-            description: describe("tap", &plan.interface, namespace.name()),
+            description: format!("{kind} {}{netns}", link.name),
         })
     }
 }
 
 impl Broker for LinuxBroker {
     fn open(&mut self, port: &str, plan: &PortPlan) -> Result<Opened, OpenError> {
+        // A namespace of a port that is opened again is kept even if that fails: processes may
+        // live in it.
         let had_namespace = self.namespaces.holds(port);
         let opened = match plan {
             PortPlan::Tap(plan) => self.open_tap(port, plan),
-            PortPlan::Device(_) | PortPlan::Replay(_) | PortPlan::Record(_) => {
-                Err(OpenError::from_io("opening the port", std::io::ErrorKind::Unsupported.into()))
+            PortPlan::Device(plan) => self.open_device(port, plan),
+            PortPlan::Replay(_) | PortPlan::Record(_) => {
+                Err(OpenError::from_io("opening the port", io::ErrorKind::Unsupported.into()))
             }
         };
-        // A namespace that was there before this call may have processes in it: it stays.
         if opened.is_err() && !had_namespace {
             self.close(port);
         }
@@ -47,17 +79,15 @@ impl Broker for LinuxBroker {
     }
 
     fn close(&mut self, port: &str) {
+        self.watch.remove(port);
         self.namespaces.release(port);
     }
 
-    fn outside_hint(&self, _plan: &PortPlan) -> Option<String> {
-        None
+    fn poll_changes(&mut self) -> Vec<DeviceChange> {
+        self.watch.poll()
     }
-}
 
-fn describe(kind: &str, interface: &str, netns: Option<&str>) -> String {
-    match netns {
-        Some(name) => format!("{kind} {interface} netns {name}"),
-        None => format!("{kind} {interface}"),
+    fn outside_hint(&self, plan: &PortPlan) -> Option<String> {
+        outside::hint(plan)
     }
 }

@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use futures_util::TryStreamExt;
 use ipnet::Ipv4Net;
+use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::route::{RouteAttribute, RouteHeader};
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 
 use super::OpenError;
@@ -81,6 +83,65 @@ pub fn set_loopback_up() -> Result<(), OpenError> {
 pub fn link(interface: &str, place: &str) -> Result<LinkState, OpenError> {
     let what = format!("{interface} in {place}");
     run(&what, async |handle| find(&handle, interface, &what).await)
+}
+
+/// All IPv4 addresses of the calling thread's namespace, each with its interface's index.
+///
+/// # Errors
+/// If the kernel does not tell.
+pub fn addresses() -> Result<Vec<(u32, Ipv4Addr)>, OpenError> {
+    run("addresses", async |handle| {
+        let failed = |error| refused("listing addresses", error);
+        let mut found = Vec::new();
+        let mut messages = handle.address().get().execute();
+        while let Some(message) = messages.try_next().await.map_err(failed)? {
+            found.extend(message.attributes.iter().filter_map(|attribute| match attribute {
+                AddressAttribute::Local(IpAddr::V4(ip)) => Some((message.header.index, *ip)),
+                _ => None,
+            }));
+        }
+        Ok(found)
+    })
+}
+
+/// All interfaces of the calling thread's namespace.
+///
+/// # Errors
+/// If the kernel does not tell.
+pub fn links() -> Result<Vec<LinkState>, OpenError> {
+    run("interfaces", async |handle| {
+        let messages = handle.link().get().execute();
+        let found: Vec<LinkMessage> =
+            messages.try_collect().await.map_err(|error| refused("listing interfaces", error))?;
+        Ok(found.iter().map(state_of).collect())
+    })
+}
+
+/// The interface of the IPv4 default route of the calling thread's namespace; none without one.
+///
+/// # Errors
+/// If the kernel does not tell.
+pub fn default_route_interface() -> Result<Option<String>, OpenError> {
+    run("routes", async |handle| {
+        let failed = |error| refused("listing routes", error);
+        let mut routes =
+            handle.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
+        while let Some(route) = routes.try_next().await.map_err(failed)? {
+            let is_main = route.header.table == RouteHeader::RT_TABLE_MAIN;
+            let exit = route.attributes.iter().find_map(|attribute| match attribute {
+                RouteAttribute::Oif(index) => Some(*index),
+                _ => None,
+            });
+            if route.header.destination_prefix_length == 0
+                && is_main
+                && let Some(index) = exit
+            {
+                let link = handle.link().get().match_index(index).execute().try_next().await;
+                return Ok(link.map_err(failed)?.map(|link| state_of(&link).name));
+            }
+        }
+        Ok(None)
+    })
 }
 
 async fn set_link(
