@@ -22,6 +22,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::cli::DemoArgs;
+use crate::control::config::ConfigErrors;
 use crate::engine::CommandError;
 use crate::io::{OpenError, WorkerError};
 use interrupt::{Interrupt, Signals};
@@ -112,6 +113,9 @@ pub enum DemoError {
          run `tapway demo --keep` as root"
     )]
     NothingToKeep,
+    /// The embedded configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
     /// The transcript cannot be written.
     #[error("cannot write the transcript: {0}")]
     Output(#[source] io::Error),
@@ -154,7 +158,7 @@ impl DemoError {
 pub fn run(options: DemoOptions, out: &mut dyn Write) -> Result<Summary, DemoError> {
     let mut transcript = Transcript::new(out);
     if options.print_config {
-        transcript.note(topology::config().trim_end());
+        transcript.note(topology::CONFIG.trim_end());
         transcript.flush().map_err(DemoError::Output)?;
         return Ok(Summary { passed: 0, failed: 0 });
     }

@@ -145,14 +145,15 @@ impl<'a, 'b, S: Stage> Script<'a, 'b, S> {
     }
 
     fn publish(&mut self) -> Result<(), DemoError> {
+        let publish = publish()?;
         self.transcript.printed("[port.nginx1]");
         self.transcript.printed(&format!("publish = [\"{HTTP}:{HTTP}/tcp\"]"));
         if self.fault != Some(Fault::NotPublished) {
-            self.stage.apply(Switch::Tapway, Command::Publish(publish()))?;
+            self.stage.apply(Switch::Tapway, Command::Publish(publish))?;
         }
         let published = self.stage.read(Switch::Tapway, |engine, _| engine.publishes())?;
-        self.transcript.mark(&if published.contains(&publish()) {
-            let (server, target) = (HostName::Nginx1.name(), publish().target);
+        self.transcript.mark(&if published.contains(&publish) {
+            let (server, target) = (HostName::Nginx1.name(), publish.target);
             Finding::Passed(format!("port {HTTP} of every address of tapway is {server} {target}"))
         } else {
             Finding::failed("the port to be published", "no such entry")
