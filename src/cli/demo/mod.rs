@@ -37,8 +37,8 @@ const REAL: &str = "Real: hosts are network namespaces with the kernel's own sta
                     interfaces TAPs.";
 const SIMULATED: &str = "Simulated: hosts are smoltcp stacks on wires in memory under a virtual \
                          clock; the engines are the real ones.";
-/// 128 + SIGINT, as shells count it.
-const EXIT_INTERRUPTED: u8 = 130;
+/// Added to the number of a signal that ended the demo, as shells do.
+const EXIT_SIGNAL: u8 = 128;
 
 /// What `tapway demo` is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,9 +104,9 @@ pub enum DemoError {
     /// Signals cannot be caught, so nothing was built that they would leave behind.
     #[error("cannot catch signals: {0}")]
     Signals(#[source] io::Error),
-    /// A signal came before the end.
-    #[error("interrupted; everything has been removed")]
-    Interrupted,
+    /// This signal came before the end.
+    #[error("ended by signal {0}; everything has been removed")]
+    Interrupted(u8),
     /// Simulated hosts have nothing that could be kept.
     #[error(
         "--keep with --simulated: simulated hosts live in this process only; \
@@ -141,7 +141,7 @@ impl DemoError {
         match self {
             Self::NothingToKeep => 2,
             Self::Open(OpenError::Conflict { .. }) => 5,
-            Self::Interrupted => EXIT_INTERRUPTED,
+            Self::Interrupted(signal) => EXIT_SIGNAL.saturating_add(*signal),
             _ => 1,
         }
     }
@@ -172,6 +172,7 @@ pub fn run(options: DemoOptions, out: &mut dyn Write) -> Result<Summary, DemoErr
     match Real::new(options.fault, signals.interrupt()) {
         Ok(mut stage) => {
             transcript.note(REAL);
+            transcript.note(topology::PICTURE);
             let summary = play(&mut stage, &mut transcript, options.fault)?;
             if options.keep {
                 keep(&mut transcript, signals.interrupt())?;
@@ -195,6 +196,7 @@ fn simulate(
     if options.keep {
         transcript.note("--keep does nothing here: simulated hosts end with this process.");
     }
+    transcript.note(topology::PICTURE);
     play(&mut Simulated::new(options.fault)?, transcript, options.fault)
 }
 

@@ -220,7 +220,7 @@ impl<'a, 'b, S: Stage> Script<'a, 'b, S> {
         timeout: Duration,
     ) -> Result<Fetch, DemoError> {
         let seconds = timeout.as_secs_f32();
-        self.transcript.typed(from.name(), format!("curl -m {seconds} http://{at}/"));
+        self.transcript.typed(from.name(), format!("curl -m {seconds} {}", url(at)));
         let fetch = self.stage.host(from)?.http_get(at, timeout)?;
         self.transcript.printed(&match &fetch {
             Fetch::Body(body) => body.clone(),
@@ -270,6 +270,14 @@ fn hop_line(hop: usize, pong: Option<Pong>) -> String {
     match pong {
         Some(pong) => format!("{hop:2}  {}  {}", pong.from(), millis(pong)),
         None => format!("{hop:2}  *"),
+    }
+}
+
+/// The address as one types it: a browser's port is left out.
+fn url(at: SocketAddrV4) -> String {
+    match at.port() {
+        HTTP => format!("http://{}/", at.ip()),
+        port => format!("http://{}:{port}/", at.ip()),
     }
 }
 

@@ -2,14 +2,6 @@
 //!
 //! tapway's part is the tutorial's configuration file itself, but that its uplink ends at the
 //! router and that its port is published later, while everything runs.
-//!
-//! ```text
-//! nginx1 172.17.0.2 --+
-//!                     +-- 172.17.0.1 [tapway] 192.168.33.10 --+
-//! nginx2 172.17.0.3 --+                                       |
-//!                                     mac 192.168.33.20 ------+-- 192.168.33.1
-//!                                                           [router] 203.0.113.1 -- far 203.0.113.80
-//! ```
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -41,6 +33,15 @@ pub const UNPUBLISHED: u16 = 81;
 /// Every link's MTU, in bytes.
 pub const MTU: u16 = 1500;
 
+/// The network as a picture.
+pub const PICTURE: &str = "
+    nginx1 172.17.0.2 --+
+                        +-- 172.17.0.1 [tapway] 192.168.33.10 --+
+    nginx2 172.17.0.3 --+                                       |
+                                                                |
+                                       mac 192.168.33.20 -------+
+                                                                |
+    far 203.0.113.80 ---- 203.0.113.1 [router] 192.168.33.1 ----+";
 /// tapway's part.
 pub const CONFIG: &str = include_str!("../../../tools/configs/tutorial.toml");
 
