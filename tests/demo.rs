@@ -1,4 +1,5 @@
 //! The demo: every step passes, a broken translation is noticed, and nothing stays behind.
+#![cfg(feature = "daemon")]
 #![expect(clippy::unwrap_used, reason = "what a test takes for granted may fail it")]
 
 #[path = "support/netns.rs"]

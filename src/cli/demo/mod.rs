@@ -1,6 +1,6 @@
 //! `tapway demo`: the tutorial's network built, used and checked before one's eyes.
 //!
-//! One list of steps ([`steps`](self)) is played on a [`Stage`]: in network namespaces with the
+//! One list of steps (`steps`) is played on a stage (`stage`): in network namespaces with the
 //! kernel's own stacks on real TAPs, or in memory with smoltcp hosts under a virtual clock. Only
 //! the hosts and what carries their frames differ; the engines, the steps and the checks are the
 //! same.
