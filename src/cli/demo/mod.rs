@@ -166,7 +166,7 @@ pub fn run(options: DemoOptions, out: &mut dyn Write) -> Result<Summary, DemoErr
         if options.keep {
             return Err(DemoError::NothingToKeep);
         }
-        return simulate(options, &mut transcript, "as asked");
+        return simulate(options, &mut transcript);
     }
     let signals = Signals::catch()?;
     match Real::new(options.fault, signals.interrupt()) {
@@ -182,17 +182,16 @@ pub fn run(options: DemoOptions, out: &mut dyn Write) -> Result<Summary, DemoErr
         Err(DemoError::Open(OpenError::Conflict { what, remedy })) => {
             Err(OpenError::Conflict { what, remedy }.into())
         }
-        Err(DemoError::Open(why)) => simulate(options, &mut transcript, &why.to_string()),
+        Err(DemoError::Open(why)) => {
+            transcript.note(format!("Real hosts cannot be had: {why}.\n"));
+            simulate(options, &mut transcript)
+        }
         Err(error) => Err(error),
     }
 }
 
-fn simulate(
-    options: DemoOptions,
-    transcript: &mut Transcript<'_>,
-    why: &str,
-) -> Result<Summary, DemoError> {
-    transcript.note(format!("{SIMULATED} Why not real ones: {why}."));
+fn simulate(options: DemoOptions, transcript: &mut Transcript<'_>) -> Result<Summary, DemoError> {
+    transcript.note(SIMULATED);
     if options.keep {
         transcript.note("--keep does nothing here: simulated hosts end with this process.");
     }
