@@ -1,8 +1,11 @@
 //! The API on a real socket: the command line as its client, hostile clients, start and stop.
+#![cfg(feature = "daemon")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "support/running.rs"]
 mod running;
+#[path = "support/skip.rs"]
+mod skip;
 
 use std::fs::Permissions;
 use std::io::{Read, Write};
@@ -13,6 +16,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use running::Running;
+use skip::skip;
 use tapway::control::api::{self, ApiError, ClientError, StatsView};
 
 /// Sends bytes as they are and reads until the server closes.
@@ -58,7 +62,8 @@ fn show_prints_every_table_of_the_running_switch() {
                 dst=192.168.33.10 type=0 code=0 id=77\n";
     assert!(sessions.contains(icmp), "{sessions}");
     let drops = running.shown(&["show", "drops"]);
-    assert!(drops.contains("\nuplink  unsolicited_syn       1\n    when:   "), "{drops}");
+    let reason = "PORT    REASON           FRAMES\nuplink  unsolicited_syn       1\n    when:   ";
+    assert!(drops.starts_with(reason) && drops.lines().count() == 4, "{drops}");
     let links = running.shown(&["show", "link"]);
     assert!(links.contains("1: nginx1: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500"), "{links}");
     assert!(links.contains("    device tap eth0 netns nginx1\n"), "{links}");
@@ -162,6 +167,28 @@ fn silent_and_vanished_clients_hold_nobody_up() {
 }
 
 #[test]
+fn a_dataplane_that_stands_still_is_said_to_and_the_api_lives_on() {
+    let running = Running::start();
+    let (stuck, is_stuck) = std::sync::mpsc::channel();
+    let (free, may_go) = std::sync::mpsc::channel::<()>();
+    let worker = running.state.worker.clone();
+    let held = std::thread::spawn(move || {
+        worker.query(move |_, _| {
+            stuck.send(()).unwrap();
+            may_go.recv().unwrap();
+        })
+    });
+    is_stuck.recv().unwrap();
+    let output = running.run(&["show", "fdb"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.starts_with("tapway: the dataplane did not answer within 5 s; "), "{said}");
+    free.send(()).unwrap();
+    held.join().unwrap().unwrap();
+    is_well(&running);
+}
+
+#[test]
 fn the_socket_is_the_owners_and_goes_with_the_server() {
     let mut running = Running::start();
     let mode = std::fs::symlink_metadata(&running.socket).unwrap().permissions().mode();
@@ -231,7 +258,7 @@ fn a_closed_pipe_ends_a_command_quietly() {
 #[test]
 fn another_user_is_refused() {
     if !rustix::process::geteuid().is_root() {
-        return println!("skipped: only root can run a command as another user");
+        return skip("only root can run a command as another user");
     }
     let running = Running::start();
     let directory = running.socket.parent().unwrap();

@@ -1,8 +1,11 @@
 //! Captures of a running switch: what they hold, who reads them, and what they may not cost.
+#![cfg(feature = "daemon")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "support/running.rs"]
 mod running;
+#[path = "support/skip.rs"]
+mod skip;
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
@@ -11,6 +14,7 @@ use std::time::Duration;
 use crossbeam_channel::bounded;
 use running::{FAR, HOST, Running, receive};
 use rustix::process::{Pid, Signal, kill_process};
+use skip::skip;
 use tapway::control::api::{Client, ClientError};
 use tapway::control::capture::{MAX_CAPTURES, QUEUE_FRAMES};
 use tapway::drop_reason::DropReason;
@@ -202,7 +206,7 @@ fn there_are_only_so_many_captures_and_an_ended_one_makes_room() {
 #[test]
 fn tshark_reads_a_capture_from_a_pipe() {
     if Command::new("tshark").arg("--version").output().is_err() {
-        return println!("skipped: tshark is not installed");
+        return skip("tshark is not installed");
     }
     let mut running = Running::start();
     let (child, head) = start(&running, &[]);

@@ -1,4 +1,5 @@
 //! Every drop reason by a frame that ends under it: exactly one, and no other reason.
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 mod support;
 
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use support::*;
 use tapway::drop_reason::DropReason;
-use tapway::engine::{EngineConfig, NetworkSpec};
+use tapway::engine::NetworkSpec;
 use tapway::nat::Publish;
 use tapway::packet::tcp::SYN;
 
@@ -22,9 +23,6 @@ const OF_DEVICES: &[DropReason] = &[
     DropReason::RingOverrun,
     DropReason::ReadTruncated,
 ];
-
-const FAR: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
-const STRANGER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 
 /// For each reason a test whose scenario ends in one frame dropped for it and none for another.
 macro_rules! drops {

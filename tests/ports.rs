@@ -1,4 +1,5 @@
 //! TAPs through a worker: what the kernel gives and takes, and every frame it loses by name.
+#![cfg(feature = "daemon")]
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 #[path = "support/netns.rs"]

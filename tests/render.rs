@@ -1,10 +1,15 @@
 //! The text of `tapway show` against golden files, and its NAT rules against iptables itself.
+#![cfg(feature = "daemon")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "support/skip.rs"]
+mod skip;
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use skip::skip;
 use tapway::control::api::{LinkRow, SessionUsage, StatsView};
 use tapway::control::registry::{LinkInfo, LinkState};
 use tapway::control::render;
@@ -300,9 +305,9 @@ fn iptables_itself_prints_the_same_rules() {
             Ok(output) if output.status.success() => String::from_utf8(output.stdout).unwrap(),
             Ok(output) => {
                 let why = String::from_utf8_lossy(&output.stderr).into_owned();
-                return println!("skipped: {why}");
+                return skip(why);
             }
-            Err(error) => return println!("skipped: unshare: {error}"),
+            Err(error) => return skip(format_args!("unshare: {error}")),
         };
         assert_eq!(render::nat(&view), by_name(&listed), "{name}");
     }

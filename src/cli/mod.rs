@@ -3,37 +3,36 @@
 //! Results go to stdout through one writer, everything else to stderr.
 
 mod capture;
+mod check;
 pub mod demo;
 mod exit;
+mod greeting;
+mod instance_lock;
 mod output;
+mod run;
 mod show;
 
 use std::ffi::OsString;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::io::LinuxBroker;
+
 pub use exit::{Exit, Failure};
 pub use output::Output;
 
-/// Where the API listens unless told otherwise.
-pub const DEFAULT_SOCKET: &str = "/run/tapway.sock";
+pub use crate::control::config::DEFAULT_SOCKET;
 
 /// A userspace virtual switch: bridge, neighbour table, router and NAPT in one process.
 #[derive(Debug, Parser)]
 #[command(name = "tapway", version, arg_required_else_help = true, after_help = EXIT_CODES)]
 pub struct Cli {
-    /// The API's socket.
-    #[arg(
-        long,
-        global = true,
-        value_name = "PATH",
-        env = "TAPWAY_SOCKET",
-        default_value = DEFAULT_SOCKET
-    )]
-    pub socket: PathBuf,
+    /// The API's socket [default: /run/tapway.sock, or what a configuration says].
+    #[arg(long, global = true, value_name = "PATH", env = "TAPWAY_SOCKET")]
+    pub socket: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -136,13 +135,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return if answer.use_stderr() { Exit::Usage } else { Exit::Ok }.into();
         }
     };
-    if let Command::Demo(args) = cli.command {
-        return demo::demo(args.into());
-    }
     let mut output = Output::stdout();
-    let result = dispatch(cli, &mut output).and_then(|()| output.finish());
+    let result = dispatch(cli, &mut output).and_then(|code| output.finish().map(|()| code));
     match result {
-        Ok(()) => Exit::Ok.into(),
+        Ok(code) => code,
         // A reader that has seen enough, as `head`.
         Err(failure) if failure.is_broken_pipe() => Exit::Ok.into(),
         Err(failure) => {
@@ -152,12 +148,18 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn dispatch(cli: Cli, output: &mut Output) -> Result<(), Failure> {
+fn dispatch(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
+    let socket = cli.socket.as_deref();
+    let client_socket = socket.unwrap_or(Path::new(DEFAULT_SOCKET));
     match cli.command {
-        Command::Show(args) => show::show(&cli.socket, &args, output),
-        Command::Capture(args) => capture::capture(&cli.socket, &args, output),
-        Command::Run(_) | Command::Check(_) | Command::Demo(_) => {
-            Err(Failure::new(Exit::Failed, "not part of this build"))
+        Command::Show(args) => show::show(client_socket, &args, output)?,
+        Command::Capture(args) => capture::capture(client_socket, &args, output)?,
+        Command::Run(args) => {
+            let broker = Box::new(LinuxBroker::new());
+            run::run(args.config.as_deref(), socket, broker, output)?;
         }
+        Command::Check(args) => check::check(args.config.as_deref(), output)?,
+        Command::Demo(args) => return Ok(demo::demo(args.into())),
     }
+    Ok(Exit::Ok.into())
 }

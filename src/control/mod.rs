@@ -3,6 +3,7 @@
 pub mod api;
 pub mod capture;
 pub mod config;
+pub mod dump;
 pub mod model;
 pub mod publish_syntax;
 pub mod registry;

@@ -82,6 +82,12 @@ impl Model {
             .collect()
     }
 
+    /// tapway's own address on the uplink.
+    pub fn uplink_address(&self) -> Option<Ipv4Addr> {
+        let (_, uplink) = self.networks.iter().find(|(id, _)| *id == UPLINK)?;
+        uplink.gateway.as_ref().map(|gateway| gateway.address.addr())
+    }
+
     /// The uplink's port.
     pub fn uplink(&self) -> Option<&PortEntry> {
         self.ports.iter().find(|port| port.id == UPLINK_PORT)

@@ -265,6 +265,9 @@ impl Engine {
         if self.network(publish.network).is_none() {
             return Err(CommandError::UnknownNetwork(publish.network));
         }
+        if !self.is_inside(publish.network) {
+            return Err(CommandError::PublishOutside(publish));
+        }
         let fits = |first: u16| first > 0 && first.checked_add(publish.count - 1).is_some();
         if publish.count == 0 || !fits(publish.port) || !fits(publish.target.port) {
             return Err(CommandError::BadRange);

@@ -6,7 +6,6 @@ use super::pipeline::{Frame, Verdict};
 use super::slow_path::Stop;
 use super::{Engine, Pass, Tier};
 use crate::drop_reason::DropReason;
-use crate::id::NetworkId;
 use crate::local;
 use crate::nat::{DatagramKey, Endpoint, Expired, FragmentDecision, Rewrite, Tuple};
 use crate::packet::icmp::IcmpError;
@@ -37,16 +36,53 @@ impl Engine {
                     Err(stop) => self.stop(pass, frame, ipv4, stop),
                 }
             }
-            None => {
+            Some(FragmentDecision::Bridge) | None => {
                 self.fragments.hold(pass.now, key, self.held(pass, frame));
                 Verdict::Held
             }
         }
     }
 
-    /// True if a later fragment belongs to a datagram whose first was translated.
-    pub(super) fn follows_first_fragment(&self, network: NetworkId, ipv4: &Ipv4) -> bool {
-        self.fragments.decision(&DatagramKey::new(network, ipv4)).is_some()
+    /// A later fragment between two hosts of one network, from a port whose host publishes: it
+    /// may belong to the answer of a hairpin session, as only its first fragment tells. None: it
+    /// is plain layer 2.
+    pub(super) fn later_of_hairpin(
+        &mut self,
+        pass: &mut Pass<'_>,
+        frame: &Frame,
+        ipv4: &Ipv4,
+    ) -> Option<Verdict> {
+        let key = DatagramKey::new(frame.network, ipv4);
+        match self.fragments.decision(&key) {
+            Some(FragmentDecision::Bridge) => None,
+            Some(_) => Some(self.route(pass, frame, ipv4, None)),
+            None => {
+                self.fragments.hold(pass.now, key, self.held(pass, frame));
+                Some(Verdict::Held)
+            }
+        }
+    }
+
+    /// A first fragment that turned out to be plain layer 2, and those that waited for it.
+    pub(super) fn bridge_first_fragment(
+        &mut self,
+        pass: &mut Pass<'_>,
+        frame: &Frame,
+        ipv4: &Ipv4,
+    ) -> Verdict {
+        let verdict = self.bridge_fragment(pass, frame);
+        let key = DatagramKey::new(frame.network, ipv4);
+        for held in self.fragments.decide(pass.now, key, FragmentDecision::Bridge) {
+            let Some(frame) = self.frame_of(pass, &held) else { continue };
+            let verdict = self.bridge_fragment(pass, &frame);
+            self.finish(pass, &frame, verdict);
+        }
+        verdict
+    }
+
+    fn bridge_fragment(&mut self, pass: &mut Pass<'_>, frame: &Frame) -> Verdict {
+        let egress = self.fdb.lookup(pass.now, frame.network, frame.headers.dst);
+        self.unicast(pass, frame, egress.map(|(_, port)| port))
     }
 
     fn first_fragment(

@@ -182,7 +182,18 @@ impl Engine {
             .filter(|entry| self.fdb.verify(pass.now, *entry, frame.network, dst).is_some())
             .or_else(|| self.fdb.find(frame.network, dst, staged.dst_hash))
             .and_then(|entry| self.fdb.verify(pass.now, entry, frame.network, dst));
-        match known.map(|entry| entry.port) {
+        let egress = known.map(|entry| entry.port);
+        self.unicast(pass, frame, egress)
+    }
+
+    /// A frame to one MAC, by layer 2.
+    pub(super) fn unicast(
+        &mut self,
+        pass: &mut Pass<'_>,
+        frame: &Frame,
+        egress: Option<PortId>,
+    ) -> Verdict {
+        match egress {
             Some(egress) => self.bridge(pass, frame, egress),
             None => self.flood(pass, frame),
         }
@@ -280,7 +291,7 @@ impl Engine {
             return None;
         }
         let is_ours = match ipv4.transport {
-            Transport::LaterFragment => self.follows_first_fragment(frame.network, &ipv4),
+            Transport::LaterFragment => return self.later_of_hairpin(pass, frame, &ipv4),
             Transport::IcmpError => self.is_error_of_session(pass, frame, &ipv4),
             _ => {
                 let key = ipv4.datagram_key(frame.network)?;
@@ -291,6 +302,9 @@ impl Engine {
                     || self.nat.find(&key).is_some()
             }
         };
+        if !is_ours && ipv4.is_fragment() {
+            return Some(self.bridge_first_fragment(pass, frame, &ipv4));
+        }
         is_ours.then(|| self.route(pass, frame, &ipv4, flow))
     }
 
@@ -393,20 +407,27 @@ impl Engine {
 
     /// A frame that waited goes on where it stopped.
     pub(super) fn resume(&mut self, pass: &mut Pass<'_>, held: &Held) {
-        let Some(port) = self.port(held.port) else {
-            self.drop_held(pass.now, held, DropReason::PortDown);
-            return;
+        let Some(frame) = self.frame_of(pass, held) else { return };
+        let verdict = match frame.headers.layer {
+            Layer::Ipv4(ipv4) => self.slow_path(pass, &frame, &ipv4),
+            Layer::Malformed(reason) => Verdict::Dropped(reason),
+            _ => Verdict::Dropped(DropReason::EtherTypeNotRouted),
         };
-        let network = port.network;
-        let Ok(at) = pass.tx.generate(&[&held.frame]) else {
-            self.drop_held(pass.now, held, DropReason::EgressQueueFull);
-            return;
-        };
-        let Ok(headers) = Headers::parse(&held.frame) else { return };
-        let Layer::Ipv4(ipv4) = headers.layer else { return };
-        let frame = Frame { at, port: held.port, network, headers };
-        let verdict = self.slow_path(pass, &frame, &ipv4);
         self.finish(pass, &frame, verdict);
+    }
+
+    /// A frame that waited, in this pass; none if it ends here.
+    pub(super) fn frame_of(&mut self, pass: &mut Pass<'_>, held: &Held) -> Option<Frame> {
+        let found = match (self.port(held.port), Headers::parse(&held.frame)) {
+            (Some(port), Ok(headers)) => Ok((port.network, headers)),
+            (None, _) => Err(DropReason::PortDown),
+            (_, Err(reason)) => Err(reason),
+        };
+        let place = found.and_then(|(network, headers)| {
+            let at = pass.tx.generate(&[&held.frame]).map_err(|_| DropReason::EgressQueueFull)?;
+            Ok(Frame { at, port: held.port, network, headers })
+        });
+        place.map_err(|reason| self.drop_held(pass.now, held, reason)).ok()
     }
 
     /// Counts a frame's outcome.

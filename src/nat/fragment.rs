@@ -70,6 +70,8 @@ pub enum FragmentDecision {
     },
     /// The datagram is for tapway itself.
     Local,
+    /// The datagram stays on its network.
+    Bridge,
     /// The datagram ends here.
     Drop(DropReason),
 }

@@ -3,13 +3,14 @@
 #![allow(dead_code, unused_imports, reason = "each test crate uses its part")]
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use etherparse::{SlicedPacket, TransportSlice};
-pub use tapway::engine::{Command, PortSpec};
+pub use tapway::engine::{Command, EngineConfig, PortSpec};
 pub use tapway::id::{NetworkId, PortId};
-pub use tapway::nat::Endpoint;
+pub use tapway::nat::{Endpoint, NatMode, NatPolicy};
 pub use tapway::packet::MacAddr;
-use tapway::packet::checksum;
+use tapway::packet::{Arp, checksum};
 pub use tapway::switch::Guard;
 pub use tapway::testkit::build::Hop;
 pub use tapway::testkit::{BRIDGE, Lab, LabPort, UPLINK, build};
@@ -186,4 +187,90 @@ pub fn icmp_error(
     let sum = checksum::checksum(&message);
     message[2..4].copy_from_slice(&sum.to_be_bytes());
     packet(hop, src, dst, 1, &message)
+}
+
+/// A host somewhere outside, and another.
+pub const FAR: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
+pub const STRANGER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+
+/// An endpoint of [`FAR`].
+pub fn far(port: u16) -> Endpoint {
+    Endpoint::new(FAR, port)
+}
+
+/// An endpoint of [`STRANGER`].
+pub fn stranger(port: u16) -> Endpoint {
+    Endpoint::new(STRANGER, port)
+}
+
+/// A lab whose inside network has this mode.
+pub fn lab_with_mode(mode: NatMode) -> Lab {
+    Lab::with(EngineConfig::with_sessions(4096), |n| n.nat = NatPolicy::uniform(mode))
+}
+
+/// Sends a datagram of an inside host to the outside; gives back the source it leaves with.
+pub fn leave(
+    lab: &mut Lab,
+    (host, router): (&LabPort, &LabPort),
+    sport: u16,
+    to: Endpoint,
+) -> Endpoint {
+    let datagram = build::udp(host.to_gateway(), host.at(sport), to, b"out");
+    only_udp(&lab.send(host, &datagram), router).src
+}
+
+/// Sends a datagram from outside; true if it reaches `host` at `sport`.
+pub fn arrives(
+    lab: &mut Lab,
+    (router, host): (&LabPort, &LabPort),
+    from: Endpoint,
+    to: Endpoint,
+    sport: u16,
+) -> bool {
+    let out = lab.send(router, &build::udp(router.to_gateway(), from, to, b"in"));
+    if out.is_empty() {
+        return false;
+    }
+    let seen = only_udp(&out, host);
+    assert_eq!((seen.src, seen.dst, seen.payload), (from, host.at(sport), b"in".to_vec()));
+    true
+}
+
+/// Changes the uplink: addresses to translate to, and static translations of hosts of `bridge`.
+pub fn set_uplink(lab: &mut Lab, pool: &[[u8; 4]], statics: &[([u8; 4], [u8; 4])]) {
+    let mut uplink = Lab::network_spec("uplink", Lab::EXTERNAL, 24);
+    uplink.is_outside = true;
+    if let Some(gateway) = &mut uplink.gateway {
+        gateway.pool = pool.iter().copied().map(Ipv4Addr::from).collect();
+        gateway.statics =
+            statics.iter().map(|(inside, ext)| (BRIDGE, (*inside).into(), (*ext).into())).collect();
+    }
+    lab.must(Command::AddNetwork(UPLINK, uplink));
+}
+
+/// Lets time pass while the hosts answer ARP, as living hosts do; gives back all else they got.
+pub fn pass(lab: &mut Lab, hosts: &[&LabPort], time: Duration) -> Vec<(PortId, Vec<u8>)> {
+    let mut got = Vec::new();
+    let mut left = time;
+    while !left.is_zero() {
+        let step = left.min(Duration::from_secs(1));
+        left -= step;
+        let mut pending = lab.advance(step);
+        while let Some((port, frame)) = pending.pop() {
+            let asked = Arp::parse(frame.get(14..).unwrap_or_default())
+                .ok()
+                .filter(|_| frame[12..14] == [8, 6])
+                .and_then(|arp| {
+                    hosts.iter().find(|h| h.port == port && h.ip == arp.target_ip).map(|h| (h, arp))
+                });
+            match asked {
+                Some((host, arp)) => {
+                    let to = (arp.sender_mac, arp.sender_ip);
+                    pending.extend(lab.send(host, &build::arp_reply(host.mac, host.ip, to)));
+                }
+                None => got.push((port, frame)),
+            }
+        }
+    }
+    got
 }

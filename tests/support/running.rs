@@ -51,7 +51,7 @@ impl Running {
             mtu: 1500,
             guard: None,
             static_macs,
-            is_up: true,
+            is_up: false,
         };
         for command in [
             Command::AddNetwork(UPLINK, uplink),
@@ -67,6 +67,10 @@ impl Running {
         let (near_host, host) = wire().unwrap();
         worker.attach(UPLINK_PORT, Box::new(near_router)).unwrap();
         worker.attach(HOST_PORT, Box::new(near_host)).unwrap();
+        // Up once they have a device, or the gateway's announcement would be lost.
+        for port in [UPLINK_PORT, HOST_PORT] {
+            worker.apply(Command::SetPortUp(port, true)).unwrap();
+        }
         let registry = Registry::default();
         registry.set(
             "nginx1",

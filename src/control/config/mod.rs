@@ -36,7 +36,7 @@ pub const DEFAULT_CONFIG: &str = include_str!("../../../tools/configs/default.to
 /// What the embedded configuration is called in messages.
 pub const DEFAULT_NAME: &str = "(embedded default)";
 /// The API's socket unless configured.
-pub const DEFAULT_SOCKET: &str = "/run/tapway/api.sock";
+pub const DEFAULT_SOCKET: &str = "/run/tapway.sock";
 /// The network that a port joins unless configured.
 pub const DEFAULT_NETWORK: &str = "bridge";
 /// The name of the uplink, as a network and as a port.
@@ -217,6 +217,13 @@ pub struct Loaded {
     pub config: Config,
     /// Things that are legal but hardly meant, as `FILE:LINE:COLUMN: warning: ...`.
     pub warnings: Vec<String>,
+}
+
+impl Loaded {
+    /// True if it is the embedded one.
+    pub fn is_default(&self) -> bool {
+        self.name == DEFAULT_NAME
+    }
 }
 
 impl Config {

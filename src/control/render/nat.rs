@@ -1,7 +1,7 @@
 //! `iptables -t nat -L -n`: the rules a Docker host would hold for the same behaviour.
 //!
-//! Columns are those of `iptables`; protocols are printed by name, as by every version but
-//! 1.8.9. INPUT and OUTPUT are left out: no process runs on tapway's addresses. Networks are
+//! Columns are those of `iptables`; protocols are printed by name, as by all versions but 1.8.9,
+//! whose numbers were taken back as a regression. INPUT and OUTPUT are left out: no process runs on tapway's addresses. Networks are
 //! told apart by subnet, since a listing without `-v` has no interface column.
 
 use std::fmt::Write as _;

@@ -1,0 +1,334 @@
+//! ARP and the neighbour table through the whole engine.
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+mod support;
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use support::*;
+use tapway::drop_reason::DropReason;
+use tapway::engine::Event;
+use tapway::packet::{Arp, ArpOperation};
+use tapway::route::NeighbourState;
+
+const ABSENT: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 9);
+
+fn state(lab: &Lab, ip: Ipv4Addr) -> Option<NeighbourState> {
+    lab.engine.neighbour_rows(lab.now()).into_iter().find(|row| row.address == ip).map(|r| r.state)
+}
+
+fn arp(frame: &[u8]) -> Arp {
+    Arp::parse(&frame[14..]).unwrap()
+}
+
+/// A datagram to a neighbour by way of the router.
+fn to_absent(host: &LabPort) -> Vec<u8> {
+    build::udp(host.to_gateway(), host.at(1), Endpoint::new(ABSENT, 2), b"wait")
+}
+
+fn reply(host: &LabPort) -> Vec<u8> {
+    build::arp_reply(host.mac, host.ip, (host.gateway, Lab::GATEWAY))
+}
+
+#[test]
+fn own_addresses_are_answered_by_unicast_and_no_others() {
+    twice(|| {
+        let mut lab = Lab::new();
+        let (host, other) = (lab.inside(2), lab.inside(3));
+        let broadcast = build::arp_request(host.mac, host.ip, Lab::GATEWAY);
+        let mut unicast = broadcast.clone();
+        unicast[..6].copy_from_slice(&host.gateway.0);
+        let probe = build::arp_request(host.mac, Ipv4Addr::UNSPECIFIED, Lab::GATEWAY);
+        for (request, sender) in
+            [(broadcast, host.ip), (unicast, host.ip), (probe, Ipv4Addr::UNSPECIFIED)]
+        {
+            let answers = Lab::to(&lab.send(&host, &request), &host);
+            assert_eq!(answers.len(), 1);
+            assert_eq!(answers[0][..12], [host.mac.0, host.gateway.0].concat());
+            let answer = arp(&answers[0]);
+            assert_eq!(answer.operation, ArpOperation::Reply);
+            assert_eq!((answer.sender_mac, answer.sender_ip), (host.gateway, Lab::GATEWAY));
+            assert_eq!((answer.target_mac, answer.target_ip), (host.mac, sender));
+        }
+        // Not for a neighbour, and not for tapway's address on another network.
+        for target in [other.ip, Lab::EXTERNAL] {
+            let out = lab.send(&host, &build::arp_request(host.mac, host.ip, target));
+            assert!(Lab::to(&out, &host).is_empty());
+            assert_eq!(Lab::to(&out, &other).len(), 1);
+        }
+        lab
+    });
+}
+
+#[test]
+fn extra_addresses_of_the_uplink_are_answered_too() {
+    twice(|| {
+        let mut lab = Lab::new();
+        let mut uplink = Lab::network_spec("uplink", Lab::EXTERNAL, 24);
+        uplink.is_outside = true;
+        let extra = Ipv4Addr::new(192, 168, 33, 20);
+        uplink.gateway.as_mut().unwrap().statics =
+            vec![(BRIDGE, Ipv4Addr::new(172, 17, 0, 2), extra)];
+        uplink.gateway.as_mut().unwrap().pool = vec![Ipv4Addr::new(192, 168, 33, 21)];
+        lab.must(Command::AddNetwork(UPLINK, uplink));
+        let router = lab.router();
+        for own in [extra, Ipv4Addr::new(192, 168, 33, 21)] {
+            let out = lab.send(&router, &build::arp_request(router.mac, router.ip, own));
+            assert_eq!(arp(&only(&out, &router)).sender_ip, own);
+        }
+        lab
+    });
+}
+
+#[test]
+fn a_port_that_is_attached_hears_who_the_gateway_is() {
+    twice(|| {
+        let mut lab = Lab::new();
+        lab.must(Command::AddPort(PortId(40), port_spec("new")));
+        // A busy loop would ask for ever; once is enough.
+        assert!(lab.engine.poll_timeout().is_some_and(|at| at <= lab.now()));
+        let out = lab.advance(Duration::ZERO);
+        assert_eq!(out.len(), 1);
+        assert_eq!((out[0].0, &out[0].1[..6]), (PortId(40), &MacAddr::BROADCAST.0[..]));
+        let said = arp(&out[0].1);
+        assert_eq!(said.operation, ArpOperation::Request);
+        assert_eq!((said.sender_ip, said.target_ip), (Lab::GATEWAY, Lab::GATEWAY));
+        assert!(lab.engine.poll_timeout().is_none_or(|at| at > lab.now()));
+        lab
+    });
+}
+
+#[test]
+fn a_request_for_us_makes_an_entry_and_nothing_else_does() {
+    twice(|| {
+        let mut lab = Lab::new();
+        let (host, _) = (lab.inside(2), lab.inside(3));
+        lab.send(&host, &reply(&host));
+        lab.send(&host, &build::arp_request(host.mac, host.ip, host.ip));
+        lab.send(&host, &build::arp_request(host.mac, host.ip, ABSENT));
+        lab.send(&host, &build::arp_reply(host.mac, host.ip, (MacAddr::BROADCAST, host.ip)));
+        let foreign = Ipv4Addr::new(10, 9, 9, 9);
+        lab.send(&host, &build::arp_request(host.mac, foreign, Lab::GATEWAY));
+        assert!(lab.engine.neighbour_rows(lab.now()).is_empty());
+        assert_eq!(lab.dropped(DropReason::ArpUnsolicited), 1);
+        lab.introduce(&host, Lab::GATEWAY);
+        assert_eq!(state(&lab, host.ip), Some(NeighbourState::Stale));
+        lab
+    });
+}
+
+#[test]
+fn a_gratuitous_message_updates_a_known_neighbour() {
+    twice(|| {
+        let mut lab = Lab::new();
+        let (router, host) = (lab.router(), lab.known_inside(2));
+        let far = at([203, 0, 113, 7], 53);
+        lab.send(&host, &build::udp(host.to_gateway(), host.at(5000), far, b""));
+        let answer = build::udp(router.to_gateway(), far, ext(5000), b"");
+        only_udp(&lab.send(&router, &answer), &host);
+        // The host's address moves to another MAC on another port: the cached flow follows.
+        let heir = LabPort { mac: MacAddr([2; 6]), ip: host.ip, ..lab.inside(3) };
+        lab.send(&heir, &build::arp_request(heir.mac, heir.ip, heir.ip));
+        assert_eq!(state(&lab, host.ip), Some(NeighbourState::Stale));
+        let seen = only_udp(&lab.send(&router, &answer), &heir);
+        assert_eq!(seen.dst_mac, heir.mac);
+        lab
+    });
+}
+
+#[test]
+fn claims_to_our_address_are_defended_and_never_believed() {
+    twice(|| {
+        let mut lab = Lab::new();
+        let thief = lab.inside(2);
+        let out = lab.send(&thief, &build::arp_request(thief.mac, Lab::GATEWAY, Lab::GATEWAY));
+        let said = arp(&only(&out, &thief));
+        assert_eq!((said.sender_mac, said.sender_ip), (thief.gateway, Lab::GATEWAY));
+        let told =
+            Event::DuplicateAddress { network: BRIDGE, address: Lab::GATEWAY, mac: thief.mac };
+        assert_eq!(lab.engine.poll_event(), Some(told));
+        assert!(lab.engine.neighbour_rows(lab.now()).is_empty());
+        // Nor may a neighbour claim the gateway's MAC as its own.
+        let mut forged = build::arp_request(thief.mac, thief.ip, Lab::GATEWAY);
+        forged[22..28].copy_from_slice(&thief.gateway.0);
+        lab.send(&thief, &forged);
+        assert!(lab.engine.neighbour_rows(lab.now()).is_empty());
+        assert_eq!(lab.dropped(DropReason::OwnMacAsSource), 1);
+        lab
+    });
+}
+
+#[test]
+fn frames_wait_for_the_answer_in_order_and_one_request_a_second_goes_out() {
+    twice(|| {
+        let mut lab = Lab::new();
+        let (a, b) = (lab.known_inside(2), lab.inside(9));
+        let numbered = |n: u8| build::udp(a.to_gateway(), a.at(1), b.at(u16::from(n)), &[n]);
+        let mut requests = Vec::new();
+        for n in 1..=5 {
+            requests.extend(Lab::arp_targets(&lab.send(&a, &numbered(n))));
+        }
+        // Flooded to both ports, but asked once.
+        assert_eq!(requests, [b.ip, b.ip]);
+        assert_eq!(state(&lab, b.ip), Some(NeighbourState::Incomplete));
+        assert_eq!(lab.engine.totals().waiting, 5);
+        lab.advance(Duration::from_millis(900));
+        let out = lab.send(&b, &reply(&b));
+        let payloads: Vec<_> = Lab::to(&out, &b).iter().map(|frame| read(frame).payload).collect();
+        assert_eq!(payloads, [[1], [2], [3], [4], [5]]);
+        assert_eq!(state(&lab, b.ip), Some(NeighbourState::Reachable));
+        assert_eq!(lab.engine.totals().waiting, 0);
+        assert!(lab.drops().is_empty());
+        lab
+    });
+}
+
+#[test]
+fn an_absent_neighbour_is_asked_for_three_times_and_each_frame_is_reported() {
+    twice(|| {
+        let mut lab = Lab::new();
+        let host = lab.known_inside(2);
+        for _ in 0..3 {
+            lab.send(&host, &to_absent(&host));
+        }
+        let out = lab.advance(Duration::from_secs(10));
+        assert_eq!(Lab::arp_targets(&out), [ABSENT; 2]);
+        let errors: Vec<_> =
+            out.iter().filter(|(_, frame)| frame[12..14] == [8, 0]).map(|(_, f)| read(f)).collect();
+        assert_eq!(errors.len(), 3);
+        for error in errors {
+            assert_eq!((error.src.ip, error.dst.ip), (Lab::GATEWAY, host.ip));
+            assert_eq!(error.payload[..2], [3, 1]);
+            assert_eq!(error.payload[8..], to_absent(&host)[14..]);
+        }
+        assert_eq!(lab.dropped(DropReason::HostUnreachable), 3);
+        assert_eq!(state(&lab, ABSENT), Some(NeighbourState::Failed));
+        // The next packet asks again.
+        assert_eq!(Lab::arp_targets(&lab.send(&host, &to_absent(&host))), [ABSENT]);
+        lab
+    });
+}
+
+#[test]
+fn the_queue_is_bounded_and_the_oldest_goes() {
+    twice(|| {
+        let mut lab = Lab::new();
+        let (a, b) = (lab.known_inside(2), lab.inside(9));
+        for n in 0..150u8 {
+            lab.send(&a, &build::udp(a.to_gateway(), a.at(1), b.at(2), &[n]));
+        }
+        assert_eq!(lab.engine.totals().waiting, 101);
+        assert_eq!(lab.dropped(DropReason::HoldQueueFull), 49);
+        let out = Lab::to(&lab.send(&b, &reply(&b)), &b);
+        let first = read(&out[0]).payload;
+        assert_eq!((out.len(), first), (101, vec![49]));
+        lab
+    });
+}
+
+#[test]
+fn a_neighbour_in_use_is_probed_by_unicast_and_one_that_left_fails() {
+    twice(|| {
+        let mut lab = Lab::new();
+        let (router, host) = (lab.router(), lab.known_inside(2));
+        let far = at([203, 0, 113, 7], 53);
+        let query = build::udp(host.to_gateway(), host.at(5000), far, b"");
+        lab.send(&host, &query);
+        let answer = build::udp(router.to_gateway(), far, ext(5000), b"");
+        only_udp(&lab.send(&router, &answer), &host);
+        assert_eq!(state(&lab, host.ip), Some(NeighbourState::Delay));
+        let out = lab.advance(Duration::from_millis(5200));
+        let probes = Lab::to(&out, &host);
+        assert_eq!(probes.len(), 1);
+        assert_eq!(probes[0][..6], host.mac.0);
+        lab.send(&host, &reply(&host));
+        assert_eq!(state(&lab, host.ip), Some(NeighbourState::Reachable));
+        // It is gone now, and cached flows must not hide that.
+        lab.advance(Duration::from_secs(60));
+        only_udp(&lab.send(&router, &answer), &host);
+        let out = lab.advance(Duration::from_secs(9));
+        assert_eq!(Lab::arp_targets(&out).iter().filter(|ip| **ip == host.ip).count(), 3);
+        assert_eq!(state(&lab, host.ip), Some(NeighbourState::Failed));
+        let out = lab.send(&router, &answer);
+        assert_eq!(Lab::arp_targets(&out), [host.ip]);
+        lab.advance(Duration::from_secs(4));
+        assert_eq!(lab.dropped(DropReason::HostUnreachable), 1);
+        lab
+    });
+}
+
+#[test]
+fn a_scan_stops_itself_and_leaves_the_living_alone() {
+    twice(|| {
+        let mut config = EngineConfig::with_sessions(64);
+        config.neighbours.total = 64;
+        config.neighbours.unresolved_per_port = 16;
+        let mut lab = Lab::with(config, |_| {});
+        let (router, host, scanner) = (lab.router(), lab.known_inside(2), lab.known_inside(3));
+        let far = at([203, 0, 113, 7], 53);
+        let query = build::udp(host.to_gateway(), host.at(5000), far, b"");
+        only_udp(&lab.send(&host, &query), &router);
+        for last in 10..250 {
+            let target = at([172, 17, 1, last], 80);
+            lab.send(&scanner, &build::udp(scanner.to_gateway(), scanner.at(1), target, b""));
+        }
+        assert_eq!(lab.dropped(DropReason::NeighbourTableFull), 224);
+        only_udp(&lab.send(&host, &query), &router);
+        // Others may still resolve.
+        assert_eq!(Lab::arp_targets(&lab.send(&host, &to_absent(&host))).len(), 2);
+        lab
+    });
+}
+
+#[test]
+fn removing_what_frames_wait_for_ends_them_at_the_next_timeout() {
+    twice(|| {
+        let mut lab = Lab::new();
+        add_other_network(&mut lab);
+        let router = lab.router();
+        let server = at([10, 2, 0, 9], 53);
+        let publish = tapway::nat::Publish {
+            protocol: 17,
+            address: None,
+            port: 53,
+            count: 1,
+            network: OTHER,
+            target: server,
+        };
+        lab.must(Command::Publish(publish));
+        let client = at([203, 0, 113, 7], 9);
+        lab.send(&router, &build::udp(router.to_gateway(), client, ext(53), b""));
+        assert_eq!(lab.engine.totals().waiting, 1);
+        lab.must(Command::RemoveNetwork(OTHER));
+        assert!(lab.is_balanced());
+        assert!(lab.engine.poll_timeout().is_some_and(|at| at <= lab.now()));
+        let out = lab.advance(Duration::ZERO);
+        assert_eq!(only_icmp(&out, &router).payload[..2], [3, 1]);
+        assert_eq!(lab.dropped(DropReason::HostUnreachable), 1);
+        assert!(lab.engine.poll_timeout().is_none_or(|at| at > lab.now()));
+        lab
+    });
+}
+
+#[test]
+fn timers_never_ask_to_be_called_in_the_past() {
+    let mut lab = Lab::new();
+    let (router, host) = (lab.router(), lab.known_inside(2));
+    let far = at([203, 0, 113, 7], 53);
+    lab.send(&host, &build::udp(host.to_gateway(), host.at(5000), far, b""));
+    lab.send(&host, &to_absent(&host));
+    lab.send(&router, &build::udp(router.to_gateway(), far, ext(5000), b""));
+    let mut tx = tapway::packet::TxLists::new();
+    let mut now = lab.now();
+    // Sleep exactly until told, as the worker does; then nothing may be due any more.
+    for _ in 0..2000 {
+        let Some(at) = lab.engine.poll_timeout() else { break };
+        assert!(at > now, "{at:?} is not after {now:?}");
+        now = at;
+        tx.clear();
+        lab.engine.handle_timeout(now, &mut tx);
+    }
+    assert_eq!(lab.engine.poll_timeout(), None, "everything has expired");
+    assert_eq!(lab.engine.session_usage().0, 0);
+}
