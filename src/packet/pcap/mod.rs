@@ -17,13 +17,17 @@
 //!
 //! Read first: draft-ietf-opsawg-pcapng, draft-ietf-opsawg-pcap.
 
+mod error;
 mod fields;
+mod interface;
 mod reader;
 mod writer;
 
 use crate::drop_reason::DropReason;
 
-pub use reader::{Interface, PcapError, Reader};
+pub use error::PcapError;
+pub use interface::Interface;
+pub use reader::Reader;
 pub use writer::Writer;
 
 /// Link type of Ethernet frames without FCS; the only one the [`Writer`] makes.

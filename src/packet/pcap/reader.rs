@@ -3,10 +3,11 @@
 use std::io::{self, Read};
 
 use super::fields::ByteOrder;
+use super::interface::{Interface, MICROS_PER_S, NANOS_PER_S};
 use super::{
     BYTE_ORDER_MAGIC, CapturedFrame, ENHANCED_PACKET, FrameDirection, INTERFACE_DESCRIPTION,
     MAX_BLOCK, MAX_FRAME, MAX_INTERFACES, OBSOLETE_PACKET, OPTION_COMMENT, OPTION_EPB_FLAGS,
-    OPTION_IF_NAME, OPTION_IF_TSOFFSET, OPTION_IF_TSRESOL, SECTION_HEADER, SIMPLE_PACKET, clip,
+    PcapError, SECTION_HEADER, SIMPLE_PACKET, clip,
 };
 
 const CLASSIC_MICRO: u32 = 0xa1b2_c3d4;
@@ -16,97 +17,6 @@ const CLASSIC_HEADER: usize = 20;
 const CLASSIC_RECORD: usize = 16;
 /// Type, length, and length again.
 const BLOCK_OVERHEAD: u32 = 12;
-const NANOS: u128 = 1_000_000_000;
-
-/// Why a capture could not be read. Offsets are in bytes from the start of the file, of the
-/// record or block at fault.
-#[derive(Debug, thiserror::Error)]
-pub enum PcapError {
-    /// The source failed.
-    #[error("reading the capture failed at offset {offset}: {source}")]
-    Io {
-        /// How far it was read.
-        offset: u64,
-        /// What the source said.
-        source: io::Error,
-    },
-    /// No known magic number.
-    #[error("not a pcap or pcapng file: it starts with {magic:#010x}")]
-    NotACapture {
-        /// The first four bytes, big endian.
-        magic: u32,
-    },
-    /// A version of the format that is not known.
-    #[error("capture format version {major}.{minor} at offset {offset} is not supported")]
-    Version {
-        /// Of the file or section header.
-        offset: u64,
-        /// Major version.
-        major: u16,
-        /// Minor version.
-        minor: u16,
-    },
-    /// The file ends within a record: what wrote it was interrupted.
-    #[error("the capture ends within the record at offset {offset}")]
-    Truncated {
-        /// Of the record.
-        offset: u64,
-    },
-    /// A length that cannot be: too short for its contents, unaligned, or two that disagree.
-    #[error("the record at offset {offset} has a wrong length: {length}")]
-    BadLength {
-        /// Of the record.
-        offset: u64,
-        /// The length at fault.
-        length: u32,
-    },
-    /// A length above [`MAX_FRAME`] or [`MAX_BLOCK`].
-    #[error("the record at offset {offset} has {length} bytes, more than {limit}")]
-    TooLarge {
-        /// Of the record.
-        offset: u64,
-        /// Its length.
-        length: u32,
-        /// The bound.
-        limit: u32,
-    },
-    /// A section without a valid byte-order magic.
-    #[error("the section at offset {offset} has no byte-order magic")]
-    ByteOrder {
-        /// Of the section header.
-        offset: u64,
-    },
-    /// A frame of an interface that the section does not describe.
-    #[error("the frame at offset {offset} is of interface {interface}, which is not described")]
-    UnknownInterface {
-        /// Of the frame's block.
-        offset: u64,
-        /// The interface it names.
-        interface: u32,
-    },
-    /// More than [`MAX_INTERFACES`].
-    #[error("the section describes more than {MAX_INTERFACES} interfaces (offset {offset})")]
-    TooManyInterfaces {
-        /// Of the first one too many.
-        offset: u64,
-    },
-}
-
-/// An interface frames were captured at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Interface {
-    /// Its name; empty if the file has none.
-    pub name: String,
-    /// What its frames start with; [`LINKTYPE_ETHERNET`](super::LINKTYPE_ETHERNET) for Ethernet.
-    /// The reader gives out frames of any type: who replays them checks this.
-    pub link_type: u16,
-    /// Frames are cut to this length in bytes; zero: not cut.
-    pub snap_len: u32,
-    /// Units of time per second; none if beyond what can be counted, time is zero then.
-    units: Option<u128>,
-    /// Seconds to be added to timestamps.
-    offset_s: i64,
-}
 
 #[derive(Clone, Copy, Debug)]
 enum Format {
@@ -154,10 +64,10 @@ impl<R: Read> Reader<R> {
         let magic = ByteOrder::Big.u32(&reader.record, 0);
         match (magic, magic.swap_bytes()) {
             (SECTION_HEADER, _) => reader.section_header(0)?,
-            (CLASSIC_MICRO, _) => reader.classic_header(ByteOrder::Big, 1_000_000)?,
-            (CLASSIC_NANO, _) => reader.classic_header(ByteOrder::Big, NANOS)?,
-            (_, CLASSIC_MICRO) => reader.classic_header(ByteOrder::Little, 1_000_000)?,
-            (_, CLASSIC_NANO) => reader.classic_header(ByteOrder::Little, NANOS)?,
+            (CLASSIC_MICRO, _) => reader.classic_header(ByteOrder::Big, MICROS_PER_S)?,
+            (CLASSIC_NANO, _) => reader.classic_header(ByteOrder::Big, NANOS_PER_S)?,
+            (_, CLASSIC_MICRO) => reader.classic_header(ByteOrder::Little, MICROS_PER_S)?,
+            (_, CLASSIC_NANO) => reader.classic_header(ByteOrder::Little, NANOS_PER_S)?,
             _ => return Err(PcapError::NotACapture { magic }),
         }
         Ok(reader)
@@ -231,13 +141,7 @@ impl<R: Read> Reader<R> {
         let snap_len = order.u32(&self.record, 12);
         self.format = Format::Classic;
         self.order = order;
-        self.interfaces.push(Interface {
-            name: String::new(),
-            link_type,
-            snap_len,
-            units: Some(units),
-            offset_s: 0,
-        });
+        self.interfaces.push(Interface::of_classic(link_type, snap_len, units));
         Ok(())
     }
 
@@ -252,8 +156,8 @@ impl<R: Read> Reader<R> {
             return Err(PcapError::TooLarge { offset: start, length: len, limit: MAX_FRAME });
         }
         self.take(start, len as usize)?;
-        let units = self.interfaces.first().and_then(|interface| interface.units);
-        let time = u64::from(seconds) * units.unwrap_or(NANOS) as u64 + u64::from(fraction);
+        let units = self.interfaces.first().and_then(Interface::units);
+        let time = u64::from(seconds) * units.unwrap_or(NANOS_PER_S) as u64 + u64::from(fraction);
         let wire_len = wire_len.max(len);
         let data = 0..len as usize;
         Ok(Some(Found { interface: 0, time, wire_len, data, options: len as usize }))
@@ -310,29 +214,7 @@ impl<R: Read> Reader<R> {
         if self.interfaces.len() >= MAX_INTERFACES {
             return Err(PcapError::TooManyInterfaces { offset: start });
         }
-        let mut interface = Interface {
-            name: String::new(),
-            link_type: self.order.u16(&self.record, 0),
-            snap_len: self.order.u32(&self.record, 4),
-            units: Some(1_000_000),
-            offset_s: 0,
-        };
-        for (code, value) in self.order.options(self.record.get(8..).unwrap_or_default()) {
-            match (code, value) {
-                (OPTION_IF_NAME, name) => {
-                    interface.name = clip(&String::from_utf8_lossy(name)).to_owned();
-                }
-                (OPTION_IF_TSRESOL, [power, ..]) => {
-                    let base: u128 = if power & 0x80 != 0 { 2 } else { 10 };
-                    interface.units = base.checked_pow(u32::from(power & 0x7f));
-                }
-                (OPTION_IF_TSOFFSET, seconds) if seconds.len() == 8 => {
-                    interface.offset_s = self.order.u64(seconds, 0).cast_signed();
-                }
-                _ => {}
-            }
-        }
-        self.interfaces.push(interface);
+        self.interfaces.push(Interface::described(self.order, &self.record));
         Ok(())
     }
 
@@ -450,15 +332,6 @@ impl<R: Read> Reader<R> {
             .map_err(|source| PcapError::Io { offset: self.offset, source })?;
         self.offset += read as u64;
         Ok(read)
-    }
-}
-
-impl Interface {
-    fn nanos(&self, time: u64) -> u64 {
-        let Some(units) = self.units else { return 0 };
-        let nanos = (u128::from(time) * NANOS / units).cast_signed();
-        let offset = i128::from(self.offset_s) * NANOS.cast_signed();
-        u64::try_from((nanos + offset).max(0)).unwrap_or(u64::MAX)
     }
 }
 

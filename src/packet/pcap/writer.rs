@@ -52,8 +52,7 @@ impl<W: Write> Writer<W> {
         writer.put(&VERSION[0].to_le_bytes());
         writer.put(&VERSION[1].to_le_bytes());
         writer.put(&SECTION_LENGTH.to_le_bytes());
-        writer
-            .option(OPTION_SHB_USERAPPL, concat!("tapway ", env!("CARGO_PKG_VERSION")).as_bytes());
+        writer.option(OPTION_SHB_USERAPPL, b"tapway");
         writer.option(OPTION_END, &[]);
         writer.end()?;
         Ok(writer)
