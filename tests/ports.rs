@@ -314,3 +314,49 @@ fn frames_nobody_on_the_host_takes_are_counted() {
     }
     assert_eq!(bench.drops(4), drop_of(DropReason::DeviceRxDropped, 4));
 }
+
+#[test]
+fn capture_is_replayed_whole_into_a_recorded_one() {
+    use tapway::packet::pcap::{CapturedFrame, FrameDirection, Reader, Writer};
+    let directory = tempfile::tempdir().unwrap();
+    let (input, output) = (directory.path().join("in.pcapng"), directory.path().join("out.pcapng"));
+    let frames: Vec<Vec<u8>> = (0..1000)
+        .map(|number: u32| {
+            let mut frame = [MacAddr::BROADCAST.0, FAR_MAC.0].concat();
+            frame.extend([0x88, 0xb5]);
+            frame.extend(number.to_be_bytes());
+            frame.resize(60 + number as usize % 1000, 0);
+            frame
+        })
+        .collect();
+    let mut writer = Writer::new(std::fs::File::create(&input).unwrap(), 0).unwrap();
+    writer.add_interface("a").unwrap();
+    for frame in &frames {
+        writer.write(&CapturedFrame::new(0, 1, FrameDirection::Received, frame)).unwrap();
+    }
+    let engine = Engine::new(EngineConfig::with_sessions(16), 1, Clock.now());
+    let worker = Worker::spawn("test", engine).unwrap();
+    worker.apply(Command::AddNetwork(NetworkId(0), NetworkSpec::new("n", None))).unwrap();
+    let mut broker = LinuxBroker::new();
+    let plans = [("out", PortPlan::Record(output.clone())), ("in", PortPlan::Replay(input))];
+    for (id, (name, plan)) in plans.into_iter().enumerate() {
+        let spec = PortSpec {
+            name: name.to_owned(),
+            network: NetworkId(0),
+            mtu: 1500,
+            guard: None,
+            static_macs: Vec::new(),
+            is_up: false,
+        };
+        worker.apply(Command::AddPort(PortId(id as u16), spec)).unwrap();
+        worker.attach_up(PortId(id as u16), broker.open(name, &plan).unwrap().io).unwrap();
+    }
+    let event = worker.events().recv_timeout(Duration::from_secs(5)).unwrap();
+    assert!(matches!(event, WorkerEvent::PortGone { port: PortId(1), .. }), "{event:?}");
+    assert_eq!(worker.query(|engine, _| engine.drop_rows()).unwrap(), []);
+    let mut reader = Reader::new(std::fs::File::open(&output).unwrap()).unwrap();
+    for frame in &frames {
+        assert_eq!(reader.next_frame().unwrap().unwrap().data, frame);
+    }
+    assert!(reader.next_frame().unwrap().is_none());
+}

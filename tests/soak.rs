@@ -5,7 +5,6 @@
 #![cfg(feature = "daemon")]
 
 #[path = "support/hosts.rs"]
-#[expect(dead_code, reason = "each test crate uses its part")]
 mod hosts;
 
 use hosts::{Process, Switch, inside, skip_unless, text, unique, wait_for};

@@ -197,8 +197,7 @@ impl Supervisor {
     fn attach(&self, entry: &PortEntry, device: Opened) -> Result<(), WorkerError> {
         let mtu = device.mtu.unwrap_or(entry.spec.mtu);
         self.worker.apply(Command::SetPortMtu(entry.id, mtu))?;
-        self.worker.attach(entry.id, device.io)?;
-        self.worker.apply(Command::SetPortUp(entry.id, true))?;
+        self.worker.attach_up(entry.id, device.io)?;
         self.registry.update(&entry.spec.name, |link| {
             link.state = LinkState::Up;
             link.description = device.description;

@@ -65,6 +65,8 @@ impl Engine {
                 bridge.join(*port);
             }
         }
+        let is_retranslated = self.network(id).is_some_and(|old| old.nat != spec.nat);
+        let before = self.interfaces.get(id).cloned();
         let network = Network { bridge, nat: spec.nat, icc: spec.icc };
         if self.networks.len() <= id.index() {
             self.networks.resize_with(id.index() + 1, || None);
@@ -81,7 +83,29 @@ impl Engine {
             port.is_isolated = !spec.icc;
             port.storm = TokenBucket::new(limit, limit, now);
         }
-        Ok(self.end_orphaned(now))
+        if before.as_ref() != self.interfaces.get(id) {
+            self.announce_network(id);
+        }
+        let mut ended = self.end_orphaned(now);
+        if is_retranslated {
+            // What was opened under the old modes must not stay open under the new ones.
+            ended += self.nat.end_where(now, |session| {
+                !session.is_published
+                    && (session.original.network == id || session.reply.network == id)
+            });
+        }
+        Ok(ended)
+    }
+
+    /// Tells the hosts of a network who the gateway is now.
+    fn announce_network(&mut self, id: NetworkId) {
+        let members = self.ports_with_ids().filter(|(_, port)| port.network == id && port.is_up);
+        let ports: Vec<PortId> = members.map(|(port, _)| port).collect();
+        for port in ports {
+            if !self.announce.contains(&port) {
+                self.announce.push(port);
+            }
+        }
     }
 
     /// Ends the sessions whose external address is no longer tapway's; returns how many.

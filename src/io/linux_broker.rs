@@ -1,13 +1,13 @@
 //! The broker that really does it: TAPs, namespaces and packet sockets of Linux.
 
-use std::io;
+use std::path::Path;
 
 use super::link_watch::LinkWatch;
 use super::netlink::LinkState;
 use super::netns::Namespaces;
 use super::{
     Broker, DeviceChange, DevicePlan, Namespace, OpenError, Opened, PacketSocket, PortIo, PortPlan,
-    Tap, TapPlan, outside,
+    RecordPort, ReplayPort, Tap, TapPlan, outside,
 };
 
 /// Opens devices in this host's namespaces. What it made goes when it is dropped; what a kill
@@ -68,8 +68,11 @@ impl Broker for LinuxBroker {
         let opened = match plan {
             PortPlan::Tap(plan) => self.open_tap(port, plan),
             PortPlan::Device(plan) => self.open_device(port, plan),
-            PortPlan::Replay(_) | PortPlan::Record(_) => {
-                Err(OpenError::from_io("opening the port", io::ErrorKind::Unsupported.into()))
+            PortPlan::Replay(path) => {
+                ReplayPort::open(path).map(|port| of_file("replay", path, Box::new(port)))
+            }
+            PortPlan::Record(path) => {
+                RecordPort::create(path, port).map(|port| of_file("record", path, Box::new(port)))
             }
         };
         if opened.is_err() && !had_namespace {
@@ -90,4 +93,8 @@ impl Broker for LinuxBroker {
     fn outside_hint(&self, plan: &PortPlan) -> Option<String> {
         outside::hint(plan)
     }
+}
+
+fn of_file(kind: &str, path: &Path, io: Box<dyn PortIo>) -> Opened {
+    Opened { io, mtu: None, description: format!("{kind} {}", path.display()) }
 }

@@ -5,6 +5,7 @@
 //! [`PortIo`]s: TAPs, packet sockets, memory wires, capture files.
 
 mod broker;
+mod capture_port;
 mod clock;
 mod link_counters;
 mod link_watch;
@@ -23,6 +24,7 @@ mod wire;
 mod worker;
 
 pub use broker::{Broker, DeviceChange, Opened};
+pub use capture_port::{RecordPort, ReplayPort};
 pub use clock::Clock;
 pub use linux_broker::LinuxBroker;
 pub use namespace::Namespace;

@@ -57,6 +57,7 @@ type Query = Box<dyn FnOnce(&mut Engine, Instant) + Send>;
 enum Request {
     Apply(Command, Sender<Result<Reply, CommandError>>),
     Attach(PortId, Box<dyn PortIo>, Sender<io::Result<()>>),
+    AttachUp(PortId, Box<dyn PortIo>, Sender<Result<(), WorkerError>>),
     Detach(PortId, Sender<Option<Box<dyn PortIo>>>),
     Query(Query),
     Stop,
@@ -114,6 +115,17 @@ impl Worker {
         let (reply, answer) = bounded(1);
         self.request(Request::Attach(port, device, reply))?;
         answer.recv().map_err(|_| WorkerError::Gone)?.map_err(WorkerError::Register)
+    }
+
+    /// Gives a port its device and sets it up in one step: frames that wait in the device, or all
+    /// of a capture file, do not find the port still down.
+    ///
+    /// # Errors
+    /// As of [`Worker::attach`], or if there is no such port.
+    pub fn attach_up(&self, port: PortId, device: Box<dyn PortIo>) -> Result<(), WorkerError> {
+        let (reply, answer) = bounded(1);
+        self.request(Request::AttachUp(port, device, reply))?;
+        answer.recv().map_err(|_| WorkerError::Gone)?
     }
 
     /// Takes a port's device away.
@@ -229,6 +241,9 @@ impl Running {
                 Request::Attach(id, io, reply) => {
                     let _ = reply.send(self.attach(id, io));
                 }
+                Request::AttachUp(id, io, reply) => {
+                    let _ = reply.send(self.attach_up(id, io));
+                }
                 Request::Detach(id, reply) => {
                     let _ = reply.send(self.detach(id));
                 }
@@ -339,6 +354,15 @@ impl Running {
         }
         self.ports.push(Device { id, io, is_ready: true });
         Ok(())
+    }
+
+    fn attach_up(&mut self, id: PortId, io: Box<dyn PortIo>) -> Result<(), WorkerError> {
+        self.engine.apply(Clock.now(), Command::SetPortUp(id, true))?;
+        self.attach(id, io).map_err(|error| {
+            // The port was there a moment ago.
+            let _ = self.engine.apply(Clock.now(), Command::SetPortUp(id, false));
+            WorkerError::Register(error)
+        })
     }
 
     fn detach(&mut self, id: PortId) -> Option<Box<dyn PortIo>> {

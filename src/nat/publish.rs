@@ -117,6 +117,20 @@ impl Publishes {
         in_ranges(Some(address)).or_else(|| in_ranges(None))
     }
 
+    /// The first port from `from` on that is not published on an address.
+    pub(super) fn next_unpublished(
+        &self,
+        protocol: u8,
+        address: Ipv4Addr,
+        from: u16,
+    ) -> Option<u16> {
+        let mut port = from;
+        while let Some(publish) = self.find(protocol, address, port) {
+            port = publish.last().checked_add(1)?;
+        }
+        Some(port)
+    }
+
     /// The external endpoint that an inside endpoint is published as, among `addresses`; its
     /// traffic leaves by it. A port published on all addresses has the first of them. Of several
     /// entries the first published counts.

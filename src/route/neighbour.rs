@@ -70,6 +70,8 @@ pub enum NeighbourState {
 pub struct Held {
     /// The port it came in by.
     pub port: PortId,
+    /// That port's network then; the number may have a new owner when the frame goes on.
+    pub network: NetworkId,
     /// The frame as it came.
     pub frame: Bytes,
 }
@@ -620,7 +622,7 @@ mod tests {
         let Resolution::Pending(index) = table.resolve(secs(0), NET, IP, PortId(1)) else {
             panic!("resolved out of nothing");
         };
-        let held = Held { port: PortId(1), frame: Bytes::from_static(b"frame") };
+        let held = Held { port: PortId(1), network: NET, frame: Bytes::from_static(b"frame") };
         table.hold(index, held.clone());
         for _ in 0..50 {
             assert_eq!(table.resolve(secs(0), NET, IP, PortId(1)), Resolution::Pending(index));
