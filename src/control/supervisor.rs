@@ -14,7 +14,9 @@ use super::model::PortEntry;
 use super::registry::{LinkInfo, LinkState, Registry};
 use crate::engine::{Command, Event, PortStats};
 use crate::id::{NetworkId, PortId};
-use crate::io::{Broker, DeviceChange, Opened, PortPlan, Worker, WorkerError, WorkerEvent};
+use crate::io::{
+    Broker, DeviceChange, Opened, PortPlan, TapPlan, Worker, WorkerError, WorkerEvent,
+};
 
 /// Between two attempts to open a device, and between two looks at all of them.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -170,7 +172,7 @@ impl Supervisor {
         let Some(Supervised { entry, .. }) = self.ports.get(at) else { return };
         let entry = entry.clone();
         let port = &entry.spec.name;
-        let result = match self.broker.open(port, &entry.plan) {
+        let result = match self.broker.open(port, &plan_to_return(&entry.plan)) {
             Ok(device) => self.attach(&entry, device).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
@@ -239,4 +241,14 @@ impl Supervisor {
         let port = self.ports.iter().find(|port| port.entry.id == id);
         port.map_or("", |port| &port.entry.spec.name)
     }
+}
+
+/// A namespace that somebody removed while tapway ran is waited for, not made again: its removal
+/// was meant.
+fn plan_to_return(plan: &PortPlan) -> PortPlan {
+    let mut plan = plan.clone();
+    if let PortPlan::Tap(TapPlan { netns: Some(netns), .. }) = &mut plan {
+        netns.create = false;
+    }
+    plan
 }

@@ -25,6 +25,7 @@ subnet = \"172.17.0.0/16\"
 [port.a]
 address = \"172.17.0.2\"
 [port.b]
+netns = \"b\"
 address = \"172.17.0.3\"
 ";
 const A: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 2);
@@ -41,6 +42,8 @@ struct World {
     changes: Vec<DeviceChange>,
     mtu: Option<u16>,
     opens: usize,
+    /// Whether the last `open` was to make a missing namespace.
+    creates: Option<bool>,
 }
 
 #[derive(Clone, Default)]
@@ -72,9 +75,12 @@ impl FakeBroker {
 }
 
 impl Broker for FakeBroker {
-    fn open(&mut self, port: &str, _plan: &PortPlan) -> Result<Opened, OpenError> {
+    fn open(&mut self, port: &str, plan: &PortPlan) -> Result<Opened, OpenError> {
         let mut world = self.world();
         world.opens += 1;
+        if let PortPlan::Tap(tap) = plan {
+            world.creates = tap.netns.as_ref().map(|netns| netns.create);
+        }
         if let Some(refuse) = world.refusals.get(port) {
             return Err(refuse());
         }
@@ -178,6 +184,7 @@ fn every_port_that_cannot_be_opened_is_told_and_the_others_are_closed_again() {
 fn a_device_that_goes_takes_only_its_port_down_until_it_is_back() {
     let broker = FakeBroker::default();
     let (switch, registry) = start(&broker);
+    assert_eq!(broker.world().creates, Some(true));
     let busy: fn() -> OpenError =
         || OpenError::Conflict { what: "eth0".to_owned(), remedy: "it is still going".to_owned() };
     broker.world().refusals.insert("b".to_owned(), busy);
@@ -195,6 +202,8 @@ fn a_device_that_goes_takes_only_its_port_down_until_it_is_back() {
     wait_for(|| state(&registry, "b") == LinkState::Up);
     assert_eq!(mtu_of(&switch, "b"), (1400, true));
     assert_eq!(registry.get("b").unwrap().last_error, None);
+    // A namespace that was removed is not made again.
+    assert_eq!(broker.world().creates, Some(false));
     // It announces the gateway on the new device.
     assert_eq!(broker.receive("b")[6..12], MacAddr::from_ipv4(GATEWAY).0);
     assert!(broker.world().closed.is_empty());
