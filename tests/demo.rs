@@ -1,20 +1,17 @@
 //! The demo: every step passes, a broken translation is noticed, and nothing stays behind.
-//!
-//! Real demos are run in processes of their own: this test program, started again with the
-//! ignored test `child_process`.
 #![cfg(feature = "daemon")]
 #![expect(clippy::unwrap_used, reason = "what a test takes for granted may fail it")]
-#![expect(clippy::print_stdout, reason = "a skipped test says why, a child tells its parent")]
 
-use std::io::{BufRead, BufReader, Read};
+#[path = "support/netns.rs"]
+mod netns;
+
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tapway::cli::demo::{DemoOptions, Fault, Summary, run};
 
-/// What the child is to do, as words.
-const CHILD: &str = "TAPWAY_TEST_DEMO";
 const NETNS_DIR: &str = "/run/netns";
 const CHECKS: usize = 12;
 
@@ -31,30 +28,18 @@ fn alone() -> MutexGuard<'static, ()> {
     LOCK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Why real demos cannot run here; in CI that is a failure.
-fn cannot_be_real() -> bool {
-    let can = rustix::process::geteuid().is_root() && std::path::Path::new("/dev/net/tun").exists();
-    if !can {
-        assert!(std::env::var_os("CI").is_none(), "CI must run the real demo");
-        println!("skipped: needs root and /dev/net/tun");
-    }
-    !can
-}
-
-fn command(what: &str) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["--exact", "child_process", "--ignored", "--nocapture"])
-        .env(CHILD, what)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped());
+fn demo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tapway"));
+    command.arg("demo").args(arguments).stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
-fn finish(mut child: Child) -> (ExitStatus, String) {
-    let mut text = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
-    (child.wait().unwrap(), text)
+/// Everything that a demo printed, and how it ended.
+fn finish(mut command: Command) -> (ExitStatus, String) {
+    let output = command.output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status, String::from_utf8(text).unwrap())
 }
 
 /// Reads a child's transcript up to a line that contains `mark`.
@@ -76,30 +61,21 @@ fn signal(child: &Child, signal: rustix::process::Signal) {
 }
 
 #[test]
-#[ignore = "the body of the processes that other tests start"]
-fn child_process() {
-    let Ok(what) = std::env::var(CHILD) else { return };
-    let options = DemoOptions {
-        keep: what == "keep",
-        fault: (what == "fault").then_some(Fault::NoTranslation),
-        ..DemoOptions::default()
-    };
-    let code = match run(options, &mut std::io::stdout()) {
-        Ok(summary) => u8::from(summary.failed > 0),
-        Err(error) => {
-            println!("{error}");
-            error.exit_code()
-        }
-    };
-    std::process::exit(i32::from(code));
-}
-
-#[test]
 fn simulated_demo_passes_every_step_and_tells_the_same_twice() {
     let (summary, transcript) = simulated(None);
     assert_eq!(summary, Summary { passed: CHECKS, failed: 0 }, "{transcript}");
     assert_eq!(simulated(None).1, transcript);
     assert!(transcript.starts_with("Simulated"), "{transcript}");
+}
+
+#[test]
+fn printed_configuration_is_the_tutorial_and_is_accepted() {
+    let mut out = Vec::new();
+    run(DemoOptions { print_config: true, ..DemoOptions::default() }, &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert_eq!(text, include_str!("../tools/configs/tutorial.toml"));
+    let loaded = tapway::control::config::Config::parse("printed", &text).unwrap();
+    assert_eq!(loaded.warnings, Vec::<String>::new());
 }
 
 #[test]
@@ -118,10 +94,10 @@ fn demo_fails_when_the_port_is_not_published() {
 #[test]
 fn real_demo_passes_every_step_and_removes_everything() {
     let _alone = alone();
-    if cannot_be_real() {
+    if netns::skipped() {
         return;
     }
-    let (status, transcript) = finish(command("run").spawn().unwrap());
+    let (status, transcript) = finish(demo(&[]));
     assert!(status.success(), "{transcript}");
     assert!(transcript.contains("Real: "), "{transcript}");
     assert!(transcript.contains(&format!("{CHECKS} checks passed, 0 failed.")), "{transcript}");
@@ -132,27 +108,30 @@ fn real_demo_passes_every_step_and_removes_everything() {
 #[test]
 fn real_demo_fails_without_translation_and_removes_everything() {
     let _alone = alone();
-    if cannot_be_real() {
+    if netns::skipped() {
         return;
     }
-    let (status, transcript) = finish(command("fault").spawn().unwrap());
-    assert_eq!(status.code(), Some(1), "{transcript}");
-    assert!(transcript.contains("8 checks passed, 4 failed."), "{transcript}");
+    let mut out = Vec::new();
+    let fault = Some(Fault::NoTranslation);
+    let summary = run(DemoOptions { fault, ..DemoOptions::default() }, &mut out).unwrap();
+    let transcript = String::from_utf8(out).unwrap();
+    assert_eq!(summary, Summary { passed: CHECKS - 4, failed: 4 }, "{transcript}");
+    assert!(transcript.starts_with("Real: "), "{transcript}");
     assert_eq!(leftovers(), Vec::<String>::new());
 }
 
 #[test]
 fn signal_in_the_middle_removes_everything() {
     let _alone = alone();
-    if cannot_be_real() {
+    if netns::skipped() {
         return;
     }
     for number in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
-        let mut child = command("run").spawn().unwrap();
+        let mut child = demo(&[]).spawn().unwrap();
         read_until(&mut child, " 5. ");
         signal(&child, number);
         let status = child.wait().unwrap();
-        assert_eq!(status.code(), Some(130));
+        assert_eq!(status.code(), Some(128 + number.as_raw()));
         assert_eq!(leftovers(), Vec::<String>::new());
     }
 }
@@ -160,16 +139,16 @@ fn signal_in_the_middle_removes_everything() {
 #[test]
 fn kept_demo_can_be_entered_and_ends_by_a_signal() {
     let _alone = alone();
-    if cannot_be_real() {
+    if netns::skipped() {
         return;
     }
-    let mut child = command("keep").spawn().unwrap();
+    let mut child = demo(&["--keep"]).spawn().unwrap();
     read_until(&mut child, "ip netns exec tapway-demo-far sh");
     assert_eq!(leftovers().len(), 4);
     let ping = ["netns", "exec", "tapway-demo-mac", "ping", "-c", "1", "-W", "2", "192.168.33.10"];
     let ping = Command::new("ip").args(ping).stdout(Stdio::null()).status().unwrap();
     // Another demo at the same time is told who is in the way.
-    let (second, told) = finish(command("run").spawn().unwrap());
+    let (second, told) = finish(demo(&[]));
     signal(&child, rustix::process::Signal::INT);
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert!(ping.success());
@@ -181,22 +160,22 @@ fn kept_demo_can_be_entered_and_ends_by_a_signal() {
 #[test]
 fn next_demo_cleans_up_after_a_killed_one() {
     let _alone = alone();
-    if cannot_be_real() {
+    if netns::skipped() {
         return;
     }
-    let mut child = command("run").spawn().unwrap();
+    let mut child = demo(&[]).spawn().unwrap();
     read_until(&mut child, " 3. ");
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(leftovers().len(), 4, "the kill came too late to leave something");
-    let (status, transcript) = finish(command("run").spawn().unwrap());
+    let (status, transcript) = finish(demo(&[]));
     assert!(status.success(), "{transcript}");
     assert_eq!(leftovers(), Vec::<String>::new());
 }
 
 #[test]
 fn without_the_privilege_the_demo_is_simulated_and_says_why() {
-    if cannot_be_real() {
+    if netns::skipped() {
         return;
     }
     let _alone = alone();
@@ -204,12 +183,11 @@ fn without_the_privilege_the_demo_is_simulated_and_says_why() {
     let place = tempfile::tempdir().unwrap();
     let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(place.path(), everybody).unwrap();
-    let program = place.path().join("demo");
-    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let program = place.path().join("tapway");
+    std::fs::copy(env!("CARGO_BIN_EXE_tapway"), &program).unwrap();
     let mut command = Command::new(program);
-    command.args(["--exact", "child_process", "--ignored", "--nocapture"]).env(CHILD, "run");
-    let child = command.uid(65_534).gid(65_534).stdout(Stdio::piped()).spawn().unwrap();
-    let (status, transcript) = finish(child);
+    command.arg("demo").uid(65_534).gid(65_534);
+    let (status, transcript) = finish(command);
     assert!(status.success(), "{transcript}");
     assert!(transcript.contains("Simulated: "), "{transcript}");
     assert!(transcript.contains("permission denied; run as root"), "{transcript}");

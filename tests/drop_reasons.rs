@@ -1,5 +1,5 @@
 //! Every drop reason by a frame that ends under it: exactly one, and no other reason.
-#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
+#![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Traffic between inside hosts by tapway's external address (RFC 4787 REQ-9, RFC 5382 REQ-8).
+#![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 mod support;
 

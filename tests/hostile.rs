@@ -1,6 +1,6 @@
 //! Random frames, damaged frames, commands and time: whatever comes, the books balance, timers
 //! move on, nothing private leaves, and nothing panics (tests are built with overflow checks).
-#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
+#![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Bounds of the translation: quotas, named exhaustion, and what may be recycled (RFC 6888).
+#![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 mod support;
 
@@ -267,4 +268,25 @@ fn sessions_come_and_go_without_leaving_anything_behind() {
         assert_eq!(lab.engine.session_usage(), (0, 512));
     }
     assert!(lab.drops().is_empty() && lab.is_balanced());
+}
+
+#[test]
+fn making_room_never_ends_what_the_newcomer_leans_on() {
+    twice(|| {
+        let mut config = EngineConfig::with_sessions(64);
+        config.nat.sessions_per_host = 2;
+        let mut lab = Lab::with(config, |n| n.nat = NatPolicy::uniform(NatMode::EimEif));
+        let (router, host, other) = (lab.router(), lab.known_inside(2), lab.known_inside(3));
+        // The oldest attempt is the only one that holds the mapping the stranger comes by.
+        lab.send(&host, &segment(&host, 5001, SYN));
+        lab.send(&host, &segment(&host, 5002, SYN));
+        let syn = build::tcp(router.to_gateway(), stranger(9), ext(5001), SYN, b"");
+        only_tcp(&lab.send(&router, &syn), &host);
+        assert!(lab.send(&router, &answer(&router, ext(5002), SYN | ACK)).is_empty());
+        only_tcp(&lab.send(&router, &answer(&router, ext(5001), SYN | ACK)), &host);
+        // Its port is still its own.
+        let mapped = only_tcp(&lab.send(&other, &segment(&other, 5001, SYN)), &router).src;
+        assert_ne!(mapped, ext(5001));
+        lab
+    });
 }

@@ -1,4 +1,5 @@
 //! Translation through the whole engine: frames in, frames out, exact counters.
+#![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! ICMP through the translation (RFC 5508): queries, and errors with what they quote.
+#![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 mod support;
 
@@ -304,6 +305,24 @@ fn a_traceroute_sees_each_hop_and_the_ttl_of_an_error_counts_too() {
         assert_eq!(bench.lab.dropped(DropReason::TtlExceeded), 1);
         let seen = only_icmp(&bench.error_from(FAR, (11, 0), inner(&left)), &bench.host);
         assert_eq!(seen.ttl, 63);
+        bench.lab
+    });
+}
+
+#[test]
+fn redirects_and_errors_about_errors_are_not_passed_on() {
+    twice(|| {
+        let mut bench = Bench::new();
+        let (_, left) = bench.sent();
+        assert!(bench.error_from(FAR, (5, 1), inner(&left)).is_empty());
+        assert_eq!(bench.lab.dropped(DropReason::LocalProtocol), 1);
+        let host = bench.host;
+        let ping = build::echo(host.to_gateway(), host.ip, FAR, 77, false);
+        let mut left = only(&bench.lab.send(&host, &ping), &bench.router);
+        only_icmp(&bench.error_from(FAR, (11, 0), inner(&left)), &host);
+        left[34] = 3;
+        assert!(bench.error_from(FAR, (11, 0), inner(&left)).is_empty());
+        assert_eq!(bench.lab.dropped(DropReason::IcmpErrorMalformed), 1);
         bench.lab
     });
 }

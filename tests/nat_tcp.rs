@@ -1,5 +1,6 @@
 //! TCP through the translation (RFC 5382, RFC 7857): every segment passes, the state only
 //! decides how long a session lives.
+#![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 mod support;
 

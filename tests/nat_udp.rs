@@ -1,4 +1,5 @@
 //! UDP through the translation (RFC 4787, RFC 6888, RFC 7857), and what all protocols share.
+#![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 mod support;
 
@@ -347,6 +348,22 @@ fn an_address_that_is_taken_away_ends_its_sessions() {
         let mut uplink = Lab::network_spec("uplink", Ipv4Addr::new(192, 168, 33, 11), 24);
         uplink.is_outside = true;
         assert_eq!(lab.must(Command::AddNetwork(UPLINK, uplink)).ended_sessions, 0);
+        lab
+    });
+}
+
+#[test]
+fn a_stricter_mode_closes_what_the_old_one_had_opened() {
+    twice(|| {
+        let mut lab = lab_with_mode(NatMode::EimEif);
+        let (router, host) = (lab.router(), lab.known_inside(2));
+        let mapped = leave(&mut lab, (&host, &router), 5000, far(53));
+        assert!(arrives(&mut lab, (&router, &host), stranger(1), mapped, 5000));
+        let bridge = Lab::network_spec("bridge", Lab::GATEWAY, 16);
+        assert_eq!(lab.must(Command::AddNetwork(BRIDGE, bridge)).ended_sessions, 2);
+        assert!(!arrives(&mut lab, (&router, &host), stranger(1), mapped, 5000));
+        assert_eq!(leave(&mut lab, (&host, &router), 5000, far(53)), mapped);
+        assert!(!arrives(&mut lab, (&router, &host), stranger(1), mapped, 5000));
         lab
     });
 }

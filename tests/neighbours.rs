@@ -1,5 +1,5 @@
 //! ARP and the neighbour table through the whole engine.
-#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
+#![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 mod support;
 
@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use support::*;
 use tapway::drop_reason::DropReason;
-use tapway::engine::Event;
-use tapway::packet::{Arp, ArpOperation};
+use tapway::engine::{Command, Event};
+use tapway::packet::{Arp, ArpOperation, MacAddr};
 use tapway::route::NeighbourState;
 
 const ABSENT: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 9);
@@ -259,6 +259,32 @@ fn a_neighbour_in_use_is_probed_by_unicast_and_one_that_left_fails() {
 }
 
 #[test]
+fn a_neighbour_whose_port_goes_down_is_asked_for_again_when_it_is_back() {
+    twice(|| {
+        let mut lab = Lab::new();
+        let (router, other) = (lab.router(), lab.known_inside(3));
+        let host = lab.known_inside(2);
+        let ping = |lab: &mut Lab| {
+            let out = build::udp(host.to_gateway(), host.at(1), at([192, 168, 33, 1], 2), b"x");
+            lab.send(&host, &out)
+        };
+        assert_eq!(only_udp(&ping(&mut lab), &router).dst_mac, router.mac);
+        lab.must(Command::SetPortUp(router.port, false));
+        assert_eq!(state(&lab, router.ip), None);
+        assert!(state(&lab, other.ip).is_some());
+
+        lab.must(Command::SetPortUp(router.port, true));
+        lab.advance(Duration::ZERO);
+        assert_eq!(Lab::arp_targets(&ping(&mut lab)), [router.ip]);
+        // Another machine has its place, and its address, but not its MAC.
+        let heir = LabPort { mac: MacAddr([2, 0, 0, 0, 0, 9]), ..router };
+        let answer = build::arp_reply(heir.mac, heir.ip, (heir.gateway, Lab::EXTERNAL));
+        assert_eq!(only_udp(&lab.send(&heir, &answer), &heir).dst_mac, heir.mac);
+        lab
+    });
+}
+
+#[test]
 fn a_scan_stops_itself_and_leaves_the_living_alone() {
     twice(|| {
         let mut config = EngineConfig::with_sessions(64);
@@ -331,4 +357,65 @@ fn timers_never_ask_to_be_called_in_the_past() {
     }
     assert_eq!(lab.engine.poll_timeout(), None, "everything has expired");
     assert_eq!(lab.engine.session_usage().0, 0);
+}
+
+#[test]
+fn a_gateway_that_changes_is_announced_to_all_of_its_network() {
+    twice(|| {
+        let mut lab = Lab::new();
+        let hosts: Vec<_> = (2..=201).map(|last| lab.inside(last)).collect();
+        let mut bridge = Lab::network_spec("bridge", Lab::GATEWAY, 16);
+        assert!(lab.must(Command::AddNetwork(BRIDGE, bridge.clone())).ended_sessions == 0);
+        assert!(lab.advance(Duration::ZERO).is_empty(), "nothing has changed");
+        bridge.gateway.as_mut().unwrap().mac = MacAddr([2, 9, 9, 9, 9, 9]);
+        lab.must(Command::AddNetwork(BRIDGE, bridge));
+        let out = lab.advance(Duration::ZERO);
+        for host in &hosts {
+            let said = arp(&Lab::to(&out, host)[0]);
+            assert_eq!((said.sender_mac.0[1], said.sender_ip), (9, Lab::GATEWAY));
+        }
+        assert_eq!(out.len(), hosts.len());
+        lab
+    });
+}
+
+#[test]
+fn frames_that_wait_do_not_pass_to_the_next_owner_of_their_port_number() {
+    twice(|| {
+        let mut lab = Lab::new();
+        add_other_network(&mut lab);
+        let (a, b) = (lab.known_inside(2), lab.inside(9));
+        lab.send(&a, &build::udp(a.to_gateway(), a.at(1), b.at(2), b""));
+        let absent = at([172, 17, 0, 77], 2);
+        lab.send(&a, &build::udp(a.to_gateway(), a.at(1), absent, b""));
+        lab.must(Command::RemovePort(a.port));
+        let spec = PortSpec { network: OTHER, ..port_spec("next") };
+        lab.must(Command::AddPort(a.port, spec));
+        lab.advance(Duration::ZERO);
+        // Neither released nor reported to the new one.
+        assert!(lab.send(&b, &reply(&b)).is_empty());
+        assert!(Lab::to(&lab.advance(Duration::from_secs(5)), &a).is_empty());
+        assert_eq!(lab.engine.totals().dropped, 2);
+        lab
+    });
+}
+
+#[test]
+fn a_port_that_is_removed_ends_cached_flows_to_it() {
+    twice(|| {
+        let mut lab = Lab::new();
+        let (router, host) = (lab.router(), guarded(&mut lab, 2));
+        let far = at([203, 0, 113, 7], 53);
+        lab.send(&host, &build::udp(host.to_gateway(), host.at(5000), far, b""));
+        let answer = build::udp(router.to_gateway(), far, ext(5000), b"");
+        for _ in 0..2 {
+            only_udp(&lab.send(&router, &answer), &host);
+        }
+        lab.must(Command::RemovePort(host.port));
+        let out = lab.send(&router, &answer);
+        assert!(out.iter().all(|(port, _)| *port != host.port), "{out:02x?}");
+        lab.advance(Duration::from_secs(4));
+        assert_eq!(lab.dropped(DropReason::HostUnreachable), 1);
+        lab
+    });
 }

@@ -1,4 +1,5 @@
 //! Published ports: addresses, ranges, both directions, and what unpublishing ends.
+#![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 mod support;
 
@@ -288,6 +289,24 @@ fn a_server_that_comes_back_elsewhere_is_found_by_its_address() {
         let reply = build::arp_reply(heir.mac, heir.ip, (heir.gateway, Lab::GATEWAY));
         let seen = only_tcp(&lab.send(&heir, &reply), &heir);
         assert_eq!((seen.dst_mac, seen.dst), (heir.mac, heir.at(80)));
+        lab
+    });
+}
+
+#[test]
+fn the_last_ports_between_published_ranges_are_found() {
+    twice(|| {
+        let mut lab = lab_with_mode(NatMode::EimApdf);
+        let (router, server, host) = (lab.router(), lab.known_inside(2), lab.known_inside(3));
+        lab.must(Command::Publish(publish(17, None, 1024, 30_000, server.at(1024))));
+        lab.must(Command::Publish(publish(17, None, 31_034, 34_502, server.at(31_034))));
+        let mut given = std::collections::HashSet::new();
+        for sport in 40_000..40_010 {
+            let mapped = leave(&mut lab, (&host, &router), sport, far(1));
+            assert!((31_024..31_034).contains(&mapped.port) && given.insert(mapped.port));
+        }
+        let refused = build::udp(host.to_gateway(), host.at(40_010), far(1), b"");
+        assert_eq!(only_icmp(&lab.send(&host, &refused), &host).payload[..2], [3, 13]);
         lab
     });
 }

@@ -1,4 +1,5 @@
 //! The router through the whole engine: routes, TTL, MTU, ICMP errors, and what tapway answers.
+#![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 mod support;
 

@@ -7,7 +7,7 @@ mod netns;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -249,4 +249,39 @@ fn without_the_privilege_it_says_so() {
     assert_eq!(code, Some(77), "{errors}");
     assert!(errors.contains("permission denied; run as root"), "{errors}");
     assert_eq!(lab.files(), ["lab.toml", "tapway"]);
+}
+
+#[test]
+fn journald_gets_no_times_and_a_reader_that_leaves_stops_nothing() {
+    if netns::skipped() {
+        return;
+    }
+    let lab = Lab::new();
+    let log = lab.directory.path().join("log");
+    let file = fs::File::create(&log).unwrap();
+    let about = file.metadata().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let child = lab
+        .command(&lab.config())
+        .env("JOURNAL_STREAM", format!("{}:{}", about.dev(), about.ino()))
+        .stdout(writer)
+        .stderr(file)
+        .spawn()
+        .unwrap();
+    let running = Running(Some(child));
+    let socket = lab.directory.path().join("api.sock");
+    for _ in 0..PATIENCE.as_millis() / STEP.as_millis() {
+        if socket.exists() {
+            break;
+        }
+        std::thread::sleep(STEP);
+    }
+    running.signal(Signal::HUP);
+    // Signals that wait together have no order.
+    lab.ping(0, "172.17.0.3");
+    running.signal(Signal::TERM);
+    assert_eq!(running.end().0, Some(0));
+    let log = fs::read_to_string(log).unwrap();
+    assert_eq!(log.trim(), "WARN SIGHUP: a running tapway cannot reload yet; restart it");
 }

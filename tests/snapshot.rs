@@ -1,5 +1,5 @@
 //! Snapshot and restore: connections outlive the process, and nothing is forced in.
-#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
+#![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 mod support;
 

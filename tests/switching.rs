@@ -1,4 +1,5 @@
 //! The bridge through the whole engine: learn, look up, flood, and what must not pass.
+#![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 mod support;
 

@@ -1,5 +1,5 @@
 //! A hit allocates nothing: neither in the bridge nor in the translation.
-#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
+#![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 mod support;
 

@@ -3,11 +3,13 @@
 mod clocks;
 mod world;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use criterion::measurement::Measurement;
 use criterion::{BenchmarkGroup, Criterion, Throughput};
-use tapway::engine::Engine;
+use tapway::engine::{Engine, Observer, Tier};
 use tapway::id::PortId;
 use tapway::packet::{BURST_FRAMES, Burst, TxLists};
 use tapway::time::Instant;
@@ -100,7 +102,31 @@ pub fn measure<M: Measurement<Value = u64>>(
             clocks
         });
     });
-    if let Some(world) = made {
+    if let Some(mut world) = made {
+        let slow = slow_path_frames(&mut world, &mut bursts);
         world.verify();
+        eprintln!("    {slow} of {} frames took the slow path", bursts.frames());
+    }
+}
+
+/// Frames of another batch that were decided anew: none where hits are to be measured.
+fn slow_path_frames(world: &mut World, bursts: &mut Bursts) -> u64 {
+    let slow = Arc::new(AtomicU64::new(0));
+    world.engine.set_observer(Some(Box::new(SlowPath(Arc::clone(&slow)))));
+    world.prepare(bursts.frames());
+    bursts.fill(|| world.next_frame());
+    bursts.process(&mut world.engine, world.now);
+    world.engine.set_observer(None);
+    slow.load(Ordering::Relaxed)
+}
+
+/// Counts packets without a cached flow.
+struct SlowPath(Arc<AtomicU64>);
+
+impl Observer for SlowPath {
+    fn reached(&mut self, _now: Instant, _port: PortId, tier: Tier) {
+        if tier == Tier::SlowPath {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }

@@ -135,9 +135,6 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return if answer.use_stderr() { Exit::Usage } else { Exit::Ok }.into();
         }
     };
-    if let Command::Demo(args) = cli.command {
-        return demo::demo(args.into());
-    }
     let mut output = Output::stdout();
     let result = dispatch(cli, &mut output).and_then(|code| output.finish().map(|()| code));
     match result {

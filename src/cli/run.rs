@@ -54,10 +54,11 @@ pub fn run(
     let switch = Switch::start(model, broker, registry.clone())?;
     let worker = switch.worker().clone();
     let api = api::serve(&socket, ApiState::new(worker.clone(), registry.clone()))?;
+    let lines = lines.into_iter().chain([format!("api: {}", socket.display())]);
     for line in lines {
-        output.line(line)?;
+        // A reader of the first lines that leaves is no reason to stop.
+        let _ = output.line(line);
     }
-    output.line(format_args!("api: {}", socket.display()))?;
     let result = runtime.block_on(signals.wait(&switch, &worker, &registry));
     drop(api);
     drop(worker);
@@ -120,7 +121,7 @@ fn write_dump(worker: &Worker, registry: &Registry) {
 /// The log goes to stderr; where journald reads it, without times and colours.
 fn start_log() {
     let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
-    let is_journal = std::env::var_os("JOURNAL_STREAM").is_some();
+    let is_journal = is_journal();
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
@@ -128,6 +129,14 @@ fn start_log() {
         .with_ansi(io::stderr().is_terminal() && !is_journal);
     // It is set already where a test runs twice in one process.
     let _ = if is_journal { log.without_time().try_init() } else { log.try_init() };
+}
+
+/// True if stderr is the stream that journald offers in `JOURNAL_STREAM` (systemd.exec(5)); the
+/// variable alone is inherited by every child.
+fn is_journal() -> bool {
+    let Ok(offered) = std::env::var("JOURNAL_STREAM") else { return false };
+    rustix::fs::fstat(io::stderr())
+        .is_ok_and(|stderr| offered == format!("{}:{}", stderr.st_dev, stderr.st_ino))
 }
 
 fn failed(what: &str, error: &io::Error) -> Failure {

@@ -180,10 +180,13 @@ impl Engine {
 
     /// Reports about a frame that waited.
     pub(super) fn report_held(&mut self, pass: &mut Pass<'_>, held: &Held, error: IcmpError) {
-        let Some(network) = self.port(held.port).map(|port| port.network) else { return };
+        if !self.is_there(held) {
+            return;
+        }
         let Ok(headers) = Headers::parse(&held.frame) else { return };
+        let Held { port, network, .. } = *held;
         // `at` is not used: the report quotes the frame that waited.
-        let frame = Frame { at: FrameRef::Own(u16::MAX), port: held.port, network, headers };
+        let frame = Frame { at: FrameRef::Own(u16::MAX), port, network, headers };
         let packet = held.frame.get(ETHERNET_HEADER..).unwrap_or_default();
         self.report_packet(pass, &frame, packet, error);
     }

@@ -65,6 +65,8 @@ impl Engine {
                 bridge.join(*port);
             }
         }
+        let is_retranslated = self.network(id).is_some_and(|old| old.nat != spec.nat);
+        let before = self.interfaces.get(id).cloned();
         let network = Network { bridge, nat: spec.nat, icc: spec.icc };
         if self.networks.len() <= id.index() {
             self.networks.resize_with(id.index() + 1, || None);
@@ -81,7 +83,29 @@ impl Engine {
             port.is_isolated = !spec.icc;
             port.storm = TokenBucket::new(limit, limit, now);
         }
-        Ok(self.end_orphaned(now))
+        if before.as_ref() != self.interfaces.get(id) {
+            self.announce_network(id);
+        }
+        let mut ended = self.end_orphaned(now);
+        if is_retranslated {
+            // What was opened under the old modes must not stay open under the new ones.
+            ended += self.nat.end_where(now, |session| {
+                !session.is_published
+                    && (session.original.network == id || session.reply.network == id)
+            });
+        }
+        Ok(ended)
+    }
+
+    /// Tells the hosts of a network who the gateway is now.
+    fn announce_network(&mut self, id: NetworkId) {
+        let members = self.ports_with_ids().filter(|(_, port)| port.network == id && port.is_up);
+        let ports: Vec<PortId> = members.map(|(port, _)| port).collect();
+        for port in ports {
+            if !self.announce.contains(&port) {
+                self.announce.push(port);
+            }
+        }
     }
 
     /// Ends the sessions whose external address is no longer tapway's; returns how many.
@@ -206,11 +230,9 @@ impl Engine {
 
     fn remove_port(&mut self, id: PortId) -> Result<(), CommandError> {
         let port = self.port(id).ok_or(CommandError::UnknownPort(id))?;
-        let (network, guard) = (port.network, port.guard);
+        let network = port.network;
+        self.forget_neighbours_behind(id, network);
         self.fdb.flush_port(id, true);
-        if let Some(guard) = guard {
-            self.neighbours.flush(network, Some(guard.mac));
-        }
         if let Some(network) = self.networks.get_mut(network.index()).and_then(Option::as_mut) {
             network.bridge.leave(id);
         }
@@ -222,14 +244,24 @@ impl Engine {
 
     fn set_port_up(&mut self, id: PortId, is_up: bool) -> Result<(), CommandError> {
         let port = self.port_mut(id).ok_or(CommandError::UnknownPort(id))?;
+        let network = port.network;
         let was_up = std::mem::replace(&mut port.is_up, is_up);
         if is_up && !was_up {
             self.announce.push(id);
         }
         if !is_up {
+            self.forget_neighbours_behind(id, network);
             self.fdb.flush_port(id, false);
         }
         Ok(())
+    }
+
+    /// Whoever is behind the port when it comes back may have another MAC; a neighbour believed
+    /// reachable would be sent to for half a minute.
+    fn forget_neighbours_behind(&mut self, id: PortId, network: NetworkId) {
+        let entries = self.fdb.iter().filter(|entry| entry.port == id);
+        let macs = entries.map(|entry| entry.mac).collect();
+        self.neighbours.flush(network, Some(&macs));
     }
 
     fn add_route(&mut self, destination: Ipv4Net, via: Ipv4Addr) -> Result<(), CommandError> {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{NetworkId, PortId};
 use crate::packet::MacAddr;
 
-/// Something the operator may want to know. Repeats are told at most once a second each.
+/// Something the operator may want to know. At most 100 a second are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {

@@ -197,6 +197,6 @@ impl Engine {
 
     fn held(&self, pass: &Pass<'_>, frame: &Frame) -> Held {
         let bytes = Bytes::copy_from_slice(pass.tx.frame(frame.at, pass.burst));
-        Held { port: frame.port, frame: bytes }
+        Held { port: frame.port, network: frame.network, frame: bytes }
     }
 }

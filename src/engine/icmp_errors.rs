@@ -5,7 +5,7 @@ use super::slow_path::Stop;
 use super::{Engine, Pass, Tier};
 use crate::drop_reason::DropReason;
 use crate::nat::{Direction, NatMode, Quote};
-use crate::packet::{ETHERNET_HEADER, Ipv4, put};
+use crate::packet::{ETHERNET_HEADER, Ipv4, icmp, put};
 
 impl Engine {
     /// True if an ICMP error quotes a packet of a session.
@@ -26,6 +26,10 @@ impl Engine {
     ) -> Result<Verdict, Stop> {
         let bytes = pass.tx.frame(frame.at, pass.burst);
         let packet = bytes.get(ETHERNET_HEADER..).unwrap_or_default();
+        if packet.get(usize::from(ipv4.header_len)) == Some(&icmp::REDIRECT) {
+            // Advice to the sender on this link, which is tapway; nobody behind it may get it.
+            return Err(Stop::Drop(DropReason::LocalProtocol));
+        }
         let quote = Quote::parse(packet, usize::from(ipv4.header_len)).map_err(Stop::Drop)?;
         match self.nat.find(&quote.key(frame.network)) {
             Some(found) => self.translate_error(pass, frame, ipv4, (quote, found)),

@@ -57,6 +57,8 @@ pub use view::{
     UplinkRow,
 };
 
+/// Ports to which the gateway is announced in one pass; the others come in the next.
+const ANNOUNCEMENTS_PER_PASS: usize = 128;
 /// Events that wait to be polled; the oldest goes.
 const MAX_EVENTS: usize = 1024;
 /// Events told per second.
@@ -165,7 +167,9 @@ impl Engine {
         self.neighbours.handle_timeout(now);
         self.nat.handle_timeout(now);
         self.fragments.handle_timeout(now);
-        for port in std::mem::take(&mut self.announce) {
+        let now_announced = self.announce.len().min(ANNOUNCEMENTS_PER_PASS);
+        let ports: Vec<PortId> = self.announce.drain(..now_announced).collect();
+        for port in ports {
             self.announce_gateway(&mut pass, port);
         }
         self.settle(&mut pass);

@@ -418,16 +418,21 @@ impl Engine {
 
     /// A frame that waited, in this pass; none if it ends here.
     pub(super) fn frame_of(&mut self, pass: &mut Pass<'_>, held: &Held) -> Option<Frame> {
-        let found = match (self.port(held.port), Headers::parse(&held.frame)) {
-            (Some(port), Ok(headers)) => Ok((port.network, headers)),
-            (None, _) => Err(DropReason::PortDown),
-            (_, Err(reason)) => Err(reason),
+        let found = if self.is_there(held) {
+            Headers::parse(&held.frame)
+        } else {
+            Err(DropReason::PortDown)
         };
-        let place = found.and_then(|(network, headers)| {
+        let place = found.and_then(|headers| {
             let at = pass.tx.generate(&[&held.frame]).map_err(|_| DropReason::EgressQueueFull)?;
-            Ok(Frame { at, port: held.port, network, headers })
+            Ok(Frame { at, port: held.port, network: held.network, headers })
         });
         place.map_err(|reason| self.drop_held(pass.now, held, reason)).ok()
+    }
+
+    /// True if the port a frame came in by is still the same.
+    pub(super) fn is_there(&self, held: &Held) -> bool {
+        self.port(held.port).is_some_and(|port| port.network == held.network)
     }
 
     /// Counts a frame's outcome.

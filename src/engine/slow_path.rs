@@ -93,7 +93,10 @@ impl Engine {
             Stop::Local => self.local(pass, frame, ipv4),
             Stop::Hold(neighbour) => {
                 let bytes = Bytes::copy_from_slice(pass.tx.frame(frame.at, pass.burst));
-                self.neighbours.hold(neighbour, Held { port: frame.port, frame: bytes });
+                self.neighbours.hold(
+                    neighbour,
+                    Held { port: frame.port, network: frame.network, frame: bytes },
+                );
                 Verdict::Held
             }
             Stop::Drop(reason) => Verdict::Dropped(reason),

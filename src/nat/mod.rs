@@ -20,8 +20,10 @@ mod port_pool;
 mod publish;
 mod quote;
 mod random;
+mod restore;
 mod rewrite;
 mod session;
+mod source;
 mod tcp_state;
 mod tuple;
 
@@ -56,8 +58,8 @@ pub use tuple::{Endpoint, Tuple};
 /// lifetime.
 const TICK: Duration = Duration::from_secs(1);
 const TURN: usize = 8192;
-/// External ports tried before a collision of keys is given up.
-const MAX_PORT_TRIES: usize = 128;
+/// Sessions looked at for one that may be recycled.
+const MAX_RECYCLE_TRIES: usize = 16;
 
 /// Bounds and timers of the NAPT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,18 +115,6 @@ pub struct Opening<'a> {
     pub is_from_inside: bool,
     /// TCP flags, if it is TCP.
     pub tcp_flags: u8,
-}
-
-/// The translated source of a session to be made.
-struct NewSource {
-    endpoint: Endpoint,
-    mapping: u32,
-    /// It is a published port.
-    is_published: bool,
-    /// Sessions to different destinations may share it.
-    is_overloaded: bool,
-    /// The port may be chosen again if the reply's key is taken.
-    may_change_port: bool,
 }
 
 /// Static 1:1 translation of one inside host.
@@ -261,7 +251,11 @@ impl Nat {
             // Before anything is recycled: a stranger must not end what lives.
             return Err(DropReason::Filtered);
         }
-        let host = self.admit_host(now, network, ip)?;
+        let far = match opening.destination {
+            Destination::Mapping(far) => far,
+            _ => NONE,
+        };
+        let host = self.admit_host(now, (network, ip), far)?;
         let opened = self.open_for(now, opening, host, inside.map(|(_, at)| at));
         if opened.is_err() {
             self.hosts.remove_if_idle(host);
@@ -429,100 +423,39 @@ impl Nat {
         &self.settings.timeouts
     }
 
-    /// Enters a session of a snapshot, held by the inside host `owner`; false if it does not fit
-    /// what is there. Nothing makes room for it.
-    pub fn restore(
-        &mut self,
-        now: Instant,
-        (network, ip): (NetworkId, Ipv4Addr),
-        session: Session,
-        mapping: Option<Mapping>,
-    ) -> bool {
-        let held = self.hosts.find(network, ip).and_then(|index| self.hosts.get(index));
-        if self.find(&session.original).is_some()
-            || self.find(&session.reply).is_some()
-            || self.sessions.is_full()
-            || held.is_some_and(|host| host.sessions >= self.settings.sessions_per_host)
-        {
-            return false;
-        }
-        let Some(host) = self.hosts.find_or_insert(network, ip) else { return false };
-        let restored = self.restore_for(now, host, session, mapping);
-        if !restored {
-            self.hosts.remove_if_idle(host);
-        }
-        restored
-    }
-
-    fn restore_for(
-        &mut self,
-        now: Instant,
-        host: u32,
-        session: Session,
-        mapping: Option<Mapping>,
-    ) -> bool {
-        if session.overloads.is_some() && !self.may_overload(&session.reply) {
-            return false;
-        }
-        let index = match mapping {
-            Some(mapping) => match self.restore_mapping(mapping, host) {
-                Some(index) => index,
-                None => return false,
-            },
-            None => NONE,
-        };
-        let session = Session { mappings: [index, NONE], host, is_transitory: false, ..session };
-        let restored = self.insert(now, session).is_ok();
-        if !restored {
-            self.drop_unused_mapping(now, index);
-        }
-        restored
-    }
-
-    fn restore_mapping(&mut self, mapping: Mapping, host: u32) -> Option<u32> {
-        let Mapping { network, protocol, inside, external, .. } = mapping;
-        if let Some(index) = self.mappings.find_inside(network, protocol, inside) {
-            return (self.mappings.get(index)?.external == external).then_some(index);
-        }
-        let is_published = self.publishes.find(protocol, external.ip, external.port).is_some();
-        let pool = self.pools.entry((external.ip, protocol)).or_default();
-        if is_published || !pool.reserve(external.port) {
-            return None;
-        }
-        let Some(index) = self.mappings.insert(Mapping { sessions: 0, ..mapping }) else {
-            self.pool(&mapping).release(Instant::ZERO, external.port, inside.ip, Duration::ZERO);
-            return None;
-        };
-        if let Some(host) = self.hosts.get_mut(host) {
-            host.external = Some(external.ip);
-        }
-        self.count_port(host, protocol, 1);
-        Some(index)
-    }
-
-    /// The record of a host that may have another session; makes room if it must and can.
+    /// The record of a host that may have another session; makes room if it must and can, but
+    /// not by a session that keeps the mapping `far` alive.
     fn admit_host(
         &mut self,
         now: Instant,
-        network: NetworkId,
-        ip: Ipv4Addr,
+        (network, ip): (NetworkId, Ipv4Addr),
+        far: u32,
     ) -> Result<u32, DropReason> {
-        let quota = self.settings.sessions_per_host;
-        if let Some(host) = self.hosts.find(network, ip).and_then(|index| self.hosts.get(index))
-            && host.sessions >= quota
-        {
-            let oldest = host.transitory.front().ok_or(DropReason::HostSessionQuota)?;
-            self.end(now, oldest);
-        }
-        if self.sessions.is_full() {
-            let own = self.hosts.find(network, ip).and_then(|index| self.hosts.get(index));
-            let oldest = own
-                .and_then(|host| host.transitory.front())
-                .or_else(|| self.transitory.front())
-                .ok_or(DropReason::SessionTableFull)?;
+        let own = self.hosts.find(network, ip).and_then(|index| self.hosts.get(index));
+        let (held, list) =
+            own.map_or((0, List::default()), |host| (host.sessions, host.transitory));
+        let is_at_quota = held >= self.settings.sessions_per_host;
+        if is_at_quota || self.sessions.is_full() {
+            let own = self.oldest_of(&list, &self.host_links, far);
+            let oldest = if is_at_quota {
+                own.ok_or(DropReason::HostSessionQuota)?
+            } else {
+                own.or_else(|| self.oldest_of(&self.transitory, &self.transitory_links, far))
+                    .ok_or(DropReason::SessionTableFull)?
+            };
             self.end(now, oldest);
         }
         self.hosts.find_or_insert(network, ip).ok_or(DropReason::SessionTableFull)
+    }
+
+    /// The oldest session of a list, of the first few, that does not keep a mapping alive.
+    fn oldest_of(&self, list: &List, links: &Links, mapping: u32) -> Option<u32> {
+        std::iter::successors(list.front(), |at| list.next(links, *at))
+            .take(MAX_RECYCLE_TRIES)
+            .find(|at| {
+                mapping == NONE
+                    || self.sessions.get(*at).is_some_and(|s| !s.mappings.contains(&mapping))
+            })
     }
 
     fn open_for(
@@ -593,166 +526,6 @@ impl Nat {
         Ok(index)
     }
 
-    /// The source a new session's packets get.
-    fn new_source(
-        &mut self,
-        now: Instant,
-        opening: &Opening<'_>,
-        host: u32,
-    ) -> Result<NewSource, DropReason> {
-        let key = opening.key;
-        let own = Endpoint::new(key.src, key.sport);
-        let plain = |endpoint, may_change_port| NewSource {
-            endpoint,
-            mapping: NONE,
-            is_published: false,
-            is_overloaded: false,
-            may_change_port,
-        };
-        let (mode, pool) = match opening.source {
-            Source::Keep => return Ok(plain(own, has_ports(key.protocol))),
-            Source::Gateway(address) => {
-                return Ok(plain(Endpoint::new(address, own.port), has_ports(key.protocol)));
-            }
-            Source::Masquerade(mode, pool) => (mode, pool),
-        };
-        let fixed = self.statics.iter().find(|s| s.inside == key.src && s.network == key.network);
-        if let Some(entry) = fixed {
-            return Ok(plain(Endpoint::new(entry.external, own.port), false));
-        }
-        let external = self.hosts.external(host, pool).ok_or(DropReason::NoExternalAddress)?;
-        let published =
-            |addresses| self.publishes.source_of(key.network, key.protocol, own, addresses);
-        if let Some(source) = published(&[external]).or_else(|| published(pool)) {
-            return Ok(NewSource { is_published: true, ..plain(source, false) });
-        }
-        if !has_ports(key.protocol) && key.protocol != PROTOCOL_ICMP {
-            return Ok(plain(Endpoint::new(external, 0), false));
-        }
-        if mode == NatMode::Apdm {
-            return Ok(NewSource {
-                is_overloaded: true,
-                ..plain(Endpoint::new(external, own.port), true)
-            });
-        }
-        let mapping = match self.mappings.find_inside(key.network, key.protocol, own) {
-            Some(mapping) => mapping,
-            None => self.map(now, &key, mode, (host, external))?,
-        };
-        let endpoint = self.mappings.get(mapping).ok_or(DropReason::PortsExhausted)?.external;
-        Ok(NewSource { endpoint, mapping, ..plain(endpoint, false) })
-    }
-
-    fn map(
-        &mut self,
-        now: Instant,
-        key: &FlowKey,
-        mode: NatMode,
-        (host, external): (u32, Ipv4Addr),
-    ) -> Result<u32, DropReason> {
-        let class = port_class(key.protocol);
-        let held = self.hosts.get(host).and_then(|host| host.ports.get(class).copied());
-        if held.unwrap_or(0) >= self.settings.ports_per_host {
-            return Err(DropReason::HostPortQuota);
-        }
-        // With ICMP a request's identifier is its source port.
-        let inside = Endpoint::new(key.src, key.sport);
-        let port = self.free_port_of(now, key, external).ok_or(DropReason::PortsExhausted)?;
-        let mapping = Mapping {
-            network: key.network,
-            protocol: key.protocol,
-            inside,
-            external: Endpoint::new(external, port),
-            mode,
-            sessions: 0,
-        };
-        let Some(index) = self.mappings.insert(mapping) else {
-            self.pool(&mapping).release(now, port, inside.ip, Duration::ZERO);
-            return Err(DropReason::SessionTableFull);
-        };
-        self.count_port(host, key.protocol, 1);
-        Ok(index)
-    }
-
-    /// A port of the external address that is neither mapped nor published.
-    fn free_port_of(&mut self, now: Instant, key: &FlowKey, external: Ipv4Addr) -> Option<u16> {
-        let pool = self.pools.entry((external, key.protocol)).or_default();
-        let mut published = Vec::new();
-        let mut found = None;
-        for _ in 0..MAX_PORT_TRIES {
-            let Some(port) = pool.allocate(now, key.sport, key.src, &mut self.random) else {
-                break;
-            };
-            if self.publishes.find(key.protocol, external, port).is_none() {
-                found = Some(port);
-                break;
-            }
-            published.push(port);
-        }
-        for port in published {
-            pool.release(now, port, key.src, Duration::ZERO);
-        }
-        found
-    }
-
-    /// The key of the replies, choosing another source port where that may be.
-    fn free_reply_key(
-        &mut self,
-        opening: &Opening<'_>,
-        source: &NewSource,
-        dst: Endpoint,
-    ) -> Option<FlowKey> {
-        let key = opening.key;
-        let reply_to = |endpoint: Endpoint| FlowKey {
-            network: opening.egress,
-            protocol: key.protocol,
-            src: dst.ip,
-            dst: endpoint.ip,
-            sport: dst.port,
-            dport: endpoint.port,
-        };
-        let mut reply = reply_to(source.endpoint);
-        for _ in 0..MAX_PORT_TRIES {
-            let is_taken = self.sessions.find(&reply).is_some()
-                || source.is_overloaded && !self.may_overload(&reply);
-            if !is_taken {
-                return Some(reply);
-            }
-            if !source.may_change_port {
-                return None;
-            }
-            let port = self.random.next_u16() | 1024;
-            reply = reply_to(Endpoint::new(source.endpoint.ip, port));
-        }
-        None
-    }
-
-    /// True if an external endpoint is free for sessions that share it: neither published nor
-    /// held by an endpoint-independent mapping.
-    fn may_overload(&mut self, reply: &FlowKey) -> bool {
-        let at = Endpoint::new(reply.dst, reply.dport);
-        let is_shared = self.overloads.contains_key(&(reply.protocol, at));
-        let pool = self.pools.entry((at.ip, reply.protocol)).or_default();
-        (is_shared || !pool.is_used(at.port))
-            && self.publishes.find(reply.protocol, at.ip, at.port).is_none()
-    }
-
-    /// A session begins to share an external endpoint: no mapping may have its port meanwhile.
-    fn overload(&mut self, protocol: u8, at: Endpoint) {
-        self.pools.entry((at.ip, protocol)).or_default().reserve(at.port);
-        *self.overloads.entry((protocol, at)).or_default() += 1;
-    }
-
-    fn end_overload(&mut self, protocol: u8, at: Endpoint) {
-        let Some(sessions) = self.overloads.get_mut(&(protocol, at)) else { return };
-        *sessions -= 1;
-        if *sessions == 0 {
-            self.overloads.remove(&(protocol, at));
-            let pool = self.pools.entry((at.ip, protocol)).or_default();
-            pool.release(Instant::ZERO, at.port, at.ip, Duration::ZERO);
-        }
-    }
-
     /// Removes a mapping that was made for a session which then could not be made.
     fn drop_unused_mapping(&mut self, now: Instant, index: u32) {
         if self.mappings.get(index).is_some_and(|mapping| mapping.sessions == 0)
@@ -812,10 +585,6 @@ impl Nat {
             }
         }
     }
-}
-
-const fn has_ports(protocol: u8) -> bool {
-    matches!(protocol, PROTOCOL_TCP | PROTOCOL_UDP)
 }
 
 const fn port_class(protocol: u8) -> usize {

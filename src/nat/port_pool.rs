@@ -5,7 +5,7 @@
 //! REQ-8), except for the host that had it, after a tracked TCP close, or when nothing else is
 //! left.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -13,28 +13,33 @@ use super::random::Random;
 use crate::time::Instant;
 
 const WORDS: usize = 1024;
-const WELL_KNOWN_WORDS: usize = 16;
+/// Ports below are of a class of their own.
+const WELL_KNOWN: u16 = 1024;
+const WELL_KNOWN_WORDS: usize = WELL_KNOWN as usize / 64;
 const EVEN_BITS: u64 = 0x5555_5555_5555_5555;
 
 /// Ports of one external address and protocol.
 #[derive(Clone, Debug)]
 pub(super) struct PortPool {
     used: Box<[u64; WORDS]>,
-    resting: VecDeque<Resting>,
+    /// Until when a port rests, and for whom it does not.
+    resting: HashMap<u16, (Instant, Ipv4Addr)>,
+    /// Resting ports in the order of release; one that was taken meanwhile no longer counts.
+    rests: VecDeque<(u16, Instant)>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Resting {
-    port: u16,
-    until: Instant,
-    host: Ipv4Addr,
+/// The first and the last port of the class of a port: 0-1023 or above (RFC 4787 REQ-3a).
+pub(super) const fn class_of(port: u16) -> (u16, u16) {
+    if port < WELL_KNOWN { (1, WELL_KNOWN - 1) } else { (WELL_KNOWN, u16::MAX) }
 }
 
 impl Default for PortPool {
     fn default() -> Self {
-        let mut pool = Self { used: Box::new([0; WORDS]), resting: VecDeque::new() };
-        pool.set(0, true); // port 0 is never given out
-        pool
+        let mut used = Box::new([0; WORDS]);
+        if let Some(first) = used.first_mut() {
+            *first = 1; // port 0 is never given out
+        }
+        Self { used, resting: HashMap::new(), rests: VecDeque::new() }
     }
 }
 
@@ -61,6 +66,20 @@ impl PortPool {
         }
     }
 
+    /// The first unused port from `from` to `last`.
+    pub(super) fn next_unused(&self, from: u16, last: u16) -> Option<u16> {
+        let mut port = from;
+        while port <= last {
+            let free = !self.used.get(usize::from(port) / 64)? >> (port % 64);
+            if free != 0 {
+                let found = u32::from(port) + free.trailing_zeros();
+                return u16::try_from(found).ok().filter(|found| *found <= last);
+            }
+            port = (port | 63).checked_add(1)?;
+        }
+        None
+    }
+
     /// Takes one particular port; false if it is in use.
     pub(super) fn reserve(&mut self, port: u16) -> bool {
         if self.is_used(port) {
@@ -81,7 +100,9 @@ impl PortPool {
         if quarantine.is_zero() {
             self.set(port, false);
         } else {
-            self.resting.push_back(Resting { port, until: now + quarantine, host });
+            let until = now + quarantine;
+            self.resting.insert(port, (until, host));
+            self.rests.push_back((port, until));
         }
     }
 
@@ -89,26 +110,36 @@ impl PortPool {
         if self.reserve(port) {
             return true;
         }
-        let own = self.resting.iter().position(|rest| rest.port == port && rest.host == host);
-        own.is_some_and(|at| self.resting.remove(at).is_some())
+        let is_own = self.resting.get(&port).is_some_and(|(_, last)| *last == host);
+        is_own && self.resting.remove(&port).is_some()
     }
 
     fn end_rests(&mut self, now: Instant) {
-        while let Some(rest) = self.resting.front().copied().filter(|rest| rest.until <= now) {
-            self.set(rest.port, false);
-            self.resting.pop_front();
+        while let Some((port, until)) = self.rests.front().copied().filter(|rest| rest.1 <= now) {
+            self.rests.pop_front();
+            if self.is_resting(port, until) {
+                self.resting.remove(&port);
+                self.set(port, false);
+            }
         }
+    }
+
+    fn is_resting(&self, port: u16, until: Instant) -> bool {
+        self.resting.get(&port).is_some_and(|rest| rest.0 == until)
     }
 
     /// Nothing free is left: the port that has rested longest, of the right class.
     fn wake_oldest(&mut self, wish: u16) -> Option<u16> {
-        let at = self.resting.iter().position(|rest| (rest.port < 1024) == (wish < 1024))?;
-        self.resting.remove(at).map(|rest| rest.port)
+        let at = self.rests.iter().position(|(port, until)| {
+            (*port < WELL_KNOWN) == (wish < WELL_KNOWN) && self.is_resting(*port, *until)
+        })?;
+        let (port, _) = self.rests.remove(at)?;
+        self.resting.remove(&port).map(|_| port)
     }
 
     /// A free port, from a random place on: one pass over at most 1008 words.
     fn search(&self, wish: u16, random: &mut Random, keep_parity: bool) -> Option<u16> {
-        let (first, count) = if wish < 1024 {
+        let (first, count) = if wish < WELL_KNOWN {
             (0, WELL_KNOWN_WORDS)
         } else {
             (WELL_KNOWN_WORDS, WORDS - WELL_KNOWN_WORDS)

@@ -52,6 +52,12 @@ impl Quote {
         let word = |at| be16(segment, at).unwrap_or(0);
         let kind = segment.first().copied().unwrap_or(0);
         let is_reply = protocol == PROTOCOL_ICMP && matches!(kind, icmp::ECHO_REPLY | 14 | 16 | 18);
+        if protocol == PROTOCOL_ICMP
+            && !is_reply
+            && !matches!(kind, icmp::ECHO_REQUEST | 13 | 15 | 17)
+        {
+            return Err(MALFORMED); // an error about an error (RFC 1122 3.2.2)
+        }
         let (sport, dport) = match protocol {
             PROTOCOL_TCP | PROTOCOL_UDP => (word(0), word(2)),
             PROTOCOL_ICMP if is_reply => (0, word(4)),

@@ -8,6 +8,8 @@ use super::{PROTOCOL_ICMP, checksum, ipv4, put, put16};
 pub const ECHO_REPLY: u8 = 0;
 /// Destination unreachable.
 pub const UNREACHABLE: u8 = 3;
+/// Redirect.
+pub const REDIRECT: u8 = 5;
 /// Echo request.
 pub const ECHO_REQUEST: u8 = 8;
 /// Time exceeded.

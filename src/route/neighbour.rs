@@ -13,7 +13,7 @@
 //! itself; at the bound a failed entry goes first, then the stale one unused for longest; one
 //! that is reachable is never evicted.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::hash::BuildHasher;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -70,6 +70,8 @@ pub enum NeighbourState {
 pub struct Held {
     /// The port it came in by.
     pub port: PortId,
+    /// That port's network then; the number may have a new owner when the frame goes on.
+    pub network: NetworkId,
     /// The frame as it came.
     pub frame: Bytes,
 }
@@ -309,12 +311,15 @@ impl Neighbours {
         true
     }
 
-    /// Forgets every neighbour of a network, and those behind a MAC if one is given.
-    pub fn flush(&mut self, network: NetworkId, mac: Option<MacAddr>) {
+    /// Forgets every neighbour of a network, or only those with one of these MACs.
+    pub fn flush(&mut self, network: NetworkId, macs: Option<&HashSet<MacAddr>>) {
+        let is_meant = |mac: Option<MacAddr>| {
+            macs.is_none_or(|macs| mac.is_some_and(|mac| macs.contains(&mac)))
+        };
         let gone: Vec<u32> = self
             .entries
             .iter()
-            .filter(|(_, entry)| entry.network == network && (mac.is_none() || entry.mac == mac))
+            .filter(|(_, entry)| entry.network == network && is_meant(entry.mac))
             .map(|(index, _)| index)
             .collect();
         for index in gone {
@@ -617,7 +622,7 @@ mod tests {
         let Resolution::Pending(index) = table.resolve(secs(0), NET, IP, PortId(1)) else {
             panic!("resolved out of nothing");
         };
-        let held = Held { port: PortId(1), frame: Bytes::from_static(b"frame") };
+        let held = Held { port: PortId(1), network: NET, frame: Bytes::from_static(b"frame") };
         table.hold(index, held.clone());
         for _ in 0..50 {
             assert_eq!(table.resolve(secs(0), NET, IP, PortId(1)), Resolution::Pending(index));

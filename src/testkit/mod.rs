@@ -8,6 +8,6 @@ mod lab;
 pub mod probe;
 mod world;
 
-pub use host::{ExchangeId, HostSpec, Progress, Service, SimHost};
+pub use host::{ExchangeId, HostSpec, MAX_SOCKETS, Progress, QUEUE_FRAMES, Service, SimHost};
 pub use lab::{BRIDGE, Lab, LabPort, UPLINK};
-pub use world::{EngineId, HostId, Plug, WireCounts, WireQuality, World};
+pub use world::{EngineId, HostId, Plug, TICK, WireCounts, WireQuality, World};

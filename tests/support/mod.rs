@@ -1,5 +1,4 @@
 //! What scenario tests share: reading frames by etherparse, and running a scenario twice.
-#![expect(clippy::unwrap_used, reason = "a test fails by panic")]
 #![allow(dead_code, unused_imports, reason = "each test crate uses its part")]
 
 use std::net::Ipv4Addr;

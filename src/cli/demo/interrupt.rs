@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -23,9 +23,9 @@ pub struct Signals {
     registered: Vec<SigId>,
 }
 
-/// Whether the demo is to end.
+/// Whether something is to end: the number of the signal that said so, zero before.
 #[derive(Clone, Debug, Default)]
-pub struct Interrupt(Arc<AtomicBool>);
+pub struct Interrupt(Arc<AtomicUsize>);
 
 impl Signals {
     /// Catches SIGINT, SIGTERM and SIGHUP from now on.
@@ -36,8 +36,9 @@ impl Signals {
         let mut signals = Self { interrupt: Interrupt::default(), registered: Vec::new() };
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             let flag = signals.interrupt.0.clone();
-            let id = signal_hook::flag::register(signal, flag).map_err(DemoError::Signals)?;
-            signals.registered.push(id);
+            let number = signal.unsigned_abs() as usize;
+            let id = signal_hook::flag::register_usize(signal, flag, number);
+            signals.registered.push(id.map_err(DemoError::Signals)?);
         }
         Ok(signals)
     }
@@ -57,22 +58,20 @@ impl Drop for Signals {
 }
 
 impl Interrupt {
-    /// Tells everybody to end.
+    /// Says so without a signal, as if by SIGTERM.
     pub fn set(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.0.store(SIGTERM.unsigned_abs() as usize, Ordering::SeqCst);
     }
 
-    /// True once the demo is to end.
-    pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
-    }
-
-    /// Fails if the demo is to end.
+    /// Fails if it is to end.
     ///
     /// # Errors
     /// [`DemoError::Interrupted`].
     pub fn check(&self) -> Result<(), DemoError> {
-        if self.is_set() { Err(DemoError::Interrupted) } else { Ok(()) }
+        match self.0.load(Ordering::SeqCst) {
+            0 => Ok(()),
+            signal => Err(DemoError::Interrupted(signal as u8)),
+        }
     }
 
     /// Waits until a descriptor is ready (true) or `deadline` has come (false).
@@ -100,9 +99,9 @@ impl Interrupt {
         }
     }
 
-    /// Waits until the demo is to end.
+    /// Waits until it is to end.
     pub fn wait(&self) {
-        while !self.is_set() {
+        while self.check().is_ok() {
             // Woken early by a signal: it is what is waited for.
             let _ = poll(&mut [], Some(&timespec(LOOK)));
         }

@@ -1,6 +1,6 @@
 //! `tapway demo`: the tutorial's network built, used and checked before one's eyes.
 //!
-//! One list of steps ([`steps`](self)) is played on a [`Stage`]: in network namespaces with the
+//! One list of steps (`steps`) is played on a stage (`stage`): in network namespaces with the
 //! kernel's own stacks on real TAPs, or in memory with smoltcp hosts under a virtual clock. Only
 //! the hosts and what carries their frames differ; the engines, the steps and the checks are the
 //! same.
@@ -22,6 +22,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::cli::DemoArgs;
+use crate::control::config::ConfigErrors;
 use crate::engine::CommandError;
 use crate::io::{OpenError, WorkerError};
 use interrupt::{Interrupt, Signals};
@@ -36,8 +37,8 @@ const REAL: &str = "Real: hosts are network namespaces with the kernel's own sta
                     interfaces TAPs.";
 const SIMULATED: &str = "Simulated: hosts are smoltcp stacks on wires in memory under a virtual \
                          clock; the engines are the real ones.";
-/// 128 + SIGINT, as shells count it.
-const EXIT_INTERRUPTED: u8 = 130;
+/// Added to the number of a signal that ended the demo, as shells do.
+const EXIT_SIGNAL: u8 = 128;
 
 /// What `tapway demo` is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,15 +104,18 @@ pub enum DemoError {
     /// Signals cannot be caught, so nothing was built that they would leave behind.
     #[error("cannot catch signals: {0}")]
     Signals(#[source] io::Error),
-    /// A signal came before the end.
-    #[error("interrupted; everything has been removed")]
-    Interrupted,
+    /// This signal came before the end.
+    #[error("ended by signal {0}; everything has been removed")]
+    Interrupted(u8),
     /// Simulated hosts have nothing that could be kept.
     #[error(
         "--keep with --simulated: simulated hosts live in this process only; \
          run `tapway demo --keep` as root"
     )]
     NothingToKeep,
+    /// The embedded configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
     /// The transcript cannot be written.
     #[error("cannot write the transcript: {0}")]
     Output(#[source] io::Error),
@@ -137,7 +141,7 @@ impl DemoError {
         match self {
             Self::NothingToKeep => 2,
             Self::Open(OpenError::Conflict { .. }) => 5,
-            Self::Interrupted => EXIT_INTERRUPTED,
+            Self::Interrupted(signal) => EXIT_SIGNAL.saturating_add(*signal),
             _ => 1,
         }
     }
@@ -154,7 +158,7 @@ impl DemoError {
 pub fn run(options: DemoOptions, out: &mut dyn Write) -> Result<Summary, DemoError> {
     let mut transcript = Transcript::new(out);
     if options.print_config {
-        transcript.note(topology::config().trim_end());
+        transcript.note(topology::CONFIG.trim_end());
         transcript.flush().map_err(DemoError::Output)?;
         return Ok(Summary { passed: 0, failed: 0 });
     }
@@ -162,12 +166,13 @@ pub fn run(options: DemoOptions, out: &mut dyn Write) -> Result<Summary, DemoErr
         if options.keep {
             return Err(DemoError::NothingToKeep);
         }
-        return simulate(options, &mut transcript, "as asked");
+        return simulate(options, &mut transcript);
     }
     let signals = Signals::catch()?;
     match Real::new(options.fault, signals.interrupt()) {
         Ok(mut stage) => {
             transcript.note(REAL);
+            transcript.note(topology::PICTURE);
             let summary = play(&mut stage, &mut transcript, options.fault)?;
             if options.keep {
                 keep(&mut transcript, signals.interrupt())?;
@@ -177,20 +182,20 @@ pub fn run(options: DemoOptions, out: &mut dyn Write) -> Result<Summary, DemoErr
         Err(DemoError::Open(OpenError::Conflict { what, remedy })) => {
             Err(OpenError::Conflict { what, remedy }.into())
         }
-        Err(DemoError::Open(why)) => simulate(options, &mut transcript, &why.to_string()),
+        Err(DemoError::Open(why)) => {
+            transcript.note(format!("Real hosts cannot be had: {why}.\n"));
+            simulate(options, &mut transcript)
+        }
         Err(error) => Err(error),
     }
 }
 
-fn simulate(
-    options: DemoOptions,
-    transcript: &mut Transcript<'_>,
-    why: &str,
-) -> Result<Summary, DemoError> {
-    transcript.note(format!("{SIMULATED} Why not real ones: {why}."));
+fn simulate(options: DemoOptions, transcript: &mut Transcript<'_>) -> Result<Summary, DemoError> {
+    transcript.note(SIMULATED);
     if options.keep {
         transcript.note("--keep does nothing here: simulated hosts end with this process.");
     }
+    transcript.note(topology::PICTURE);
     play(&mut Simulated::new(options.fault)?, transcript, options.fault)
 }
 

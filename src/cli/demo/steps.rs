@@ -145,14 +145,15 @@ impl<'a, 'b, S: Stage> Script<'a, 'b, S> {
     }
 
     fn publish(&mut self) -> Result<(), DemoError> {
+        let publish = publish()?;
         self.transcript.printed("[port.nginx1]");
         self.transcript.printed(&format!("publish = [\"{HTTP}:{HTTP}/tcp\"]"));
         if self.fault != Some(Fault::NotPublished) {
-            self.stage.apply(Switch::Tapway, Command::Publish(publish()))?;
+            self.stage.apply(Switch::Tapway, Command::Publish(publish))?;
         }
         let published = self.stage.read(Switch::Tapway, |engine, _| engine.publishes())?;
-        self.transcript.mark(&if published.contains(&publish()) {
-            let (server, target) = (HostName::Nginx1.name(), publish().target);
+        self.transcript.mark(&if published.contains(&publish) {
+            let (server, target) = (HostName::Nginx1.name(), publish.target);
             Finding::Passed(format!("port {HTTP} of every address of tapway is {server} {target}"))
         } else {
             Finding::failed("the port to be published", "no such entry")
@@ -219,7 +220,7 @@ impl<'a, 'b, S: Stage> Script<'a, 'b, S> {
         timeout: Duration,
     ) -> Result<Fetch, DemoError> {
         let seconds = timeout.as_secs_f32();
-        self.transcript.typed(from.name(), format!("curl -m {seconds} http://{at}/"));
+        self.transcript.typed(from.name(), format!("curl -m {seconds} {}", url(at)));
         let fetch = self.stage.host(from)?.http_get(at, timeout)?;
         self.transcript.printed(&match &fetch {
             Fetch::Body(body) => body.clone(),
@@ -269,6 +270,14 @@ fn hop_line(hop: usize, pong: Option<Pong>) -> String {
     match pong {
         Some(pong) => format!("{hop:2}  {}  {}", pong.from(), millis(pong)),
         None => format!("{hop:2}  *"),
+    }
+}
+
+/// The address as one types it: a browser's port is left out.
+fn url(at: SocketAddrV4) -> String {
+    match at.port() {
+        HTTP => format!("http://{}/", at.ip()),
+        port => format!("http://{}:{port}/", at.ip()),
     }
 }
 

@@ -1,22 +1,19 @@
 //! The demo's network: the tutorial's Docker host behind a home router.
 //!
-//! ```text
-//! nginx1 172.17.0.2 --+
-//!                     +-- 172.17.0.1 [tapway] 192.168.33.10 --+
-//! nginx2 172.17.0.3 --+                                       |
-//!                                     mac 192.168.33.20 ------+-- 192.168.33.1
-//!                                                           [router] 203.0.113.1 -- far 203.0.113.80
-//! ```
+//! tapway's part is the tutorial's configuration file itself, but that its uplink ends at the
+//! router and that its port is published later, while everything runs.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use ipnet::Ipv4Net;
 
-use super::Fault;
-use crate::engine::{Command, CommandError, Engine, EngineConfig, Gateway, NetworkSpec, PortSpec};
+use super::{DemoError, Fault};
+use crate::control::config::Config;
+use crate::control::model::{Model, UPLINK_PORT};
+use crate::engine::{Command, Engine, EngineConfig, Gateway, NetworkSpec, PortSpec};
 use crate::id::{NetworkId, PortId};
-use crate::nat::{Endpoint, NatMode, NatPolicy, Publish};
-use crate::packet::{MacAddr, PROTOCOL_TCP};
+use crate::nat::{NatMode, NatPolicy, Publish};
+use crate::packet::MacAddr;
 use crate::switch::Guard;
 use crate::testkit::HostSpec;
 use crate::time::Instant;
@@ -36,11 +33,24 @@ pub const UNPUBLISHED: u16 = 81;
 /// Every link's MTU, in bytes.
 pub const MTU: u16 = 1500;
 
-const OUTSIDE: NetworkId = NetworkId(0);
-const INSIDE: NetworkId = NetworkId(1);
+/// The network as a picture.
+pub const PICTURE: &str = "
+    nginx1 172.17.0.2 --+
+                        +-- 172.17.0.1 [tapway] 192.168.33.10 --+
+    nginx2 172.17.0.3 --+                                       |
+                                                                |
+                                       mac 192.168.33.20 -------+
+                                                                |
+    far 203.0.113.80 ---- 203.0.113.1 [router] 192.168.33.1 ----+";
+/// tapway's part.
+pub const CONFIG: &str = include_str!("../../../tools/configs/tutorial.toml");
+
+const ROUTER_OUTSIDE: NetworkId = NetworkId(0);
+const ROUTER_INSIDE: NetworkId = NetworkId(1);
+/// Sessions of the router.
+const ROUTER_SESSIONS: usize = 4096;
 const BRIDGE_PREFIX: u8 = 16;
 const LAN_PREFIX: u8 = 24;
-const SESSIONS: usize = 4096;
 
 /// A host of the demo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,15 +72,6 @@ pub enum Switch {
     Tapway,
     /// The home router.
     Router,
-}
-
-/// What is behind a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Behind {
-    /// A host.
-    Host(HostName),
-    /// The wire between the engines.
-    Trunk,
 }
 
 impl HostName {
@@ -109,7 +110,7 @@ impl HostName {
         spec
     }
 
-    /// Its port.
+    /// Its port; tapway's are numbered in the order of the file.
     pub const fn port(self) -> (Switch, PortId) {
         match self {
             Self::Nginx1 => (Switch::Tapway, PortId(1)),
@@ -132,14 +133,16 @@ impl Switch {
     /// Its end of the wire between the engines.
     pub const fn trunk(self) -> PortId {
         match self {
-            Self::Tapway => PortId(0),
+            Self::Tapway => UPLINK_PORT,
             Self::Router => PortId(1),
         }
     }
 
     /// All its ports.
     pub fn ports(self) -> Vec<PortId> {
-        self.behind_ports().into_iter().map(|(port, _)| port).collect()
+        let hosts = HostName::ALL.into_iter().map(HostName::port);
+        let hosts = hosts.filter(|(switch, _)| *switch == self).map(|(_, port)| port);
+        hosts.chain([self.trunk()]).collect()
     }
 
     /// Its engine, ready but for the published port. Its ports are down: there is nothing behind
@@ -152,77 +155,38 @@ impl Switch {
         seed: u128,
         now: Instant,
         fault: Option<Fault>,
-    ) -> Result<Engine, CommandError> {
-        let mut engine = Engine::new(EngineConfig::with_sessions(SESSIONS), seed, now);
-        let (outside, mut inside) = self.networks();
-        if self == Switch::Tapway && fault == Some(Fault::NoTranslation) {
-            inside.nat = NatPolicy::uniform(NatMode::None);
-        }
-        engine.apply(now, Command::AddNetwork(OUTSIDE, outside))?;
-        engine.apply(now, Command::AddNetwork(INSIDE, inside))?;
-        if self == Switch::Tapway {
-            engine.apply(now, Command::AddRoute(Ipv4Net::default(), ROUTER))?;
-        }
-        for (port, behind) in self.behind_ports() {
-            engine.apply(now, Command::AddPort(port, self.port_spec(behind)))?;
+    ) -> Result<Engine, DemoError> {
+        let (config, commands) = match self {
+            Self::Tapway => {
+                let model = tutorial()?;
+                (model.engine, model.commands())
+            }
+            Self::Router => (EngineConfig::with_sessions(ROUTER_SESSIONS), router_commands()),
+        };
+        let is_broken = self == Self::Tapway && fault == Some(Fault::NoTranslation);
+        let mut engine = Engine::new(config, seed, now);
+        for command in commands {
+            match command {
+                Command::Publish(_) => {}
+                Command::AddNetwork(id, spec) if is_broken => {
+                    let nat = NatPolicy::uniform(NatMode::None);
+                    engine.apply(now, Command::AddNetwork(id, NetworkSpec { nat, ..spec }))?;
+                }
+                command => {
+                    engine.apply(now, command)?;
+                }
+            }
         }
         Ok(engine)
     }
-
-    fn behind_ports(self) -> Vec<(PortId, Behind)> {
-        let hosts = HostName::ALL.into_iter().filter_map(|host| {
-            let (switch, port) = host.port();
-            (switch == self).then_some((port, Behind::Host(host)))
-        });
-        hosts.chain([(self.trunk(), Behind::Trunk)]).collect()
-    }
-
-    fn networks(self) -> (NetworkSpec, NetworkSpec) {
-        let (outside, inside) = match self {
-            Self::Tapway => (
-                network("uplink", TAPWAY, LAN_PREFIX),
-                network("bridge", BRIDGE_GATEWAY, BRIDGE_PREFIX),
-            ),
-            Self::Router => (
-                network("internet", ROUTER_UPLINK, LAN_PREFIX),
-                network("outside", ROUTER, LAN_PREFIX),
-            ),
-        };
-        (NetworkSpec { is_outside: true, ..outside }, inside)
-    }
-
-    fn port_spec(self, behind: Behind) -> PortSpec {
-        let (name, network, guard) = match (self, behind) {
-            (Self::Tapway, Behind::Trunk) => ("uplink", OUTSIDE, None),
-            (Self::Router, Behind::Trunk) => ("tapway", INSIDE, None),
-            (_, Behind::Host(host)) => {
-                let network = if host == HostName::Far { OUTSIDE } else { INSIDE };
-                let spec = host.spec();
-                let guard = Guard { mac: spec.mac, address: spec.address.addr() };
-                (host.name(), network, Some(guard))
-            }
-        };
-        PortSpec {
-            name: name.to_owned(),
-            network,
-            mtu: MTU,
-            guard,
-            static_macs: Vec::new(),
-            is_up: false,
-        }
-    }
 }
 
-/// The port that the demo publishes: 80:80 of nginx1.
-pub const fn publish() -> Publish {
-    Publish {
-        protocol: PROTOCOL_TCP,
-        address: None,
-        port: HTTP,
-        count: 1,
-        network: INSIDE,
-        target: Endpoint::new(HostName::Nginx1.address(), HTTP),
-    }
+/// The port that the tutorial publishes: 80:80 of nginx1.
+///
+/// # Errors
+/// If the embedded file is wrong.
+pub fn publish() -> Result<Publish, DemoError> {
+    tutorial()?.publishes.first().copied().ok_or(DemoError::Missing("the published port"))
 }
 
 /// Where tapway's hosts are reached from outside.
@@ -230,26 +194,34 @@ pub const fn published(port: u16) -> SocketAddrV4 {
     SocketAddrV4::new(TAPWAY, port)
 }
 
-/// tapway's part as a configuration file.
-pub fn config() -> String {
-    let mut text = format!(
-        "# tapway's part of `tapway demo`. The far end of the uplink is in the namespace `outside`:\n\
-         # give its interface the address {ROUTER} and let it forward.\n\n\
-         [uplink]\nkind = \"tap\"\nnetns = \"outside\"\n\
-         address = \"{TAPWAY}/{LAN_PREFIX}\"\ngateway = \"{ROUTER}\"\n\n\
-         [network.bridge]\nsubnet = \"{}\"\ngateway = \"{BRIDGE_GATEWAY}\"\n",
-        net(BRIDGE_GATEWAY, BRIDGE_PREFIX).trunc()
-    );
-    for host in [HostName::Nginx1, HostName::Nginx2] {
-        let (name, address) = (host.name(), host.address());
-        text += &format!(
-            "\n[port.{name}]\nnetwork = \"bridge\"\nnetns = \"{name}\"\naddress = \"{address}\"\n"
-        );
-        if publish().target.ip == address {
-            text += &format!("publish = [\"{HTTP}:{HTTP}/tcp\"]\n");
-        }
-    }
-    text
+fn tutorial() -> Result<Model, DemoError> {
+    Ok(Model::new(&Config::parse("tutorial.toml", CONFIG)?.config))
+}
+
+fn router_commands() -> Vec<Command> {
+    let outside = network("internet", ROUTER_UPLINK, LAN_PREFIX);
+    let ports = [
+        (HostName::Far.port().1, ROUTER_OUTSIDE, HostName::Far.name(), Some(HostName::Far)),
+        (Switch::Router.trunk(), ROUTER_INSIDE, Switch::Tapway.name(), None),
+        (HostName::Mac.port().1, ROUTER_INSIDE, HostName::Mac.name(), Some(HostName::Mac)),
+    ];
+    let networks = [
+        Command::AddNetwork(ROUTER_OUTSIDE, NetworkSpec { is_outside: true, ..outside }),
+        Command::AddNetwork(ROUTER_INSIDE, network("outside", ROUTER, LAN_PREFIX)),
+    ];
+    let ports = ports.map(|(id, network, name, host)| {
+        let guard = host.map(HostName::spec);
+        let spec = PortSpec {
+            name: name.to_owned(),
+            network,
+            mtu: MTU,
+            guard: guard.map(|spec| Guard { mac: spec.mac, address: spec.address.addr() }),
+            static_macs: Vec::new(),
+            is_up: false,
+        };
+        Command::AddPort(id, spec)
+    });
+    networks.into_iter().chain(ports).collect()
 }
 
 fn network(name: &str, address: Ipv4Addr, prefix: u8) -> NetworkSpec {
@@ -264,4 +236,34 @@ fn network(name: &str, address: Ipv4Addr, prefix: u8) -> NetworkSpec {
 
 fn net(address: Ipv4Addr, prefix: u8) -> Ipv4Net {
     Ipv4Net::new(address, prefix).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_and_addresses_are_those_of_the_tutorial() {
+        let model = tutorial().unwrap();
+        let names: Vec<_> =
+            model.ports.iter().map(|port| (port.spec.name.as_str(), port.id)).collect();
+        let hosts = [HostName::Nginx1, HostName::Nginx2].map(|host| (host.name(), host.port().1));
+        assert_eq!(names[0].1, Switch::Tapway.trunk());
+        assert_eq!(names[1..], hosts);
+        for host in [HostName::Nginx1, HostName::Nginx2] {
+            let entry = model.ports.iter().find(|port| port.id == host.port().1).unwrap();
+            assert_eq!(entry.address, Some(host.address()));
+            assert_eq!(entry.mac, Some(host.spec().mac));
+        }
+        let own: Vec<_> = model
+            .networks
+            .iter()
+            .map(|(_, network)| network.gateway.as_ref().unwrap().address)
+            .collect();
+        assert_eq!(own, [net(TAPWAY, LAN_PREFIX), net(BRIDGE_GATEWAY, BRIDGE_PREFIX)]);
+        assert_eq!(model.routes, [(Ipv4Net::default(), ROUTER)]);
+        let publish = publish().unwrap();
+        assert_eq!((publish.port, publish.target.ip), (HTTP, HostName::Nginx1.address()));
+        assert_eq!(publish.target.port, HTTP);
+    }
 }

@@ -13,9 +13,16 @@ use super::{Network, NetworkRouter, UPLINK_NAME, Uplink, check_ports};
 use crate::packet::MacAddr;
 use crate::route::{is_martian_destination, is_martian_source};
 
+/// Networks that a configuration may have, the uplink's besides (see [`crate::id::NetworkId`]).
+const MAX_NETWORKS: usize = 65_533;
+
 /// Checks a configuration as a whole.
 pub(super) fn check(problems: &mut Problems<'_>, draft: &Draft) {
-    for network in &draft.config.networks {
+    for (index, network) in draft.config.networks.iter().enumerate() {
+        if index == MAX_NETWORKS {
+            let what = format!("more than {MAX_NETWORKS} networks");
+            problems.error(network.name.span(), "network", what, "remove some");
+        }
         check_network(problems, network);
     }
     if let Some(uplink) = &draft.config.uplink {

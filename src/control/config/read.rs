@@ -97,7 +97,7 @@ fn read_uplink<'i>(
 ) -> (Option<Uplink>, bool) {
     let kind = read_uplink_kind(problems, &mut section);
     let netns = section.take(problems, "netns", TEXT);
-    let create_netns = section.take(problems, "create_netns", BOOL).map(Spanned::into_inner);
+    let create_netns = read_create_netns(problems, &mut section, netns.is_some());
     let kind = match kind.as_deref() {
         Some("device") => {
             let device = section.take::<String>(problems, "device", TEXT);
@@ -128,7 +128,7 @@ fn read_uplink<'i>(
     let is_broken = !section.finish(problems);
     let uplink = kind.zip(address).map(|(kind, address)| Uplink {
         kind,
-        create_netns: create_netns.unwrap_or(true),
+        create_netns,
         netns,
         address,
         gateway,
@@ -292,13 +292,13 @@ fn read_port_kind<'i>(
         return Some(if is_replay { PortKind::Replay(file) } else { PortKind::Record(file) });
     }
     let netns = section.take::<String>(problems, "netns", TEXT);
-    let create_netns = section.take(problems, "create_netns", BOOL);
+    let create_netns = read_create_netns(problems, section, netns.is_some());
     let interface = section.take::<String>(problems, "interface", TEXT);
     let default = if netns.is_some() { "eth0" } else { name.get_ref() };
     Some(PortKind::Tap {
         interface: interface.unwrap_or_else(|| Spanned::new(name.span(), default.to_owned())),
         netns,
-        create_netns: create_netns.is_none_or(Spanned::into_inner),
+        create_netns,
         backend: read_backend(problems, section),
     })
 }
@@ -343,6 +343,26 @@ fn read_api<'i>(problems: &mut Problems<'i>, file: &mut Section<'i>) -> PathBuf 
         problems.error(socket.span(), "api.socket", what, "use a shorter path");
     }
     socket.map_or(default, Spanned::into_inner)
+}
+
+/// Whether a namespace that is missing is made: yes, unless the file says otherwise.
+fn read_create_netns<'i>(
+    problems: &mut Problems<'i>,
+    section: &mut Section<'i>,
+    has_netns: bool,
+) -> bool {
+    let create = section.take(problems, "create_netns", BOOL);
+    if let Some(create) = create.as_ref().filter(|_| !has_netns && !section.has_failed(&["netns"]))
+    {
+        let what = "there is no `netns` that it could be about";
+        problems.warning(
+            create.span(),
+            section.key("create_netns"),
+            what,
+            "add it, or remove this",
+        );
+    }
+    create.is_none_or(Spanned::into_inner)
 }
 
 fn read_backend<'i>(problems: &mut Problems<'i>, section: &mut Section<'i>) -> TapBackend {

@@ -589,6 +589,12 @@ fn odd_but_legal_things_are_warned_of() {
              network should agree: larger frames are dropped between them",
         ]
     );
+    let text = "[network.bridge]\n[port.a]\ncreate_netns = false";
+    assert_eq!(
+        Config::parse("f", text).unwrap().warnings,
+        ["f:3:16: warning: port.a.create_netns: there is no `netns` that it could be about; add \
+          it, or remove this"]
+    );
     let text = "[uplink]\naddress = \"192.168.33.10/24\"";
     let warnings = Config::parse("f", text).unwrap().warnings;
     assert_eq!(

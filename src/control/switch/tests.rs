@@ -222,3 +222,17 @@ fn changes_of_a_device_are_followed() {
     gateway_answers(&broker);
     assert_eq!(broker.world().opens, before + 1);
 }
+
+#[test]
+fn a_capture_that_has_ended_is_not_opened_again() {
+    let broker = FakeBroker::default();
+    let text = "[network.bridge]\n[port.play]\nkind = \"replay\"\nfile = \"x.pcap\"";
+    let model = Model::new(&Config::parse("f", text).unwrap().config);
+    let registry = Registry::default();
+    let _switch = Switch::start(model, Box::new(broker.clone()), registry.clone()).unwrap();
+    drop(broker.world().ends.remove("play"));
+    wait_for(|| state(&registry, "play") == LinkState::Down);
+    // Longer than between two attempts.
+    std::thread::sleep(Duration::from_millis(1_200));
+    assert_eq!(broker.world().opens, 1);
+}

@@ -8,16 +8,22 @@
 //! Do not wait for a close on a wire that loses frames: smoltcp 0.14 stops its timer when three
 //! duplicate acknowledgements meet a FIN without data, and never repeats it. Wait for the bytes.
 
-use std::collections::VecDeque;
+mod connection;
+mod device;
+
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use ipnet::Ipv4Net;
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
-use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::{raw, tcp};
 use smoltcp::wire::{
     EthernetAddress, HardwareAddress, IpAddress, IpCidr, IpEndpoint, IpProtocol, IpVersion,
 };
+
+use connection::{Exchange, Server, Serving, is_over};
+use device::Queues;
+
+pub use connection::{Progress, Service};
 
 use super::probe::{self, ProbeAnswer, ProbeId};
 use crate::packet::MacAddr;
@@ -33,8 +39,6 @@ const TCP_BUFFER: usize = 65_535;
 const BACKLOG: usize = 4;
 /// ICMP packets that wait to be read.
 const RAW_PACKETS: usize = 32;
-/// Length of an Ethernet header.
-const ETHERNET_HEADER: usize = 14;
 /// First local port of exchanges (RFC 6335: dynamic ports).
 const FIRST_PORT: u16 = 49_152;
 
@@ -51,46 +55,9 @@ pub struct HostSpec {
     pub mtu: u16,
 }
 
-/// What a server answers, before it closes: given the client's address and what it sent so far;
-/// none: more is needed.
-pub type Service = Box<dyn FnMut(SocketAddrV4, &[u8]) -> Option<Vec<u8>> + Send>;
-
 /// An exchange of [`SimHost::exchange`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExchangeId(usize);
-
-/// How far an exchange is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// No connection yet.
-    Connecting,
-    /// Connected.
-    Running,
-    /// The far side has sent everything and closed.
-    Done,
-    /// Refused, reset or given up.
-    Failed,
-}
-
-struct Exchange {
-    /// None once the connection is over.
-    socket: Option<SocketHandle>,
-    to_send: VecDeque<u8>,
-    received: Vec<u8>,
-    progress: Progress,
-}
-
-struct Serving {
-    socket: SocketHandle,
-    server: usize,
-    request: Vec<u8>,
-    answer: Option<VecDeque<u8>>,
-}
-
-struct Server {
-    port: u16,
-    service: Service,
-}
 
 /// A host.
 pub struct SimHost {
@@ -341,85 +308,6 @@ impl SimHost {
     }
 }
 
-impl Serving {
-    fn run(&mut self, socket: &mut tcp::Socket<'_>, server: &mut Server) -> bool {
-        let Some(client) = socket.remote_endpoint().map(v4_endpoint) else { return false };
-        let mut moved = drain(socket, &mut self.request);
-        if self.answer.is_none() && socket.may_send() {
-            let answer = (server.service)(client, &self.request);
-            self.answer = answer.map(VecDeque::from);
-            moved |= self.answer.is_some();
-        }
-        if let Some(answer) = &mut self.answer {
-            moved |= fill(socket, answer);
-            if answer.is_empty() && socket.may_send() {
-                socket.close();
-                moved = true;
-            }
-        }
-        moved
-    }
-}
-
-impl Exchange {
-    fn run(&mut self, socket: &mut tcp::Socket<'_>) -> bool {
-        let before = (self.progress, self.received.len(), self.to_send.len());
-        match self.progress {
-            Progress::Connecting if socket.may_send() || socket.may_recv() => {
-                self.progress = Progress::Running;
-            }
-            Progress::Connecting if !socket.is_open() => self.progress = Progress::Failed,
-            _ => {}
-        }
-        if self.progress == Progress::Running {
-            fill(socket, &mut self.to_send);
-            drain(socket, &mut self.received);
-            if !socket.may_recv() {
-                self.progress = if socket.is_open() { Progress::Done } else { Progress::Failed };
-                socket.close();
-            }
-        }
-        before != (self.progress, self.received.len(), self.to_send.len())
-    }
-}
-
-/// Moves what has arrived; true if anything had.
-fn drain(socket: &mut tcp::Socket<'_>, into: &mut Vec<u8>) -> bool {
-    let before = into.len();
-    while socket.can_recv() {
-        let taken = socket.recv(|bytes| {
-            into.extend_from_slice(bytes);
-            (bytes.len(), bytes.len())
-        });
-        if taken.is_err() {
-            break;
-        }
-    }
-    into.len() > before
-}
-
-/// Sends what fits; true if anything moved.
-fn fill(socket: &mut tcp::Socket<'_>, from: &mut VecDeque<u8>) -> bool {
-    let mut moved = false;
-    while !from.is_empty() && socket.can_send() {
-        let (front, _) = from.as_slices();
-        let Ok(sent) = socket.send_slice(front) else { break };
-        from.drain(..sent);
-        moved |= sent > 0;
-    }
-    moved
-}
-
-/// Closed, and nothing left to tell the far side.
-fn is_over(socket: &tcp::Socket<'_>) -> bool {
-    !socket.is_open() && socket.remote_endpoint().is_none()
-}
-
-fn v4_endpoint(endpoint: IpEndpoint) -> SocketAddrV4 {
-    let IpAddress::Ipv4(address) = endpoint.addr;
-    SocketAddrV4::new(address, endpoint.port)
-}
-
 fn packet_buffer() -> raw::PacketBuffer<'static> {
     raw::PacketBuffer::new(
         vec![raw::PacketMetadata::EMPTY; RAW_PACKETS],
@@ -430,59 +318,4 @@ fn packet_buffer() -> raw::PacketBuffer<'static> {
 fn clock(now: Instant) -> smoltcp::time::Instant {
     let micros = now.as_nanos() / 1000;
     smoltcp::time::Instant::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
-}
-
-/// The interface's device: two queues.
-struct Queues {
-    rx: VecDeque<Vec<u8>>,
-    tx: VecDeque<Vec<u8>>,
-    mtu: u16,
-}
-
-struct Received(Vec<u8>);
-struct Sending<'a>(&'a mut VecDeque<Vec<u8>>);
-
-impl Queues {
-    const fn new(mtu: u16) -> Self {
-        Self { rx: VecDeque::new(), tx: VecDeque::new(), mtu }
-    }
-}
-
-impl Device for Queues {
-    type RxToken<'a> = Received;
-    type TxToken<'a> = Sending<'a>;
-
-    fn receive(
-        &mut self,
-        _: smoltcp::time::Instant,
-    ) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
-        Some((Received(self.rx.pop_front()?), Sending(&mut self.tx)))
-    }
-
-    fn transmit(&mut self, _: smoltcp::time::Instant) -> Option<Self::TxToken<'_>> {
-        (self.tx.len() < QUEUE_FRAMES).then_some(Sending(&mut self.tx))
-    }
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ethernet;
-        capabilities.max_transmission_unit = usize::from(self.mtu) + ETHERNET_HEADER;
-        capabilities.checksum = ChecksumCapabilities::default();
-        capabilities
-    }
-}
-
-impl RxToken for Received {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, read: F) -> R {
-        read(&self.0)
-    }
-}
-
-impl TxToken for Sending<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, write: F) -> R {
-        let mut frame = vec![0; len];
-        let result = write(&mut frame);
-        self.0.push_back(frame);
-        result
-    }
 }
