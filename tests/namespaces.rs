@@ -265,22 +265,25 @@ fn more_changes_than_the_socket_holds_end_in_the_present_state() {
 }
 
 #[test]
-fn vanished_namespace_is_told_and_its_port_opens_again() {
+fn vanished_namespace_of_somebody_else_is_told_and_waited_for() {
     if skipped() {
         return;
     }
-    let name = Name::made();
-    let mut broker = LinuxBroker::new();
-    let opened = broker.open("web", &plan(&name, "eth0", false)).unwrap();
-    must(&["ip", "netns", "del", &name]);
-    let why = format!("network namespace {} was removed", &*name);
-    assert_eq!(broker.poll_changes(), [DeviceChange::Lost { port: "web".to_owned(), why }]);
-    drop(opened);
-    let refusal = broker.open("web", &plan(&name, "eth0", false)).err().unwrap();
-    assert!(matches!(refusal, OpenError::NotFound { .. }), "{refusal}");
-    must(&["ip", "netns", "add", &name]);
-    let _again = broker.open("web", &plan(&name, "eth0", false)).unwrap();
-    assert!(name.exec(&["ip", "-br", "addr"]).contains("10.78.0.1/24"));
+    for create in [false, true] {
+        let name = Name::made();
+        let plan = plan(&name, "eth0", create);
+        let mut broker = LinuxBroker::new();
+        let opened = broker.open("web", &plan).unwrap();
+        must(&["ip", "netns", "del", &name]);
+        let why = format!("network namespace {} was removed", &*name);
+        assert_eq!(broker.poll_changes(), [DeviceChange::Lost { port: "web".to_owned(), why }]);
+        drop(opened);
+        let refusal = broker.open("web", &plan).err().unwrap();
+        assert!(matches!(refusal, OpenError::NotFound { .. }), "{refusal}");
+        must(&["ip", "netns", "add", &name]);
+        let _again = broker.open("web", &plan).unwrap();
+        assert!(name.exec(&["ip", "-br", "addr"]).contains("10.78.0.1/24"));
+    }
 }
 
 #[test]

@@ -30,6 +30,8 @@ const MARK_DIR: &str = "/run/tapway/netns";
 #[derive(Debug, Default)]
 pub struct Namespaces {
     own: HashMap<String, Own>,
+    /// Ports in namespaces that somebody else made: he is to bring them back, not tapway.
+    guests: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -39,13 +41,14 @@ struct Own {
 }
 
 impl Namespaces {
-    /// Opens the namespace a port is to live in; makes or adopts it if the plan says so.
+    /// Opens the namespace a port is to live in; makes or adopts it if the plan says so. A port
+    /// that was in somebody else's, until [`Namespaces::release`], waits for that one.
     ///
     /// # Errors
     /// [`OpenError::NotFound`] if it is missing and not to be made, [`OpenError::Conflict`] if
     /// another tapway that is alive made it, or what the system refused.
     pub fn acquire(&mut self, port: &str, plan: &Netns) -> Result<Namespace, OpenError> {
-        if !plan.create {
+        if !plan.create || self.guests.contains(port) {
             return Namespace::named(&plan.name);
         }
         let _lock = lock_marks()?;
@@ -60,6 +63,7 @@ impl Namespaces {
                     if self.own.remove(name).is_some() {
                         let _ = fs::remove_file(mark_path(name));
                     }
+                    self.guests.insert(port.to_owned());
                     return Ok(namespace);
                 }
             },
@@ -73,14 +77,15 @@ impl Namespaces {
         Ok(namespace)
     }
 
-    /// True if the port lives in a namespace of tapway's own.
+    /// True if the port was given a namespace that tapway might make.
     pub fn holds(&self, port: &str) -> bool {
-        self.own.values().any(|own| own.ports.contains(port))
+        self.guests.contains(port) || self.own.values().any(|own| own.ports.contains(port))
     }
 
     /// Lets go of a port's namespace; removes it if it is tapway's own and this was the last
     /// port in it.
     pub fn release(&mut self, port: &str) {
+        self.guests.remove(port);
         for own in self.own.values_mut() {
             own.ports.remove(port);
         }
