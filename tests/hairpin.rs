@@ -291,3 +291,22 @@ fn fragments_between_neighbours_of_which_one_publishes_pass_in_any_order() {
         lab
     });
 }
+
+#[test]
+fn attempts_that_do_not_pass_yet_keep_the_senders_mapping() {
+    twice(|| {
+        let mut lab = Lab::new();
+        let (router, a, b) = (lab.router(), lab.known_inside(2), lab.known_inside(3));
+        let hosts = [&a, &b, &router];
+        let mapped_a = leave(&mut lab, (&a, &router), 5000, far(1));
+        for _ in 0..5 {
+            let mapped_b = leave(&mut lab, (&b, &router), 6000, far(1));
+            assert_eq!(reach(&mut lab, (&a, 5000), mapped_b, &b), None);
+            pass(&mut lab, &hosts, std::time::Duration::from_secs(100));
+        }
+        // The session with the far host has ended, the mapping has not.
+        let seen = reach(&mut lab, (&b, 6000), mapped_a, &a).unwrap();
+        assert_eq!(seen.dst, a.at(5000));
+        lab
+    });
+}

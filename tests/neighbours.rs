@@ -419,3 +419,54 @@ fn a_port_that_is_removed_ends_cached_flows_to_it() {
         lab
     });
 }
+
+#[test]
+fn steady_traffic_to_an_absent_neighbour_asks_once_a_second_at_most() {
+    twice(|| {
+        let mut lab = Lab::new();
+        let host = lab.known_inside(2);
+        let mut asked = Vec::new();
+        for tenth in 0..200 {
+            let mut out = lab.send(&host, &to_absent(&host));
+            out.extend(lab.advance(Duration::from_millis(100)));
+            asked.extend(Lab::arp_targets(&out).iter().filter(|ip| **ip == ABSENT).map(|_| tenth));
+        }
+        assert!(asked.len() >= 15, "{asked:?}");
+        assert!(asked.windows(2).all(|pair| pair[1] - pair[0] >= 10), "{asked:?}");
+        lab
+    });
+}
+
+#[test]
+fn a_neighbour_that_failed_and_speaks_again_is_known_at_once() {
+    twice(|| {
+        let mut lab = Lab::new();
+        let (a, b) = (lab.known_inside(2), lab.known_inside(9));
+        lab.send(&a, &to_absent(&a));
+        lab.advance(Duration::from_secs(9));
+        assert_eq!(state(&lab, b.ip), Some(NeighbourState::Failed));
+        lab.introduce(&b, Lab::GATEWAY);
+        assert_eq!(state(&lab, b.ip), Some(NeighbourState::Stale));
+        lab.introduce(&a, Lab::GATEWAY);
+        only_udp(&lab.send(&a, &to_absent(&a)), &b);
+        lab
+    });
+}
+
+#[test]
+fn only_a_reply_to_us_confirms_a_neighbour() {
+    twice(|| {
+        let mut lab = Lab::new();
+        let (a, b) = (lab.known_inside(2), lab.inside(9));
+        lab.send(&a, &to_absent(&a));
+        let mut broadcast = reply(&b);
+        broadcast[..6].copy_from_slice(&MacAddr::BROADCAST.0);
+        let out = lab.send(&b, &broadcast);
+        assert_eq!(Lab::to(&out, &b).len(), 1, "released");
+        assert_ne!(state(&lab, b.ip), Some(NeighbourState::Reachable));
+        lab.advance(Duration::from_secs(5));
+        lab.send(&b, &reply(&b));
+        assert_eq!(state(&lab, b.ip), Some(NeighbourState::Reachable));
+        lab
+    });
+}

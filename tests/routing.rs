@@ -414,3 +414,37 @@ fn outside_to_outside_is_refused_for_errors_too() {
         lab
     });
 }
+
+#[test]
+fn source_routes_are_refused_and_other_options_pass() {
+    twice(|| {
+        let mut lab = routed();
+        let (router, host) = (lab.router(), lab.known_inside(2));
+        for (option, passes) in [(131, false), (137, false), (7, true), (68, true), (222, true)] {
+            let mut header = build::ip_header(host.ip, FAR, 17, 64);
+            // Behind a no-operation, as it may be.
+            header.options = [1, option, 7, 4, 10, 0, 0, 1].into();
+            let out = lab.send(&host, &build::ip(host.to_gateway(), &header, &[0; 8]));
+            assert_eq!(Lab::to(&out, &router).len(), usize::from(passes), "option {option}");
+        }
+        assert_eq!(lab.dropped(DropReason::Ipv4SourceRoute), 2);
+        lab
+    });
+}
+
+#[test]
+fn errors_to_all_hosts_together_are_limited_too() {
+    twice(|| {
+        let mut config = EngineConfig::with_sessions(64);
+        config.icmp.total = 5;
+        let mut lab = Lab::with(config, |_| {});
+        let mut sent = 0;
+        for last in 2..12 {
+            let host = lab.known_inside(last);
+            let datagram = build::udp(host.to_gateway().ttl(1), host.at(1), far(2), b"");
+            sent += Lab::to(&lab.send(&host, &datagram), &host).len();
+        }
+        assert_eq!(sent, 5);
+        lab
+    });
+}

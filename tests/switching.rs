@@ -298,14 +298,16 @@ fn a_guarded_host_may_probe_and_ask_for_an_address_but_not_forge() {
         assert_eq!(ports(&lab.send(&own, &discover)), [other.port]);
         let forged = build::udp(hop, at([0; 4], 69), at([255; 4], 67), b"");
         let poison = build::arp_reply(own.mac, other.ip, (other.mac, other.ip));
+        let mut lure = build::arp_reply(own.mac, own.ip, (other.mac, other.ip));
+        lure[22..28].copy_from_slice(&other.mac.0);
         let mut tagged = build::udp(own.to(&other), other.at(1), other.at(2), b"");
         tagged.splice(12..12, [0x81, 0, 0, 7]);
         let stolen = frame(other.mac, MacAddr::BROADCAST);
-        for sent in [forged, poison, tagged, stolen] {
+        for sent in [forged, poison, lure, tagged, stolen] {
             assert!(lab.send(&own, &sent).is_empty());
         }
         let drops = [DropReason::GuardIp, DropReason::GuardArp, DropReason::GuardMac];
-        assert_eq!(drops.map(|reason| lab.dropped(reason)), [2, 1, 1]);
+        assert_eq!(drops.map(|reason| lab.dropped(reason)), [2, 2, 1]);
         // Nothing was learned from the forged source.
         assert_eq!(ports(&lab.send(&own, &frame(own.mac, other.mac))), [other.port]);
         lab

@@ -163,9 +163,6 @@ impl Engine {
         };
         let inside = self.nat.inside_of(destination);
         let to = match session.and_then(|(index, way)| Some((self.nat.session(index)?, way))) {
-            Some((session, Direction::Original)) if session.awaits_reply => {
-                return Err(Stop::Drop(DropReason::Filtered));
-            }
             Some((session, way)) => session.translated(way).dst.ip,
             None => inside.map_or(key.dst, |(_, at)| at.ip),
         };
@@ -297,6 +294,8 @@ impl Engine {
             Some((session, way)) => session.translated(way),
             None => from,
         };
+        // The far filter does not admit it yet, but it is outbound traffic: its own mapping was
+        // refreshed (RFC 4787 REQ-6).
         if session.is_some_and(|(index, _)| {
             self.nat.session(index).is_some_and(|session| session.awaits_reply)
         }) {
