@@ -8,7 +8,7 @@ mod hosts;
 use std::fs;
 use std::path::Path;
 
-use hosts::{Process, Switch, inside, lines, run, skip_unless, text, unique, wait_for};
+use hosts::{Namespace, Process, Switch, inside, lines, run, skip_unless, text, unique, wait_for};
 
 /// The tutorial's network under names of this test: (configuration, outside, nginx1, nginx2).
 fn tutorial() -> (String, String, String, String) {
@@ -166,6 +166,31 @@ fn killed_without_mercy_it_comes_up_again_and_leaves_nothing_at_the_end() {
     for name in [&outside, &first, &second] {
         assert!(!left.contains(name.as_str()), "{left}");
     }
+}
+
+#[test]
+fn a_vanished_namespace_takes_only_its_port_down_until_it_is_back() {
+    if skip_unless(&["ip", "ping"]) {
+        return;
+    }
+    let own = Namespace::new("v");
+    let (config, _, first, second) = tutorial();
+    let config =
+        format!("{config}\n[port.guest]\nnetns = \"{}\"\naddress = \"172.17.0.9\"\n", own.0);
+    let switch = Switch::start(&config);
+    ping(&first, &["-c", "1", "172.17.0.9"]);
+    run(&["ip", "netns", "del", &own.0]);
+    let state = |port: &str| {
+        let links = switch.json("link");
+        let row = links.as_array().unwrap().iter().find(|row| row["port"] == port).cloned();
+        row.unwrap()["device"]["state"].as_str().unwrap().to_owned()
+    };
+    wait_for("the port to go down", || state("guest") == "DOWN");
+    ping(&first, &["-c", "1", "172.17.0.3"]);
+    run(&["ip", "netns", "add", &own.0]);
+    wait_for("the port to come back", || state("guest") == "UP");
+    ping(&second, &["-c", "1", "172.17.0.9"]);
+    assert_eq!(switch.stop(), Some(0));
 }
 
 /// The host's rules, and its writable network settings but for those of interfaces.
