@@ -24,6 +24,8 @@ use super::{Netns, OpenError, netlink};
 
 /// Where marks are.
 const MARK_DIR: &str = "/run/tapway/netns";
+/// How often the folder of marks is made again if it vanishes.
+const MAX_LOCK_TRIES: usize = 16;
 
 /// The namespaces that tapway made or adopted, and the ports that live in them. Dropping it
 /// removes them all.
@@ -32,6 +34,8 @@ pub struct Namespaces {
     own: HashMap<String, Own>,
     /// Ports in namespaces that somebody else made: he is to bring them back, not tapway.
     guests: BTreeSet<String>,
+    /// The folder of marks was needed, and may be there.
+    has_marked: bool,
 }
 
 #[derive(Debug)]
@@ -52,6 +56,7 @@ impl Namespaces {
             return Namespace::named(&plan.name);
         }
         let _lock = lock_marks()?;
+        self.has_marked = true;
         let name = &plan.name;
         let known = self.own.get(name).map(|own| own.inode);
         let namespace = match Namespace::find(name)? {
@@ -102,6 +107,9 @@ impl Drop for Namespaces {
     fn drop(&mut self) {
         for (name, own) in &self.own {
             remove(name, own.inode);
+        }
+        if self.has_marked {
+            remove_empty_folders();
         }
     }
 }
@@ -250,9 +258,29 @@ fn lock_marks() -> Result<File, OpenError> {
         DirBuilder::new().recursive(true).mode(0o755).create(MARK_DIR)?;
         let dir = File::open(MARK_DIR)?;
         flock(&dir, FlockOperation::LockExclusive)?;
-        Ok(dir)
+        match fs::metadata(MARK_DIR)?.ino() == dir.metadata()?.ino() {
+            true => Ok(dir),
+            false => Err(io::ErrorKind::NotFound.into()),
+        }
     };
-    lock().map_err(|error| OpenError::from_io(MARK_DIR, error))
+    let mut locked = lock();
+    for _ in 1..MAX_LOCK_TRIES {
+        // Another tapway that stopped has removed the folder meanwhile.
+        if locked.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            locked = lock();
+        }
+    }
+    locked.map_err(|error| OpenError::from_io(MARK_DIR, error))
+}
+
+/// Removes the folder of marks, and that above it, if nothing is in them.
+fn remove_empty_folders() {
+    let Ok(_lock) = lock_marks() else { return };
+    if fs::remove_dir(MARK_DIR).is_ok()
+        && let Some(above) = Path::new(MARK_DIR).parent()
+    {
+        let _ = fs::remove_dir(above);
+    }
 }
 
 /// Field 22 of `/proc/PID/stat`; none if there is no such process, or only its zombie.
