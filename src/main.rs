@@ -1,1 +1,5 @@
-fn main() {}
+//! The `tapway` command.
+
+fn main() -> std::process::ExitCode {
+    tapway::cli::main(std::env::args_os())
+}

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use support::*;
 use tapway::drop_reason::DropReason;
-use tapway::engine::Event;
-use tapway::packet::{Arp, ArpOperation};
+use tapway::engine::{Command, Event};
+use tapway::packet::{Arp, ArpOperation, MacAddr};
 use tapway::route::NeighbourState;
 
 const ABSENT: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 9);
@@ -254,6 +254,32 @@ fn a_neighbour_in_use_is_probed_by_unicast_and_one_that_left_fails() {
         assert_eq!(Lab::arp_targets(&out), [host.ip]);
         lab.advance(Duration::from_secs(4));
         assert_eq!(lab.dropped(DropReason::HostUnreachable), 1);
+        lab
+    });
+}
+
+#[test]
+fn a_neighbour_whose_port_goes_down_is_asked_for_again_when_it_is_back() {
+    twice(|| {
+        let mut lab = Lab::new();
+        let (router, other) = (lab.router(), lab.known_inside(3));
+        let host = lab.known_inside(2);
+        let ping = |lab: &mut Lab| {
+            let out = build::udp(host.to_gateway(), host.at(1), at([192, 168, 33, 1], 2), b"x");
+            lab.send(&host, &out)
+        };
+        assert_eq!(only_udp(&ping(&mut lab), &router).dst_mac, router.mac);
+        lab.must(Command::SetPortUp(router.port, false));
+        assert_eq!(state(&lab, router.ip), None);
+        assert!(state(&lab, other.ip).is_some());
+
+        lab.must(Command::SetPortUp(router.port, true));
+        lab.advance(Duration::ZERO);
+        assert_eq!(Lab::arp_targets(&ping(&mut lab)), [router.ip]);
+        // Another machine has its place, and its address, but not its MAC.
+        let heir = LabPort { mac: MacAddr([2, 0, 0, 0, 0, 9]), ..router };
+        let answer = build::arp_reply(heir.mac, heir.ip, (heir.gateway, Lab::EXTERNAL));
+        assert_eq!(only_udp(&lab.send(&heir, &answer), &heir).dst_mac, heir.mac);
         lab
     });
 }

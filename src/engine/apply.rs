@@ -230,11 +230,9 @@ impl Engine {
 
     fn remove_port(&mut self, id: PortId) -> Result<(), CommandError> {
         let port = self.port(id).ok_or(CommandError::UnknownPort(id))?;
-        let (network, guard) = (port.network, port.guard);
+        let network = port.network;
+        self.forget_neighbours_behind(id, network);
         self.fdb.flush_port(id, true);
-        if let Some(guard) = guard {
-            self.neighbours.flush(network, Some(guard.mac));
-        }
         if let Some(network) = self.networks.get_mut(network.index()).and_then(Option::as_mut) {
             network.bridge.leave(id);
         }
@@ -246,14 +244,24 @@ impl Engine {
 
     fn set_port_up(&mut self, id: PortId, is_up: bool) -> Result<(), CommandError> {
         let port = self.port_mut(id).ok_or(CommandError::UnknownPort(id))?;
+        let network = port.network;
         let was_up = std::mem::replace(&mut port.is_up, is_up);
         if is_up && !was_up {
             self.announce.push(id);
         }
         if !is_up {
+            self.forget_neighbours_behind(id, network);
             self.fdb.flush_port(id, false);
         }
         Ok(())
+    }
+
+    /// Whoever is behind the port when it comes back may have another MAC; a neighbour believed
+    /// reachable would be sent to for half a minute.
+    fn forget_neighbours_behind(&mut self, id: PortId, network: NetworkId) {
+        let entries = self.fdb.iter().filter(|entry| entry.port == id);
+        let macs = entries.map(|entry| entry.mac).collect();
+        self.neighbours.flush(network, Some(&macs));
     }
 
     fn add_route(&mut self, destination: Ipv4Net, via: Ipv4Addr) -> Result<(), CommandError> {
@@ -288,6 +296,9 @@ impl Engine {
     fn publish(&mut self, now: Instant, publish: Publish) -> Result<usize, CommandError> {
         if self.network(publish.network).is_none() {
             return Err(CommandError::UnknownNetwork(publish.network));
+        }
+        if !self.is_inside(publish.network) {
+            return Err(CommandError::PublishOutside(publish));
         }
         let fits = |first: u16| first > 0 && first.checked_add(publish.count - 1).is_some();
         if publish.count == 0 || !fits(publish.port) || !fits(publish.target.port) {

@@ -136,6 +136,9 @@ pub enum CommandError {
     /// Nothing is published so.
     #[error("port {} is not published", .0.port)]
     NotPublished(Publish),
+    /// The host to publish is outside: its clients' addresses would leave untranslated.
+    #[error("port {} cannot be published to {}, which is outside", .0.port, .0.target.ip)]
+    PublishOutside(Publish),
     /// A published range that is empty or leaves the 16 bits.
     #[error("a published range must have ports between 1 and 65535")]
     BadRange,

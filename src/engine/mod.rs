@@ -52,7 +52,10 @@ pub use event::Event;
 pub use observer::{Observer, Tier};
 pub use snapshot::{Restored, SNAPSHOT_VERSION, Snapshot, SnapshotError};
 pub use stats::{DropRow, PortStats, Totals};
-pub use view::{FdbRow, NeighbourRow, RouteRow, SessionRow};
+pub use view::{
+    FdbRow, NatNetworkRow, NatView, NeighbourRow, PublishRow, RouteRow, SessionRow, StaticNatRow,
+    UplinkRow,
+};
 
 /// Ports to which the gateway is announced in one pass; the others come in the next.
 const ANNOUNCEMENTS_PER_PASS: usize = 128;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Engine;
 use crate::id::NetworkId;
-use crate::nat::{Direction, Endpoint, Publish, StaticNat, Tuple};
+use crate::nat::{Direction, Endpoint, NatMode, Publish, StaticNat, Tuple};
 use crate::packet::{MacAddr, PROTOCOL_TCP};
 use crate::route::{NeighbourState, RouteKind};
 use crate::time::Instant;
@@ -76,6 +76,77 @@ pub struct SessionRow {
     pub reply_dst: Endpoint,
     /// A reply was seen.
     pub is_answered: bool,
+}
+
+/// tapway's place outside, to which packets are translated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UplinkRow {
+    /// Its network.
+    pub network: String,
+    /// tapway's address.
+    pub address: Ipv4Addr,
+    /// The addresses packets are translated to; empty: `address`.
+    pub pool: Vec<Ipv4Addr>,
+}
+
+/// How an inside network is translated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NatNetworkRow {
+    /// The network.
+    pub network: String,
+    /// Its subnet.
+    pub subnet: Ipv4Net,
+    /// For TCP.
+    pub tcp: NatMode,
+    /// For UDP.
+    pub udp: NatMode,
+    /// For ICMP queries.
+    pub icmp: NatMode,
+    /// For the other protocols.
+    pub other: NatMode,
+    /// Destinations to which nothing is translated.
+    pub exempt: Vec<Ipv4Net>,
+}
+
+/// A published port or range.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishRow {
+    /// IP protocol number: TCP or UDP.
+    pub protocol: u8,
+    /// The address it answers on; none: every address of tapway.
+    pub address: Option<Ipv4Addr>,
+    /// First external port.
+    pub port: u16,
+    /// Ports in the range, at least one.
+    pub count: u16,
+    /// The network of the host.
+    pub network: String,
+    /// The host and its first port.
+    pub target: Endpoint,
+}
+
+/// A static 1:1 translation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StaticNatRow {
+    /// The network of the host.
+    pub network: String,
+    /// Its inside address.
+    pub inside: Ipv4Addr,
+    /// The external address that is its own.
+    pub external: Ipv4Addr,
+}
+
+/// The rules of the NAPT.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NatView {
+    /// tapway's place outside, if it has one.
+    pub uplink: Option<UplinkRow>,
+    /// The inside networks that have a gateway, by id.
+    pub networks: Vec<NatNetworkRow>,
+    /// Published ports, by protocol, address and port.
+    pub publishes: Vec<PublishRow>,
+    /// Static 1:1 translations.
+    pub statics: Vec<StaticNatRow>,
 }
 
 impl Engine {
@@ -167,6 +238,47 @@ impl Engine {
     /// Static 1:1 translations.
     pub fn statics(&self) -> Vec<StaticNat> {
         self.nat.statics().to_vec()
+    }
+
+    /// The rules of the NAPT.
+    pub fn nat_view(&self) -> NatView {
+        let uplink = self.interfaces.outside().map(|interface| UplinkRow {
+            network: self.network_name(interface.network),
+            address: interface.address,
+            pool: interface.pool.clone(),
+        });
+        let inside = self.interfaces.iter().filter(|interface| !interface.is_outside);
+        let networks = inside.filter_map(|interface| {
+            let policy = &self.network(interface.network)?.nat;
+            Some(NatNetworkRow {
+                network: self.network_name(interface.network),
+                subnet: interface.subnet.trunc(),
+                tcp: policy.tcp,
+                udp: policy.udp,
+                icmp: policy.icmp,
+                other: policy.other,
+                exempt: policy.exempt.clone(),
+            })
+        });
+        let publishes = self.nat.publishes().iter().map(|publish| PublishRow {
+            protocol: publish.protocol,
+            address: publish.address,
+            port: publish.port,
+            count: publish.count,
+            network: self.network_name(publish.network),
+            target: publish.target,
+        });
+        let statics = self.nat.statics().iter().map(|entry| StaticNatRow {
+            network: self.network_name(entry.network),
+            inside: entry.inside,
+            external: entry.external,
+        });
+        NatView {
+            uplink,
+            networks: networks.collect(),
+            publishes: publishes.collect(),
+            statics: statics.collect(),
+        }
     }
 
     /// A network's name; empty if there is none.

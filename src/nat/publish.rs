@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Endpoint;
 use crate::id::NetworkId;
+use crate::packet::{PROTOCOL_TCP, PROTOCOL_UDP};
 
 /// A published port or range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,7 +154,9 @@ impl Publishes {
 
     /// True if a host publishes anything.
     pub fn has_target(&self, network: NetworkId, ip: Ipv4Addr) -> bool {
-        self.iter().any(|publish| publish.network == network && publish.target.ip == ip)
+        [PROTOCOL_TCP, PROTOCOL_UDP]
+            .into_iter()
+            .any(|protocol| self.by_target.contains_key(&(network, protocol, ip)))
     }
 
     /// All entries, by protocol, address and port.
@@ -190,6 +193,24 @@ mod tests {
             network: NetworkId(1),
             target: Endpoint::new(Ipv4Addr::new(172, 17, 0, 2), target),
         }
+    }
+
+    #[test]
+    fn a_host_publishes_until_its_last_entry_is_removed() {
+        let mut table = Publishes::default();
+        let host = Ipv4Addr::new(172, 17, 0, 2);
+        let entries =
+            [publish(None, 80, 1, 80), Publish { protocol: 17, ..publish(None, 53, 1, 53) }];
+        for entry in entries {
+            table.insert(entry).unwrap();
+        }
+        assert!(!table.has_target(NetworkId(2), host));
+        assert!(!table.has_target(NetworkId(1), Ipv4Addr::new(172, 17, 0, 3)));
+        for entry in entries {
+            assert!(table.has_target(NetworkId(1), host));
+            table.remove(&entry);
+        }
+        assert!(!table.has_target(NetworkId(1), host));
     }
 
     #[test]

@@ -250,7 +250,9 @@ impl Transport {
 
     fn parse_tcp(payload: &[u8]) -> Self {
         match payload.first_chunk::<20>() {
-            Some([a, b, c, d, _, _, _, _, _, _, _, _, offset, flags, ..]) if *offset >= 0x50 => {
+            Some([a, b, c, d, _, _, _, _, _, _, _, _, offset, flags, ..])
+                if *offset >= 0x50 && usize::from(*offset >> 4) * 4 <= payload.len() =>
+            {
                 Self::Tcp {
                     sport: u16::from_be_bytes([*a, *b]),
                     dport: u16::from_be_bytes([*c, *d]),

@@ -16,6 +16,7 @@ mod headers;
 pub mod icmp;
 pub mod ipv4;
 mod mac;
+pub mod pcap;
 pub mod tcp;
 mod tx_lists;
 

@@ -13,7 +13,7 @@
 //! itself; at the bound a failed entry goes first, then the stale one unused for longest; one
 //! that is reachable is never evicted.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::hash::BuildHasher;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -311,12 +311,15 @@ impl Neighbours {
         true
     }
 
-    /// Forgets every neighbour of a network, and those behind a MAC if one is given.
-    pub fn flush(&mut self, network: NetworkId, mac: Option<MacAddr>) {
+    /// Forgets every neighbour of a network, or only those with one of these MACs.
+    pub fn flush(&mut self, network: NetworkId, macs: Option<&HashSet<MacAddr>>) {
+        let is_meant = |mac: Option<MacAddr>| {
+            macs.is_none_or(|macs| mac.is_some_and(|mac| macs.contains(&mac)))
+        };
         let gone: Vec<u32> = self
             .entries
             .iter()
-            .filter(|(_, entry)| entry.network == network && (mac.is_none() || entry.mac == mac))
+            .filter(|(_, entry)| entry.network == network && is_meant(entry.mac))
             .map(|(index, _)| index)
             .collect();
         for index in gone {

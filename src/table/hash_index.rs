@@ -1,6 +1,7 @@
 //! From a hash to the index of a record in a slab.
 //!
-//! Buckets of one 64-byte cache line hold eight slots: 32 bits of the hash and a 32-bit index.
+//! Buckets of one 64-byte cache line hold eight slots: 32 bits of the hash, which are compared
+//! all at once, and a 32-bit index.
 //! A record lies in one of two buckets, chosen by different bits of its hash, and goes to the
 //! emptier one; so a look-up touches one or two lines, hit or miss, there are no tombstones, and
 //! nothing ever moves. The index is sized for a load of at most one half, where an insertion
@@ -9,11 +10,31 @@
 //! The caller hashes with a secret seed: frames come from strangers.
 
 const SLOTS: usize = 8;
-const EMPTY: u64 = 0;
+/// No index: the slot is free. Stored so that zeroed memory is an empty table.
+const EMPTY: u32 = 0;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 #[repr(align(64))]
-struct Bucket([u64; SLOTS]);
+struct Bucket {
+    tags: [u32; SLOTS],
+    /// Index plus one.
+    entries: [u32; SLOTS],
+}
+
+impl Bucket {
+    /// A bit per slot whose tag is `tag`; without branches, so that it is a vector comparison.
+    fn matches(&self, tag: u32) -> u32 {
+        let mut bits = 0;
+        for (slot, found) in self.tags.iter().enumerate() {
+            bits |= u32::from(*found == tag) << slot;
+        }
+        bits
+    }
+
+    fn free_slots(&self) -> usize {
+        self.entries.iter().filter(|entry| **entry == EMPTY).count()
+    }
+}
 
 /// Both buckets of a hash are full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,7 +54,7 @@ impl HashIndex {
     /// power of two of buckets; zero pages until used.
     pub fn new(capacity: usize) -> Self {
         let count = (capacity.max(1) * 2).div_ceil(SLOTS).next_power_of_two();
-        Self { buckets: vec![Bucket([EMPTY; SLOTS]); count], mask: count - 1, len: 0 }
+        Self { buckets: vec![Bucket::default(); count], mask: count - 1, len: 0 }
     }
 
     /// Records in the index.
@@ -50,13 +71,14 @@ impl HashIndex {
     pub fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         let tag = tag(hash);
         for bucket in self.pair(hash) {
-            let Some(Bucket(slots)) = self.buckets.get(bucket) else { continue };
-            for slot in slots {
-                if slot >> 32 == tag && *slot != EMPTY {
-                    let index = (*slot as u32).wrapping_sub(1);
-                    if is_it(index) {
-                        return Some(index);
-                    }
+            let Some(bucket) = self.buckets.get(bucket) else { continue };
+            let mut matches = bucket.matches(tag);
+            while matches != 0 {
+                let slot = matches.trailing_zeros() as usize;
+                matches &= matches - 1;
+                let entry = bucket.entries.get(slot).copied().unwrap_or(EMPTY);
+                if entry != EMPTY && is_it(entry - 1) {
+                    return Some(entry - 1);
                 }
             }
         }
@@ -69,27 +91,26 @@ impl HashIndex {
     /// [`IndexFull`] if both buckets of the hash are full.
     pub fn insert(&mut self, hash: u64, index: u32) -> Result<(), IndexFull> {
         let [first, second] = self.pair(hash);
-        let chosen = if self.free_slots(second) > self.free_slots(first) { second } else { first };
-        let slot = self
-            .buckets
-            .get_mut(chosen)
-            .and_then(|bucket| bucket.0.iter_mut().find(|slot| **slot == EMPTY))
-            .ok_or(IndexFull)?;
-        *slot = tag(hash) << 32 | u64::from(index.wrapping_add(1));
+        let free = |at: usize| self.buckets.get(at).map_or(0, Bucket::free_slots);
+        let chosen = if free(second) > free(first) { second } else { first };
+        let bucket = self.buckets.get_mut(chosen).ok_or(IndexFull)?;
+        let mut slots = bucket.tags.iter_mut().zip(bucket.entries.iter_mut());
+        let (slot_tag, entry) = slots.find(|(_, entry)| **entry == EMPTY).ok_or(IndexFull)?;
+        *slot_tag = tag(hash);
+        *entry = index.wrapping_add(1);
         self.len += 1;
         Ok(())
     }
 
     /// Removes `index` under `hash`; false if it was not there.
     pub fn remove(&mut self, hash: u64, index: u32) -> bool {
-        let wanted = tag(hash) << 32 | u64::from(index.wrapping_add(1));
-        for bucket in self.pair(hash) {
-            let found = self
-                .buckets
-                .get_mut(bucket)
-                .and_then(|bucket| bucket.0.iter_mut().find(|slot| **slot == wanted));
-            if let Some(slot) = found {
-                *slot = EMPTY;
+        let (tag, wanted) = (tag(hash), index.wrapping_add(1));
+        for at in self.pair(hash) {
+            let Some(bucket) = self.buckets.get_mut(at) else { continue };
+            let mut slots = bucket.tags.iter_mut().zip(bucket.entries.iter_mut());
+            let found = slots.find(|(found, entry)| **entry == wanted && **found == tag);
+            if let Some((slot_tag, entry)) = found {
+                (*slot_tag, *entry) = (0, EMPTY);
                 self.len -= 1;
                 return true;
             }
@@ -104,17 +125,11 @@ impl HashIndex {
         // With one bucket both are the same; a remove or find then merely looks twice.
         [first, if second == first { (first + 1) & self.mask } else { second }]
     }
-
-    fn free_slots(&self, bucket: usize) -> usize {
-        self.buckets
-            .get(bucket)
-            .map_or(0, |bucket| bucket.0.iter().filter(|slot| **slot == EMPTY).count())
-    }
 }
 
 /// The upper half of the hash, which the choice of buckets does not use up.
-const fn tag(hash: u64) -> u64 {
-    hash >> 32
+const fn tag(hash: u64) -> u32 {
+    (hash >> 32) as u32
 }
 
 #[cfg(test)]

@@ -132,10 +132,10 @@ mod tests {
         wheel.schedule(5, Instant::from_secs(10));
         wheel.schedule(6, Instant::from_secs(3));
         wheel.cancel(6);
-        assert_eq!(due(&mut wheel, 10), []);
+        assert!(due(&mut wheel, 10).is_empty());
         assert_eq!(wheel.next_deadline(), Some(Instant::from_secs(11)));
         assert_eq!(due(&mut wheel, 11), [5]);
-        assert_eq!(due(&mut wheel, 500), []);
+        assert!(due(&mut wheel, 500).is_empty());
         assert_eq!(wheel.next_deadline(), None);
     }
 

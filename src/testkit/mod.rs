@@ -3,6 +3,11 @@
 
 pub mod build;
 pub mod fuzz;
+mod host;
 mod lab;
+pub mod probe;
+mod world;
 
+pub use host::{ExchangeId, HostSpec, MAX_SOCKETS, Progress, QUEUE_FRAMES, Service, SimHost};
 pub use lab::{BRIDGE, Lab, LabPort, UPLINK};
+pub use world::{EngineId, HostId, Plug, TICK, WireCounts, WireQuality, World};

@@ -1,0 +1,38 @@
+//! `tapway check`: everything that is wrong with a configuration.
+
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use super::{Exit, Failure, Output};
+use crate::control::config::{Config, LoadError, Loaded};
+
+/// Checks a configuration, the embedded one if there is no file.
+///
+/// # Errors
+/// [`Exit::BadConfiguration`] with all that is wrong, or that the file cannot be read.
+pub fn check(config: Option<&Path>, output: &mut Output) -> Result<(), Failure> {
+    let loaded = load(config)?;
+    output.line(format_args!("{}: ok", loaded.name))
+}
+
+/// Loads a configuration; warnings go to stderr.
+pub(super) fn load(config: Option<&Path>) -> Result<Loaded, Failure> {
+    let loaded = Config::load(config).map_err(|error| match &error {
+        LoadError::Unreadable { error: cause, .. } => {
+            let exit = match cause.kind() {
+                io::ErrorKind::NotFound => Exit::NotFound,
+                io::ErrorKind::PermissionDenied => Exit::NoPermission,
+                _ => Exit::Failed,
+            };
+            Failure::new(exit, error)
+        }
+        // Each line of its own, so that editors find the places.
+        LoadError::Wrong(errors) => {
+            Failure::new(Exit::BadConfiguration, format!("the configuration is wrong\n{errors}"))
+        }
+    })?;
+    for warning in &loaded.warnings {
+        let _ = writeln!(io::stderr(), "{warning}");
+    }
+    Ok(loaded)
+}

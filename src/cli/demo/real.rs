@@ -1,0 +1,111 @@
+//! The stage on real devices: namespaces with the kernel's own stacks, TAPs, and two workers.
+//!
+//! The wire between the engines is in memory; everything else is what `tapway run` uses.
+
+use std::hash::{BuildHasher, RandomState};
+
+use super::host::Host;
+use super::interrupt::Interrupt;
+use super::real_host::RealHost;
+use super::stage::Stage;
+use super::topology::{HostName, MTU, Switch};
+use super::{DemoError, Fault};
+use crate::engine::{Command, Engine, Reply};
+use crate::io::{
+    Broker, Clock, LinuxBroker, Namespace, Netns, PortPlan, TapBackend, TapPlan, Worker, wire,
+};
+use crate::time::Instant;
+
+/// Before the names of the demo's namespaces, so that they are nobody else's.
+const PREFIX: &str = "tapway-demo-";
+
+/// The stage. Dropping it stops servers and workers first, then removes the namespaces.
+pub struct Real {
+    hosts: Vec<RealHost>,
+    tapway: Worker,
+    router: Worker,
+    /// Never read again, but dropping it removes what it made.
+    _broker: LinuxBroker,
+}
+
+/// The namespace of a host.
+pub fn namespace_of(host: HostName) -> String {
+    format!("{PREFIX}{}", host.name())
+}
+
+impl Real {
+    /// Builds it. Leftovers of a killed demo are adopted, and removed at the end.
+    ///
+    /// # Errors
+    /// [`DemoError::Open`] if namespaces or TAPs are not to be had. Nothing is left behind.
+    pub fn new(fault: Option<Fault>, interrupt: &Interrupt) -> Result<Self, DemoError> {
+        let mut broker = LinuxBroker::new();
+        let tapway = worker(Switch::Tapway, fault)?;
+        let router = worker(Switch::Router, fault)?;
+        let mut hosts = Vec::new();
+        for name in HostName::ALL {
+            interrupt.check()?;
+            let opened = broker.open(name.name(), &plan(name))?;
+            let (switch, port) = name.port();
+            let worker = if switch == Switch::Tapway { &tapway } else { &router };
+            worker.attach(port, opened.io)?;
+            let namespace = Namespace::named(&namespace_of(name))?;
+            hosts.push(RealHost::new(name, namespace, interrupt.clone()));
+        }
+        let (near, far) = wire().map_err(|error| DemoError::system("making a wire", error))?;
+        tapway.attach(Switch::Tapway.trunk(), Box::new(near))?;
+        router.attach(Switch::Router.trunk(), Box::new(far))?;
+        Ok(Self { hosts, tapway, router, _broker: broker })
+    }
+
+    const fn worker(&self, switch: Switch) -> &Worker {
+        match switch {
+            Switch::Tapway => &self.tapway,
+            Switch::Router => &self.router,
+        }
+    }
+}
+
+impl Stage for Real {
+    fn host(&mut self, name: HostName) -> Result<Box<dyn Host + '_>, DemoError> {
+        let host = self.hosts.iter_mut().find(|host| host.name() == name);
+        Ok(Box::new(host.ok_or(DemoError::Missing(name.name()))?))
+    }
+
+    fn apply(&mut self, switch: Switch, command: Command) -> Result<Reply, DemoError> {
+        Ok(self.worker(switch).apply(command)?)
+    }
+
+    fn read<R: Send + 'static>(
+        &mut self,
+        switch: Switch,
+        read: impl FnOnce(&mut Engine, Instant) -> R + Send + 'static,
+    ) -> Result<R, DemoError> {
+        Ok(self.worker(switch).query(read)?)
+    }
+}
+
+fn worker(switch: Switch, fault: Option<Fault>) -> Result<Worker, DemoError> {
+    let engine = switch.engine(seed(), Clock.now(), fault)?;
+    Worker::spawn(switch.name(), engine)
+        .map_err(|error| DemoError::system("starting a thread", error))
+}
+
+/// The standard library's own random keys, which it has from the system.
+fn seed() -> u128 {
+    let half = || u128::from(RandomState::new().hash_one(PREFIX));
+    (half() << 64) | half()
+}
+
+fn plan(host: HostName) -> PortPlan {
+    let spec = host.spec();
+    PortPlan::Tap(TapPlan {
+        netns: Some(Netns { name: namespace_of(host), create: true }),
+        interface: "eth0".to_owned(),
+        mac: Some(spec.mac),
+        mtu: MTU,
+        address: Some(spec.address),
+        gateway: spec.gateway,
+        backend: TapBackend::Own,
+    })
+}

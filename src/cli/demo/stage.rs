@@ -1,0 +1,45 @@
+//! Where the steps are played: two engines and four hosts, however they are made.
+
+use super::DemoError;
+use super::host::Host;
+use super::topology::{HostName, Switch};
+use crate::engine::{Command, Engine, Reply};
+use crate::time::Instant;
+
+/// A built topology. Dropping it takes it down.
+pub trait Stage {
+    /// A host.
+    ///
+    /// # Errors
+    /// If it is gone.
+    fn host(&mut self, name: HostName) -> Result<Box<dyn Host + '_>, DemoError>;
+
+    /// Gives an engine a command while it forwards.
+    ///
+    /// # Errors
+    /// The engine's refusal, or that it is gone.
+    fn apply(&mut self, switch: Switch, command: Command) -> Result<Reply, DemoError>;
+
+    /// Reads something of an engine.
+    ///
+    /// # Errors
+    /// If it is gone.
+    fn read<R: Send + 'static>(
+        &mut self,
+        switch: Switch,
+        read: impl FnOnce(&mut Engine, Instant) -> R + Send + 'static,
+    ) -> Result<R, DemoError>;
+
+    /// Takes all ports up, once everything is behind them.
+    ///
+    /// # Errors
+    /// As [`Stage::apply`].
+    fn start(&mut self) -> Result<(), DemoError> {
+        for switch in [Switch::Tapway, Switch::Router] {
+            for port in switch.ports() {
+                self.apply(switch, Command::SetPortUp(port, true))?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,181 @@
+//! The first lines of `tapway run`: what runs, whether hosts reach the outside, how to attach.
+
+use crate::control::config::{Config, DEFAULT_CONFIG, Loaded, Network, Uplink, UplinkKind};
+use crate::control::model::Model;
+use crate::io::Broker;
+use crate::nat::Publish;
+use crate::packet::PROTOCOL_UDP;
+
+/// Published ports that are listed; `show nat` lists all.
+const MAX_PUBLISHED: usize = 16;
+/// A port for a configuration that has none.
+const EXAMPLE_PORT: &str = "\
+[port.web]
+netns = \"web\"
+address = \"172.17.0.2\"
+publish = [\"8080:80\"]
+";
+
+/// The lines.
+pub(super) fn lines(loaded: &Loaded, model: &Model, broker: &dyn Broker) -> Vec<String> {
+    let config = &loaded.config;
+    let ports = config.ports.len();
+    let mut lines = vec![
+        format!("tapway {}: {}, ports: {ports}", env!("CARGO_PKG_VERSION"), loaded.name),
+        format!("outside: {}", outside(config, model, broker)),
+    ];
+    lines.extend(config.networks.iter().map(network));
+    let published = model.publishes.iter();
+    lines.extend(published.take(MAX_PUBLISHED).map(|publish| published_port(publish, model)));
+    if let Some(more) = model.publishes.len().checked_sub(MAX_PUBLISHED).filter(|more| *more > 0) {
+        lines.push(format!("published: {more} more, see `tapway show nat`"));
+    }
+    if ports == 0 {
+        lines.extend(how_to_attach(loaded));
+    }
+    lines
+}
+
+/// Whether hosts reach the outside, and what to set if not.
+fn outside(config: &Config, model: &Model, broker: &dyn Broker) -> String {
+    let Some(uplink) = &config.uplink else {
+        return "not reachable: there is no uplink; add [uplink] to the configuration".to_owned();
+    };
+    let Some(gateway) = &uplink.gateway else {
+        let subnet = uplink.address.get_ref().trunc();
+        return format!("only {subnet}; set `gateway` in [uplink] for what lies beyond");
+    };
+    let way = format!("by {} on {}", gateway.get_ref(), place(uplink));
+    let is_here = matches!(uplink.kind, UplinkKind::Tap { .. }) && uplink.netns.is_none();
+    let hint = model.uplink().filter(|_| is_here).and_then(|port| broker.outside_hint(&port.plan));
+    match hint {
+        Some(hint) => format!("{way}; {hint}"),
+        None => way,
+    }
+}
+
+fn place(uplink: &Uplink) -> String {
+    let name = match &uplink.kind {
+        UplinkKind::Tap { interface, .. } => format!("TAP {}", interface.get_ref()),
+        UplinkKind::Device { device, .. } => format!("device {}", device.get_ref()),
+    };
+    match &uplink.netns {
+        Some(netns) => format!("{name} in namespace {}", netns.get_ref()),
+        None => format!("{name} of this host"),
+    }
+}
+
+fn network(network: &Network) -> String {
+    let name = network.name.get_ref();
+    match &network.router {
+        Some(router) => {
+            let (subnet, gateway) = (router.subnet.get_ref(), router.gateway.get_ref());
+            format!("network {name}: {subnet}, gateway {gateway}")
+        }
+        None => format!("network {name}: switched only"),
+    }
+}
+
+fn published_port(publish: &Publish, model: &Model) -> String {
+    let protocol = if publish.protocol == PROTOCOL_UDP { "udp" } else { "tcp" };
+    let on = match (publish.address, model.uplink_address()) {
+        (Some(address), _) => format!("{address}:"),
+        (None, Some(address)) => format!("{address}:"),
+        (None, None) => String::new(),
+    };
+    let last = publish.last();
+    let range = if last > publish.port { format!("-{last}") } else { String::new() };
+    let target = publish.target;
+    let target_last = publish.target_of(last).port;
+    let target_range = if last > publish.port { format!("-{target_last}") } else { String::new() };
+    format!("published: {on}{}{range} -> {target}{target_range}/{protocol}", publish.port)
+}
+
+fn how_to_attach(loaded: &Loaded) -> Vec<String> {
+    let mut lines = vec!["no host is attached; a port attaches one, such as:".to_owned()];
+    let example = if loaded.is_default() {
+        lines.push("(a file for `tapway run -c FILE`)".to_owned());
+        example_file()
+    } else {
+        EXAMPLE_PORT.to_owned()
+    };
+    lines.extend(example.lines().map(|line| format!("    {line}")));
+    lines.push("then, for example: ip netns exec web ping 172.17.0.1".to_owned());
+    lines
+}
+
+/// The embedded configuration without its comments, and a port.
+fn example_file() -> String {
+    let settings = DEFAULT_CONFIG.lines().filter_map(|line| {
+        let setting = line.split('#').next().unwrap_or_default().trim_end();
+        (!setting.is_empty()).then_some(setting)
+    });
+    let settings: Vec<&str> = settings.collect();
+    format!("{}\n{EXAMPLE_PORT}", settings.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::{OpenError, Opened, PortPlan};
+
+    struct Hinting;
+
+    impl Broker for Hinting {
+        fn open(&mut self, port: &str, _plan: &PortPlan) -> Result<Opened, OpenError> {
+            Err(OpenError::Permission { what: port.to_owned() })
+        }
+
+        fn close(&mut self, _port: &str) {}
+
+        fn outside_hint(&self, _plan: &PortPlan) -> Option<String> {
+            Some("nothing beyond this host: set net.ipv4.ip_forward=1".to_owned())
+        }
+    }
+
+    fn greet(text: &str) -> Vec<String> {
+        let loaded = Config::parse("f", text).unwrap();
+        lines(&loaded, &Model::new(&loaded.config), &Hinting)
+    }
+
+    #[test]
+    fn the_first_lines_say_whether_hosts_reach_the_outside() {
+        let version = env!("CARGO_PKG_VERSION");
+        assert_eq!(
+            greet(include_str!("../../tools/configs/tutorial.toml")),
+            [
+                &format!("tapway {version}: f, ports: 2"),
+                "outside: by 192.168.33.1 on TAP eth0 in namespace outside",
+                "network bridge: 172.17.0.0/16, gateway 172.17.0.1",
+                "published: 192.168.33.10:80 -> 172.17.0.2:80/tcp",
+            ]
+        );
+        let text = "[uplink]\naddress = \"10.0.0.2/24\"\ngateway = \"10.0.0.1\"\n";
+        assert_eq!(
+            greet(text)[1],
+            "outside: by 10.0.0.1 on TAP tapway0 of this host; nothing beyond this host: set \
+             net.ipv4.ip_forward=1"
+        );
+        let text = "[uplink]\nkind = \"device\"\ndevice = \"eth1\"\naddress = \"10.0.0.2/24\"";
+        assert_eq!(
+            greet(text)[1],
+            "outside: only 10.0.0.0/24; set `gateway` in [uplink] for what lies beyond"
+        );
+        assert_eq!(
+            greet("[network.a]")[1..3],
+            [
+                "outside: not reachable: there is no uplink; add [uplink] to the configuration",
+                "network a: switched only",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_file_that_is_suggested_works() {
+        let loaded = Config::parse("f", &example_file()).unwrap();
+        assert_eq!((loaded.config.ports.len(), loaded.warnings.len()), (1, 0));
+        let default = Config::load(None).unwrap();
+        let lines = lines(&default, &Model::new(&default.config), &Hinting).join("\n");
+        assert!(lines.contains("    [port.web]\n    netns = \"web\""), "{lines}");
+    }
+}

@@ -1,0 +1,165 @@
+//! The command line: what can be asked for, who answers, and the exit code.
+//!
+//! Results go to stdout through one writer, everything else to stderr.
+
+mod capture;
+mod check;
+pub mod demo;
+mod exit;
+mod greeting;
+mod instance_lock;
+mod output;
+mod run;
+mod show;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::io::LinuxBroker;
+
+pub use exit::{Exit, Failure};
+pub use output::Output;
+
+pub use crate::control::config::DEFAULT_SOCKET;
+
+/// A userspace virtual switch: bridge, neighbour table, router and NAPT in one process.
+#[derive(Debug, Parser)]
+#[command(name = "tapway", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// The API's socket [default: /run/tapway.sock, or what a configuration says].
+    #[arg(long, global = true, value_name = "PATH", env = "TAPWAY_SOCKET")]
+    pub socket: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 no daemon running, \
+5 conflict, 77 no permission, 78 bad configuration.";
+
+/// A subcommand.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the switch until SIGTERM or SIGINT.
+    Run(ConfigArgs),
+    /// Check a configuration; list everything that is wrong with it.
+    Check(ConfigArgs),
+    /// Build the tutorial's network, walk through it and check each step.
+    Demo(DemoArgs),
+    /// Show a table of the running switch.
+    Show(ShowArgs),
+    /// Write the frames of the running switch to a pcapng file or to stdout.
+    Capture(CaptureArgs),
+}
+
+/// Which configuration.
+#[derive(Args, Clone, Debug)]
+pub struct ConfigArgs {
+    /// The configuration; without it: network `bridge` 172.17.0.0/16 and a TAP uplink.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// How the demo runs.
+#[derive(Args, Clone, Debug)]
+pub struct DemoArgs {
+    /// Simulated hosts in memory, even where namespaces and TAPs are allowed.
+    #[arg(long)]
+    pub simulated: bool,
+    /// Leave it running and say how to enter a host.
+    #[arg(long, conflicts_with = "simulated")]
+    pub keep: bool,
+    /// Print the configuration that the demo runs, and do nothing else.
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+/// Which table, and how.
+#[derive(Args, Clone, Debug)]
+pub struct ShowArgs {
+    /// The table.
+    #[command(subcommand)]
+    pub table: Table,
+    /// Print JSON.
+    #[arg(short, long, global = true)]
+    pub json: bool,
+}
+
+/// A table of the running switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Table {
+    /// Ports, their devices and counters, as `ip -s link`.
+    Link,
+    /// MAC addresses and their ports, as `bridge fdb`.
+    Fdb,
+    /// Neighbours and their states, as `ip neigh`.
+    Neigh,
+    /// Routes, as `ip route`.
+    Route,
+    /// Translation rules, as `iptables -t nat -L -n`.
+    Nat,
+    /// Translated connections, as `conntrack -L`.
+    Sessions {
+        /// Connections shown at most.
+        #[arg(long, value_name = "COUNT", default_value_t = 4096)]
+        limit: usize,
+    },
+    /// Frames that were not passed on: where, why, and what to do.
+    Drops,
+    /// Counters of the whole switch.
+    Stats,
+}
+
+/// What to capture, and where to.
+#[derive(Args, Clone, Debug)]
+pub struct CaptureArgs {
+    /// The file; `-` is stdout.
+    #[arg(short, long, value_name = "FILE")]
+    pub write: PathBuf,
+    /// One port's frames only.
+    #[arg(long, value_name = "NAME")]
+    pub port: Option<String>,
+}
+
+/// Runs the command line and gives the exit code; what went wrong is on stderr.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(answer) => {
+            // Help and version are answers, not errors. Nobody may be listening.
+            let _ = answer.print();
+            return if answer.use_stderr() { Exit::Usage } else { Exit::Ok }.into();
+        }
+    };
+    let mut output = Output::stdout();
+    let result = dispatch(cli, &mut output).and_then(|code| output.finish().map(|()| code));
+    match result {
+        Ok(code) => code,
+        // A reader that has seen enough, as `head`.
+        Err(failure) if failure.is_broken_pipe() => Exit::Ok.into(),
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "tapway: {failure}");
+            failure.exit.into()
+        }
+    }
+}
+
+fn dispatch(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
+    let socket = cli.socket.as_deref();
+    let client_socket = socket.unwrap_or(Path::new(DEFAULT_SOCKET));
+    match cli.command {
+        Command::Show(args) => show::show(client_socket, &args, output)?,
+        Command::Capture(args) => capture::capture(client_socket, &args, output)?,
+        Command::Run(args) => {
+            let broker = Box::new(LinuxBroker::new());
+            run::run(args.config.as_deref(), socket, broker, output)?;
+        }
+        Command::Check(args) => check::check(args.config.as_deref(), output)?,
+        Command::Demo(args) => return Ok(demo::demo(args.into())),
+    }
+    Ok(Exit::Ok.into())
+}

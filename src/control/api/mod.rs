@@ -1,0 +1,27 @@
+//! The API: HTTP/1.1 and JSON on a Unix socket, for `tapway show` and for curl.
+//!
+//! ```text
+//! curl --unix-socket /run/tapway.sock http://tapway/v1/links
+//! ```
+//!
+//! * `server`: the thread, its socket, who may connect, and the bounds on connections,
+//! * `routes`: the paths under `/v1`, each a question to the worker between two bursts,
+//! * `views`: the answers that are not rows of the engine,
+//! * `refusal`: every other answer: `{"error": ..., "remedy": ...}`,
+//! * `client`: what the command line asks by.
+//!
+//! It reads only; nothing here changes the dataplane. Not by it: metrics and authentication by
+//! anything but the socket's owner.
+
+mod client;
+mod refusal;
+mod routes;
+mod server;
+mod socket;
+mod stall;
+mod views;
+
+pub use client::{Client, ClientError, escape};
+pub use refusal::Refusal;
+pub use server::{ApiError, ApiHandle, ApiState, serve};
+pub use views::{LinkRow, SessionUsage, StatsView};

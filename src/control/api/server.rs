@@ -1,0 +1,211 @@
+//! The API's thread: accepts, bounds and ends connections.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::routes;
+use super::socket::{self, SocketFile};
+use super::stall::WriteLimit;
+use crate::control::capture::Captures;
+use crate::control::registry::Registry;
+use crate::io::Worker;
+
+/// Open connections; more are refused at once.
+const MAX_CONNECTIONS: usize = 64;
+/// Questions to the worker that wait at once; more wait for their turn.
+const MAX_QUESTIONS: usize = 8;
+/// Time for a client to send its request line and headers.
+const HEADER_TIME: Duration = Duration::from_secs(5);
+/// Longest request line and headers, in bytes (hyper's least).
+const MAX_REQUEST_BYTES: usize = 8192;
+/// Most headers of a request.
+const MAX_HEADERS: usize = 64;
+/// How long a client may take nothing of its answer before it is cut off.
+const STALL_TIME: Duration = Duration::from_secs(60);
+/// Time for answers under way, captures above all, to end when the API stops.
+const GRACE: Duration = Duration::from_secs(1);
+/// Pause after an accept that failed, for lack of file descriptors most likely.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The answer to one connection too many; nothing is read from it.
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n\
+    connection: close\r\n\r\n\
+    {\"error\":\"64 connections are open\",\"remedy\":\"close one, or try again\"}";
+
+/// What the API shows.
+#[derive(Clone, Debug)]
+pub struct ApiState {
+    /// The dataplane.
+    pub worker: Arc<Worker>,
+    /// The devices of its ports.
+    pub registry: Registry,
+    /// The captures running on it.
+    pub captures: Captures,
+}
+
+/// The API cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// Another process answers there: exit code 5.
+    #[error("{}: another tapway answers here; stop it, or choose another --socket", .path.display())]
+    Conflict {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// Something that is no socket is in the way: exit code 5.
+    #[error("{}: exists and is not a socket; remove it, or choose another --socket", .path.display())]
+    NotASocket {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system refused.
+    #[error("cannot listen on {}: {error}; choose another --socket", .path.display())]
+    Socket {
+        /// The socket.
+        path: PathBuf,
+        /// What it said.
+        error: io::Error,
+    },
+    /// The process is out of threads or file descriptors.
+    #[error("cannot start the API: {0}")]
+    Start(#[from] io::Error),
+}
+
+/// The running API. Dropping it ends its answers, stops it and removes the socket.
+#[derive(Debug)]
+pub struct ApiHandle {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    captures: Captures,
+    file: Option<SocketFile>,
+}
+
+impl ApiState {
+    /// The API of a worker.
+    pub fn new(worker: Arc<Worker>, registry: Registry) -> Self {
+        Self { captures: Captures::new(&worker), worker, registry }
+    }
+}
+
+/// Serves the API on `socket` (mode 0600) by a thread of its own.
+///
+/// # Errors
+/// If another process serves there, or the system refuses.
+pub fn serve(socket: &Path, state: ApiState) -> Result<ApiHandle, ApiError> {
+    let (listener, file) = socket::listen(socket)?;
+    let runtime = Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .max_blocking_threads(MAX_QUESTIONS)
+        .build()?;
+    let listener = {
+        let _inside = runtime.enter();
+        UnixListener::from_std(listener)?
+    };
+    let captures = state.captures.clone();
+    let (stop, stopped) = oneshot::channel();
+    let thread = std::thread::Builder::new()
+        .name("api".to_owned())
+        .spawn(move || run(runtime, listener, state, stopped))?;
+    Ok(ApiHandle { stop: Some(stop), thread: Some(thread), captures, file: Some(file) })
+}
+
+impl Drop for ApiHandle {
+    fn drop(&mut self) {
+        drop(self.file.take());
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        self.captures.stop_all();
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread has been printed; there is nothing left to stop.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(runtime: Runtime, listener: UnixListener, state: ApiState, stopped: oneshot::Receiver<()>) {
+    runtime.block_on(async {
+        let mut open = accept(listener, state, stopped).await;
+        let ended = async { while open.join_next().await.is_some() {} };
+        // What is not done by then is cut off when the runtime goes.
+        let _ = timeout(GRACE, ended).await;
+    });
+    // A question that a stuck worker never answers must not keep the process.
+    runtime.shutdown_timeout(GRACE);
+}
+
+async fn accept(
+    listener: UnixListener,
+    state: ApiState,
+    mut stopped: oneshot::Receiver<()>,
+) -> JoinSet<()> {
+    let answers = routes::router(state);
+    let refusals = routes::forbidden();
+    let mut open = JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = &mut stopped => return open,
+            Some(_) = open.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) if open.len() >= MAX_CONNECTIONS => {
+                    // Best effort: a client that cannot take it sees the connection closed.
+                    let _ = stream.try_write(BUSY);
+                }
+                Ok((stream, _)) if may_ask(&stream) => {
+                    open.spawn(converse(stream, answers.clone()));
+                }
+                Ok((stream, _)) => {
+                    open.spawn(converse(stream, refusals.clone()));
+                }
+                Err(_) => sleep(ACCEPT_PAUSE).await,
+            }
+        }
+    }
+}
+
+/// The owner of this process and root may. The socket's mode says so already; a socket in a
+/// directory that was copied or bound elsewhere still holds to it.
+fn may_ask(stream: &UnixStream) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
+}
+
+/// One request and its answer. An error is the client's: it is gone, or was cut off.
+async fn converse(stream: UnixStream, router: Router) {
+    let stream = TokioIo::new(WriteLimit::new(stream, STALL_TIME));
+    let _ = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME)
+        .max_buf_size(MAX_REQUEST_BYTES)
+        .max_headers(MAX_HEADERS)
+        .keep_alive(false)
+        .serve_connection(stream, TowerToHyperService::new(router))
+        .await;
+}
+
+impl ApiError {
+    /// True if the process lacks the privilege: exit code 77.
+    pub fn is_permission(&self) -> bool {
+        matches!(self, Self::Socket { error, .. }
+            if error.kind() == io::ErrorKind::PermissionDenied)
+    }
+
+    /// True if somebody else has the socket: exit code 5.
+    pub const fn is_conflict(&self) -> bool {
+        matches!(self, Self::Conflict { .. } | Self::NotASocket { .. })
+    }
+}

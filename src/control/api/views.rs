@@ -1,0 +1,38 @@
+//! Answers that join what the engine counts with what control knows.
+
+use serde::{Deserialize, Serialize};
+
+use crate::control::registry::LinkInfo;
+use crate::engine::{PortStats, Totals};
+
+/// A port, its counters and its device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkRow {
+    /// Number of the port.
+    pub index: u16,
+    /// Its counters.
+    #[serde(flatten)]
+    pub stats: PortStats,
+    /// Its device; none: a port in memory.
+    pub device: Option<LinkInfo>,
+}
+
+/// Sessions now, and at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionUsage {
+    /// Sessions now.
+    pub used: usize,
+    /// Sessions at most.
+    pub limit: usize,
+}
+
+/// Counters of the whole switch and of each port.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatsView {
+    /// Outcomes of all frames.
+    pub totals: Totals,
+    /// Use of the session table.
+    pub sessions: SessionUsage,
+    /// Counters of every port.
+    pub ports: Vec<PortStats>,
+}

@@ -1,0 +1,303 @@
+//! What needs two values to be judged: networks, the uplink and routes against each other.
+
+use std::net::Ipv4Addr;
+use std::ops::Range;
+
+use ipnet::Ipv4Net;
+use toml::Spanned;
+
+use super::names::check_name;
+use super::problem::Problems;
+use super::read::Draft;
+use super::{Network, NetworkRouter, UPLINK_NAME, Uplink, check_ports};
+use crate::packet::MacAddr;
+use crate::route::{is_martian_destination, is_martian_source};
+
+/// Networks that a configuration may have, the uplink's besides (see [`crate::id::NetworkId`]).
+const MAX_NETWORKS: usize = 65_533;
+
+/// Checks a configuration as a whole.
+pub(super) fn check(problems: &mut Problems<'_>, draft: &Draft) {
+    for (index, network) in draft.config.networks.iter().enumerate() {
+        if index == MAX_NETWORKS {
+            let what = format!("more than {MAX_NETWORKS} networks");
+            problems.error(network.name.span(), "network", what, "remove some");
+        }
+        check_network(problems, network);
+    }
+    if let Some(uplink) = &draft.config.uplink {
+        check_uplink(problems, draft, uplink);
+    }
+    check_overlaps(problems, draft);
+    check_routes(problems, draft);
+    check_ports::check(problems, draft);
+}
+
+/// The parts of a subnet that no host may have, and which an address must not be.
+pub(super) fn why_no_host(subnet: Ipv4Net, address: Ipv4Addr) -> Option<&'static str> {
+    if !subnet.contains(&address) {
+        return Some("is outside the subnet");
+    }
+    if subnet.prefix_len() < 31 && address == subnet.network() {
+        return Some("is the network address of the subnet");
+    }
+    if subnet.prefix_len() < 31 && address == subnet.broadcast() {
+        return Some("is the broadcast address of the subnet");
+    }
+    None
+}
+
+/// Reports an address that no host of the subnet can have; true if it is good.
+pub(super) fn check_host(
+    problems: &mut Problems<'_>,
+    key: String,
+    address: &Spanned<Ipv4Addr>,
+    subnet: Ipv4Net,
+) -> bool {
+    let Some(why) = why_no_host(subnet, *address.get_ref()) else { return true };
+    let subnet = subnet.trunc();
+    let what = format!("{} {why} {subnet}", address.get_ref());
+    let example = example_host(subnet);
+    problems.error(address.span(), key, what, format!("use a host address such as {example}"));
+    false
+}
+
+/// Reports a MAC that no station has.
+pub(super) fn check_mac(problems: &mut Problems<'_>, key: String, mac: &Spanned<MacAddr>) {
+    if !mac.get_ref().is_station() {
+        let what = format!("{} is a group or zero address", mac.get_ref());
+        problems.error(mac.span(), key, what, "use one whose first byte is even, such as 02:...");
+    }
+}
+
+fn example_host(subnet: Ipv4Net) -> Ipv4Addr {
+    subnet.hosts().nth(1).unwrap_or_else(|| subnet.addr())
+}
+
+fn check_network(problems: &mut Problems<'_>, network: &Network) {
+    let name = network.name.get_ref();
+    let key = format!("network.{name}");
+    if let Err(remedy) = check_name(name) {
+        problems.error(network.name.span(), &key, "not a name for a network", remedy);
+    }
+    if name == UPLINK_NAME {
+        let what = "this name is the uplink's own";
+        problems.error(network.name.span(), &key, what, "choose another name");
+    }
+    let Some(NetworkRouter { subnet, gateway, mac }) = &network.router else { return };
+    let net = *subnet.get_ref();
+    let subnet_key = format!("{key}.subnet");
+    if net.addr() != net.network() {
+        let what = format!("{net} has bits set behind its prefix");
+        problems.error(subnet.span(), &subnet_key, what, format!("write {}", net.trunc()));
+    }
+    if !(1..=30).contains(&net.prefix_len()) {
+        let what = format!("/{} leaves no room for hosts", net.prefix_len());
+        problems.error(subnet.span(), &subnet_key, what, "use a prefix from /1 to /30");
+        return;
+    }
+    check_range(problems, subnet_key, subnet);
+    check_host(problems, format!("{key}.gateway"), gateway, net);
+    if let Some(mac) = mac {
+        check_mac(problems, format!("{key}.gateway_mac"), mac);
+    }
+}
+
+/// Subnets out of ranges that are never forwarded.
+fn check_range(problems: &mut Problems<'_>, key: String, subnet: &Spanned<Ipv4Net>) {
+    let net = subnet.get_ref();
+    let ends = [net.network(), net.broadcast()];
+    if ends.into_iter().any(|at| is_martian_source(at) || is_martian_destination(at)) {
+        let what = format!("{net} reaches into addresses that no host may have");
+        let remedy = "use a private range such as 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16";
+        problems.error(subnet.span(), key, what, remedy);
+    }
+}
+
+fn check_uplink(problems: &mut Problems<'_>, draft: &Draft, uplink: &Uplink) {
+    let subnet = *uplink.address.get_ref();
+    check_uplink_own(problems, uplink, subnet);
+    let mut taken: Vec<(Ipv4Addr, &str)> = Vec::new();
+    if let Some(gateway) = &uplink.gateway {
+        taken.push((*gateway.get_ref(), "the gateway"));
+    }
+    for address in &uplink.nat_addresses {
+        check_external(problems, "uplink.nat_addresses", (address, subnet), &taken);
+        taken.push((*address.get_ref(), "listed before"));
+    }
+    taken.push((subnet.addr(), "tapway's own address"));
+    for entry in &uplink.static_nat {
+        check_external(problems, "uplink.static_nat.external", (&entry.external, subnet), &taken);
+        taken.push((*entry.external.get_ref(), "listed before"));
+    }
+    check_static_insides(problems, draft, uplink);
+}
+
+fn check_uplink_own(problems: &mut Problems<'_>, uplink: &Uplink, subnet: Ipv4Net) {
+    let span = uplink.address.span();
+    if !(1..=31).contains(&subnet.prefix_len()) {
+        let what = format!("/{} leaves no room for a gateway", subnet.prefix_len());
+        problems.error(span, "uplink.address", what, "use a prefix from /1 to /31");
+        return;
+    }
+    let own = Spanned::new(span, subnet.addr());
+    check_host(problems, "uplink.address".to_owned(), &own, subnet);
+    check_range(problems, "uplink.address".to_owned(), &uplink.address);
+    if let Some(mac) = &uplink.mac {
+        check_mac(problems, "uplink.mac".to_owned(), mac);
+    }
+    let Some(gateway) = &uplink.gateway else {
+        let what = format!("without `gateway` only {} is reachable outside", subnet.trunc());
+        problems.warning(uplink.address.span(), "uplink", what, "add the router's address");
+        return;
+    };
+    if check_host(problems, "uplink.gateway".to_owned(), gateway, subnet)
+        && *gateway.get_ref() == subnet.addr()
+    {
+        let what = format!("{} is tapway's own address", gateway.get_ref());
+        let remedy = "name the router beyond the uplink";
+        problems.error(gateway.span(), "uplink.gateway", what, remedy);
+    }
+}
+
+fn check_external(
+    problems: &mut Problems<'_>,
+    key: &str,
+    (address, subnet): (&Spanned<Ipv4Addr>, Ipv4Net),
+    taken: &[(Ipv4Addr, &str)],
+) {
+    if !check_host(problems, key.to_owned(), address, subnet) {
+        return;
+    }
+    if let Some((_, by)) = taken.iter().find(|(other, _)| other == address.get_ref()) {
+        let what = format!("{} is {by}", address.get_ref());
+        problems.error(address.span(), key, what, "use an address that nobody else has");
+    }
+}
+
+fn check_static_insides(problems: &mut Problems<'_>, draft: &Draft, uplink: &Uplink) {
+    let key = "uplink.static_nat.inside";
+    let mut seen: Vec<Ipv4Addr> = Vec::new();
+    for entry in &uplink.static_nat {
+        let (inside, span) = (*entry.inside.get_ref(), entry.inside.span());
+        if seen.contains(&inside) {
+            let what = format!("{inside} has a static translation already");
+            problems.error(span, key, what, "give each host one external address");
+            continue;
+        }
+        seen.push(inside);
+        let home =
+            subnets(draft).find(|(name, net, _)| *name != UPLINK_NAME && net.contains(&inside));
+        let Some((name, net, _)) = home else {
+            if draft.broken_networks.is_empty() {
+                let what = format!("{inside} is on no network");
+                problems.error(span, key, what, "use the address of a host on a network");
+            }
+            continue;
+        };
+        let address = Spanned::new(span.clone(), inside);
+        if !check_host(problems, key.to_owned(), &address, net) {
+            continue;
+        }
+        let has_port = |port: &super::Port| {
+            port.address.as_ref().is_some_and(|address| *address.get_ref() == inside)
+        };
+        if !draft.config.ports.iter().any(has_port) {
+            let what = format!("no port of network {name} has the address {inside}");
+            problems.warning(span, key, what, "set `address` at the host's port");
+        }
+    }
+}
+
+/// All subnets: name, subnet, place.
+pub(super) fn subnets(draft: &Draft) -> impl Iterator<Item = (&str, Ipv4Net, Range<usize>)> {
+    let uplink = draft
+        .config
+        .uplink
+        .iter()
+        .map(|uplink| (UPLINK_NAME, uplink.address.get_ref().trunc(), uplink.address.span()));
+    let networks = draft.config.networks.iter().filter_map(|network| {
+        let subnet = &network.router.as_ref()?.subnet;
+        Some((network.name.get_ref().as_str(), subnet.get_ref().trunc(), subnet.span()))
+    });
+    uplink.chain(networks)
+}
+
+fn check_overlaps(problems: &mut Problems<'_>, draft: &Draft) {
+    let mut all: Vec<_> = subnets(draft).collect();
+    all.sort_by_key(|(_, _, span)| span.start);
+    for (index, (name, net, span)) in all.iter().enumerate() {
+        let earlier = all.iter().take(index);
+        let clash =
+            earlier.into_iter().find(|(_, other, _)| other.contains(net) || net.contains(other));
+        if let Some((other_name, other, other_span)) = clash {
+            let is_uplink = *name == UPLINK_NAME;
+            let key = if is_uplink {
+                "uplink.address".to_owned()
+            } else {
+                format!("network.{name}.subnet")
+            };
+            let line = problems.line(other_span);
+            let what = format!("{net} overlaps {other} of {other_name} (line {line})");
+            problems.error(span.clone(), key, what, "give each network a subnet of its own");
+        }
+    }
+}
+
+fn check_routes(problems: &mut Problems<'_>, draft: &Draft) {
+    let mut seen: Vec<(Ipv4Net, String)> =
+        subnets(draft).map(|(name, net, _)| (net, format!("the subnet of {name}"))).collect();
+    if let Some(gateway) = draft.config.uplink.as_ref().and_then(|uplink| uplink.gateway.as_ref()) {
+        seen.push((
+            Ipv4Net::default(),
+            format!("the default route by uplink.gateway {}", gateway.get_ref()),
+        ));
+    }
+    for route in &draft.config.routes {
+        let to = *route.to.get_ref();
+        if to != to.trunc() {
+            let what = format!("{to} has bits set behind its prefix");
+            problems.error(route.to.span(), "route.to", what, format!("write {}", to.trunc()));
+        }
+        if let Some((_, what)) = seen.iter().find(|(other, _)| *other == to.trunc()) {
+            let what = format!("{to} is {what}");
+            problems.error(route.to.span(), "route.to", what, "keep one of them");
+        }
+        seen.push((
+            to.trunc(),
+            format!("routed already (line {})", problems.line(&route.to.span())),
+        ));
+        check_via(problems, draft, &route.via);
+    }
+}
+
+fn check_via(problems: &mut Problems<'_>, draft: &Draft, via: &Spanned<Ipv4Addr>) {
+    let address = *via.get_ref();
+    let Some((_, net, _)) = subnets(draft).find(|(_, net, _)| net.contains(&address)) else {
+        if draft.broken_networks.is_empty() && !draft.is_uplink_broken {
+            let what = format!("{address} is on no network of tapway");
+            let remedy = "use a router in the subnet of a network or of the uplink";
+            problems.error(via.span(), "route.via", what, remedy);
+        }
+        return;
+    };
+    if check_host(problems, "route.via".to_owned(), via, net)
+        && own_addresses(draft).contains(&address)
+    {
+        let what = format!("{address} is tapway's own address");
+        problems.error(via.span(), "route.via", what, "name another router");
+    }
+}
+
+/// tapway's own addresses that ports can be published on.
+pub(super) fn own_addresses(draft: &Draft) -> Vec<Ipv4Addr> {
+    let uplink = draft.config.uplink.iter().flat_map(|uplink| {
+        let pool = uplink.nat_addresses.iter().map(|address| *address.get_ref());
+        std::iter::once(uplink.address.get_ref().addr()).chain(pool)
+    });
+    let networks = draft.config.networks.iter().filter_map(|network| network.router.as_ref());
+    let mut all: Vec<Ipv4Addr> =
+        uplink.chain(networks.map(|router| *router.gateway.get_ref())).collect();
+    all.dedup();
+    all
+}

@@ -1,0 +1,278 @@
+//! What needs two values to be judged: ports against networks and each other.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use toml::Spanned;
+
+use super::check::{check_host, check_mac, own_addresses};
+use super::names::{check_interface, check_name, check_netns};
+use super::problem::Problems;
+use super::publishes::{self, Misplaced};
+use super::read::Draft;
+use super::{Network, Port, PortKind, UPLINK_NAME, UplinkKind};
+use crate::packet::MacAddr;
+
+/// Ports that a configuration may have, the uplink's besides (see [`crate::id::PortId`]).
+const MAX_PORTS: usize = 65_533;
+
+/// Addresses and MACs in use, by network, with who has them.
+#[derive(Default)]
+struct Taken<'d> {
+    addresses: HashMap<(&'d str, Ipv4Addr), String>,
+    macs: HashMap<(&'d str, MacAddr), String>,
+    interfaces: HashMap<(Option<&'d str>, &'d str), String>,
+}
+
+pub(super) fn check(problems: &mut Problems<'_>, draft: &Draft) {
+    let mut taken = Taken::default();
+    enter_own(problems, draft, &mut taken);
+    for (index, port) in draft.config.ports.iter().enumerate() {
+        if index == MAX_PORTS {
+            let what = format!("more than {MAX_PORTS} ports");
+            problems.error(port.name.span(), "port", what, "remove some");
+        }
+        check_port(problems, draft, port, &mut taken);
+    }
+    check_places(problems, draft);
+}
+
+/// What tapway and the uplink use themselves.
+fn enter_own<'d>(problems: &mut Problems<'_>, draft: &'d Draft, taken: &mut Taken<'d>) {
+    for network in &draft.config.networks {
+        let Some(router) = &network.router else { continue };
+        let name = network.name.get_ref().as_str();
+        let gateway = *router.gateway.get_ref();
+        let mac = router.mac.as_ref().map_or(MacAddr::from_ipv4(gateway), |mac| *mac.get_ref());
+        taken.addresses.insert((name, gateway), "the gateway".to_owned());
+        taken.macs.insert((name, mac), "the gateway".to_owned());
+    }
+    let Some(uplink) = &draft.config.uplink else { return };
+    let own = uplink.address.get_ref().addr();
+    let mac = uplink.mac.as_ref().map_or(MacAddr::from_ipv4(own), |mac| *mac.get_ref());
+    taken.macs.insert((UPLINK_NAME, mac), "tapway itself".to_owned());
+    taken.addresses.insert((UPLINK_NAME, own), "tapway itself".to_owned());
+    for address in &uplink.nat_addresses {
+        taken.addresses.insert((UPLINK_NAME, *address.get_ref()), "a NAT address".to_owned());
+    }
+    for entry in &uplink.static_nat {
+        let external = *entry.external.get_ref();
+        taken.addresses.insert((UPLINK_NAME, external), "a static NAT address".to_owned());
+    }
+    if let Some(gateway) = &uplink.gateway {
+        let by = "the uplink's gateway".to_owned();
+        taken.addresses.insert((UPLINK_NAME, *gateway.get_ref()), by);
+    }
+    let (UplinkKind::Tap { interface, .. } | UplinkKind::Device { device: interface, .. }) =
+        &uplink.kind;
+    let key = match uplink.kind {
+        UplinkKind::Tap { .. } => "uplink.interface",
+        UplinkKind::Device { .. } => "uplink.device",
+    };
+    check_place(problems, (key, "uplink.netns"), (uplink.netns.as_ref(), interface));
+    let netns = uplink.netns.as_ref().map(|netns| netns.get_ref().as_str());
+    taken.interfaces.insert((netns, interface.get_ref()), "the uplink".to_owned());
+}
+
+fn check_port<'d>(
+    problems: &mut Problems<'_>,
+    draft: &'d Draft,
+    port: &'d Port,
+    taken: &mut Taken<'d>,
+) {
+    let name = port.name.get_ref();
+    if let Err(remedy) = check_name(name) {
+        problems.error(port.name.span(), format!("port.{name}"), "not a name for a port", remedy);
+    }
+    if name == UPLINK_NAME {
+        let what = "this name is the uplink's own";
+        problems.error(port.name.span(), format!("port.{name}"), what, "choose another name");
+    }
+    if let PortKind::Tap { netns, interface, .. } = &port.kind {
+        check_tap(problems, port, (netns.as_ref(), interface), taken);
+    }
+    if check_network_of(problems, draft, port) {
+        check_address(problems, draft, port, taken);
+        check_macs(problems, port, taken);
+        check_mtu(problems, draft, port);
+    }
+    check_publish(problems, draft, port);
+}
+
+fn check_tap<'d>(
+    problems: &mut Problems<'_>,
+    port: &Port,
+    (netns, interface): (Option<&'d Spanned<String>>, &'d Spanned<String>),
+    taken: &mut Taken<'d>,
+) {
+    let key = format!("port.{}.interface", port.name.get_ref());
+    let netns_key = format!("port.{}.netns", port.name.get_ref());
+    check_place(problems, (&key, &netns_key), (netns, interface));
+    let place = (netns.map(|netns| netns.get_ref().as_str()), interface.get_ref().as_str());
+    let by = format!("port {}", port.name.get_ref());
+    if let Some(other) = taken.interfaces.insert(place, by) {
+        let home = place.0.map_or("this host".to_owned(), |netns| format!("namespace {netns}"));
+        let what = format!("interface {} in {home} is that of {other}", place.1);
+        problems.error(interface.span(), key, what, "set another `interface` or `netns`");
+    }
+}
+
+fn check_place(
+    problems: &mut Problems<'_>,
+    (key, netns_key): (&str, &str),
+    (netns, interface): (Option<&Spanned<String>>, &Spanned<String>),
+) {
+    if let Err(remedy) = check_interface(interface.get_ref()) {
+        let what = format!("\"{}\" cannot be an interface's name", interface.get_ref());
+        let field = key.rsplit('.').next().unwrap_or(key);
+        problems.error(interface.span(), key, what, format!("set `{field}`: {remedy}"));
+    }
+    let Some(netns) = netns else { return };
+    if let Err(remedy) = check_netns(netns.get_ref()) {
+        let what = format!("\"{}\" cannot be a namespace's name", netns.get_ref());
+        problems.error(netns.span(), netns_key, what, remedy);
+    }
+}
+
+/// True if the port's network is known.
+fn check_network_of(problems: &mut Problems<'_>, draft: &Draft, port: &Port) -> bool {
+    let name = port.network.get_ref();
+    if name == UPLINK_NAME && draft.is_uplink_broken || draft.broken_networks.contains(name) {
+        return false;
+    }
+    if is_uplink(draft, port) || network_of(draft, port).is_some() {
+        return true;
+    }
+    let key = format!("port.{}.network", port.name.get_ref());
+    let known: Vec<&str> =
+        draft.config.networks.iter().map(|network| network.name.get_ref().as_str()).collect();
+    let remedy = match known.as_slice() {
+        [] => format!("add [network.{name}]"),
+        known => format!("add [network.{name}], or use {}", known.join(" or ")),
+    };
+    problems.error(port.network.span(), key, format!("there is no network {name}"), remedy);
+    false
+}
+
+fn is_uplink(draft: &Draft, port: &Port) -> bool {
+    port.network.get_ref() == UPLINK_NAME && draft.config.uplink.is_some()
+}
+
+fn network_of<'d>(draft: &'d Draft, port: &Port) -> Option<&'d Network> {
+    draft.config.networks.iter().find(|network| network.name.get_ref() == port.network.get_ref())
+}
+
+fn subnet_of(draft: &Draft, port: &Port) -> Option<Ipv4Net> {
+    if is_uplink(draft, port) {
+        return draft.config.uplink.as_ref().map(|uplink| *uplink.address.get_ref());
+    }
+    network_of(draft, port)?.router.as_ref().map(|router| *router.subnet.get_ref())
+}
+
+fn check_address<'d>(
+    problems: &mut Problems<'_>,
+    draft: &'d Draft,
+    port: &'d Port,
+    taken: &mut Taken<'d>,
+) {
+    let Some(address) = &port.address else { return };
+    let key = format!("port.{}.address", port.name.get_ref());
+    let network = port.network.get_ref();
+    let Some(subnet) = subnet_of(draft, port) else {
+        let what = format!("network {network} has no subnet");
+        problems.error(address.span(), key, what, format!("add `subnet` to [network.{network}]"));
+        return;
+    };
+    if !check_host(problems, key.clone(), address, subnet) {
+        return;
+    }
+    let by = format!("port {}", port.name.get_ref());
+    if let Some(other) = taken.addresses.insert((network, *address.get_ref()), by) {
+        let what = format!("{} is that of {other}", address.get_ref());
+        problems.error(address.span(), key, what, "give each host an address of its own");
+    }
+}
+
+fn check_macs<'d>(problems: &mut Problems<'_>, port: &'d Port, taken: &mut Taken<'d>) {
+    let name = port.name.get_ref();
+    let configured = port.mac.iter().map(|mac| (mac, format!("port.{name}.mac")));
+    let fixed = port.static_macs.iter().map(|mac| (mac, format!("port.{name}.static_macs")));
+    for (mac, key) in configured.chain(fixed) {
+        check_mac(problems, key.clone(), mac);
+        let by = format!("port {name}");
+        if let Some(other) = taken.macs.insert((port.network.get_ref(), *mac.get_ref()), by) {
+            let what = format!("{} is that of {other}", mac.get_ref());
+            problems.error(mac.span(), key, what, "give each station of a network its own MAC");
+        }
+    }
+    if let (None, Some(address)) = (&port.mac, &port.address) {
+        // Equal derived MACs mean equal addresses, which are reported as such.
+        let mac = MacAddr::from_ipv4(*address.get_ref());
+        taken.macs.entry((port.network.get_ref(), mac)).or_insert(format!("port {name}"));
+    }
+}
+
+fn check_mtu(problems: &mut Problems<'_>, draft: &Draft, port: &Port) {
+    let (Some(mtu), Some(network)) = (port.mtu, network_of(draft, port)) else { return };
+    if mtu != network.mtu {
+        let what =
+            format!("mtu {mtu} is not the {} of network {}", network.mtu, network.name.get_ref());
+        let key = format!("port.{}", port.name.get_ref());
+        let remedy = "hosts of one network should agree: larger frames are dropped between them";
+        problems.warning(port.name.span(), key, what, remedy);
+    }
+}
+
+fn check_publish(problems: &mut Problems<'_>, draft: &Draft, port: &Port) {
+    let Some(first) = port.publish.first() else { return };
+    let key = format!("port.{}.publish", port.name.get_ref());
+    if port.address.is_none() {
+        let remedy = "add `address` to the port, so that it is known where to deliver";
+        problems.error(first.span(), &key, "a port without `address` cannot publish", remedy);
+    }
+    if is_uplink(draft, port) {
+        let what = "a host on the uplink is outside already";
+        problems.error(first.span(), &key, what, "remove `publish`, or use another network");
+    }
+    if draft.config.uplink.is_none() && !draft.is_uplink_broken {
+        let what = "there is no uplink, so it is published on the gateways only";
+        problems.warning(first.span(), &key, what, "add [uplink]");
+    }
+    if draft.is_uplink_broken || !draft.broken_networks.is_empty() {
+        return;
+    }
+    let own = own_addresses(draft);
+    for entry in &port.publish {
+        let Some(address) = entry.get_ref().address else { continue };
+        if !own.contains(&address) {
+            let own: Vec<String> = own.iter().map(ToString::to_string).collect();
+            let what = format!("{address} is not an address of tapway");
+            let remedy = format!("leave it out for all addresses, or use {}", own.join(", "));
+            problems.error(entry.span(), &key, what, remedy);
+        }
+    }
+}
+
+fn check_places(problems: &mut Problems<'_>, draft: &Draft) {
+    let (_, misplaced) = publishes::place(&draft.config);
+    for Misplaced { port, span, wanted, by } in misplaced {
+        let key = format!("port.{}.publish", name_at(draft, port));
+        let what = match &by {
+            Some(by) => {
+                let other = name_at(draft, by.port);
+                let line = problems.line(&by.span);
+                format!(
+                    "{wanted} is published already by port {other} ({}, line {line})",
+                    by.external
+                )
+            }
+            None => format!("no free port is left in {wanted}"),
+        };
+        problems.error(span, key, what, "choose other external ports");
+    }
+}
+
+fn name_at(draft: &Draft, port: usize) -> &str {
+    draft.config.ports.get(port).map_or("", |port| port.name.get_ref())
+}

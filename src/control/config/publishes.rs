@@ -1,0 +1,149 @@
+//! Which external ports the published ports of a configuration get.
+//!
+//! Those that name their ports are placed first. Then those that leave a choice take the smallest
+//! free ones, in the order of the file, so a file always gives the same ports.
+
+use std::net::Ipv4Addr;
+use std::ops::Range;
+
+use super::Config;
+use crate::control::publish_syntax::{PortRange, PublishSyntax};
+
+/// Where ports that nobody chose come from (RFC 6335: dynamic ports), and Docker's choice.
+const EPHEMERAL: PortRange = PortRange { first: 49_153, last: 65_535 };
+
+/// A published port with its external ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// The position of its port in [`Config::ports`].
+    pub port: usize,
+    /// Where it is written.
+    pub span: Range<usize>,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// The address it answers on; none: every address of tapway.
+    pub address: Option<Ipv4Addr>,
+    /// External ports.
+    pub external: PortRange,
+    /// First port of the host.
+    pub target: u16,
+}
+
+/// A published port that found no place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misplaced {
+    /// The position of its port in [`Config::ports`].
+    pub port: usize,
+    /// Where it is written.
+    pub span: Range<usize>,
+    /// The external ports it wanted.
+    pub wanted: PortRange,
+    /// What has them; none: every port of a range is taken.
+    pub by: Option<Placed>,
+}
+
+/// Places the published ports of a configuration.
+pub fn place(config: &Config) -> (Vec<Placed>, Vec<Misplaced>) {
+    let all = config.ports.iter().enumerate().flat_map(|(port, spec)| {
+        spec.publish.iter().map(move |syntax| (port, syntax.span(), *syntax.get_ref()))
+    });
+    let (fixed, open): (Vec<_>, Vec<_>) = all.partition(|(_, _, syntax)| {
+        syntax.host.is_some_and(|host| host.count() == syntax.container.count())
+    });
+    let mut placed: Vec<Placed> = Vec::new();
+    let mut misplaced = Vec::new();
+    for (port, span, syntax) in fixed.into_iter().chain(open) {
+        let wanted = syntax.host.unwrap_or(EPHEMERAL);
+        match first_free(&placed, &syntax, wanted) {
+            Ok(external) => placed.push(Placed {
+                port,
+                span,
+                protocol: syntax.protocol,
+                address: syntax.address,
+                external,
+                target: syntax.container.first,
+            }),
+            Err(by) => {
+                let is_fixed = wanted.count() == syntax.container.count();
+                misplaced.push(Misplaced { port, span, wanted, by: by.filter(|_| is_fixed) });
+            }
+        }
+    }
+    (placed, misplaced)
+}
+
+/// The first place in `within`, or what is in the way last.
+fn first_free(
+    placed: &[Placed],
+    syntax: &PublishSyntax,
+    within: PortRange,
+) -> Result<PortRange, Option<Placed>> {
+    let count = syntax.container.count();
+    let mut first = u32::from(within.first);
+    let mut blocker = None;
+    while first + count - 1 <= u32::from(within.last) {
+        let range = PortRange { first: first as u16, last: (first + count - 1) as u16 };
+        match placed.iter().find(|other| is_in_the_way(other, syntax, range)) {
+            None => return Ok(range),
+            Some(other) => {
+                first = u32::from(other.external.last) + 1;
+                blocker = Some(other.clone());
+            }
+        }
+    }
+    Err(blocker)
+}
+
+fn is_in_the_way(other: &Placed, syntax: &PublishSyntax, range: PortRange) -> bool {
+    let meet =
+        other.address.is_none() || syntax.address.is_none() || other.address == syntax.address;
+    other.protocol == syntax.protocol
+        && meet
+        && other.external.first <= range.last
+        && range.first <= other.external.last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_left_open_take_the_smallest_free_ones_after_those_that_are_named() {
+        let text = r#"
+            [network.bridge]
+            subnet = "172.17.0.0/16"
+            [port.a]
+            address = "172.17.0.2"
+            publish = ["80", "53/udp", "8000-8002:81", "9000-9001", "172.17.0.1::82"]
+            [port.b]
+            address = "172.17.0.3"
+            publish = ["49153:1", "8000:2", "49155-49156:3-4", "8000-8002:5"]
+        "#;
+        let config = Config::parse("f", text).unwrap().config;
+        let (placed, misplaced) = place(&config);
+        let mut rows: Vec<String> = placed
+            .iter()
+            .map(|p| {
+                format!("{} {} {} -> {} {}", p.span.start, p.protocol, p.external, p.port, p.target)
+            })
+            .collect();
+        rows.sort();
+        let rows: Vec<&str> =
+            rows.iter().filter_map(|row| row.split_once(' ')).map(|(_, row)| row).collect();
+        assert_eq!(
+            rows,
+            [
+                "6 49154 -> 0 80",
+                "17 49153 -> 0 53",
+                "6 8001 -> 0 81",
+                "6 49157-49158 -> 0 9000",
+                "6 49159 -> 0 82",
+                "6 49153 -> 1 1",
+                "6 8000 -> 1 2",
+                "6 49155-49156 -> 1 3",
+                "6 8002 -> 1 5",
+            ]
+        );
+        assert!(misplaced.is_empty());
+    }
+}

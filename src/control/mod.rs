@@ -1,0 +1,12 @@
+//! Configuration, desired state, API.
+
+pub mod api;
+pub mod capture;
+pub mod config;
+pub mod dump;
+pub mod model;
+pub mod publish_syntax;
+pub mod registry;
+pub mod render;
+mod supervisor;
+pub mod switch;

@@ -1,0 +1,40 @@
+//! The API's answers as text, in the shapes that eyes and scripts know: `ip -s link`,
+//! `bridge fdb`, `ip neigh`, `ip route`, `iptables -t nat -L -n`, `conntrack -L`.
+//!
+//! Pure functions of the rows, so that golden tests and the demo print the same.
+
+mod drops;
+mod link;
+mod nat;
+mod session;
+mod tables;
+
+pub use drops::drops;
+pub use link::{links, stats};
+pub use nat::nat;
+pub use session::sessions;
+pub use tables::{fdb, neighbours, routes};
+
+use crate::packet::{PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP};
+
+/// The name in /etc/protocols of a protocol that passes NAT boxes.
+const fn protocol_name(protocol: u8) -> Option<&'static str> {
+    match protocol {
+        PROTOCOL_ICMP => Some("icmp"),
+        PROTOCOL_TCP => Some("tcp"),
+        PROTOCOL_UDP => Some("udp"),
+        47 => Some("gre"),
+        50 => Some("esp"),
+        51 => Some("ah"),
+        132 => Some("sctp"),
+        _ => None,
+    }
+}
+
+/// The digits of a number, for the width of its column.
+const fn width(number: u64) -> usize {
+    match number.checked_ilog10() {
+        Some(digits) => digits as usize + 1,
+        None => 1,
+    }
+}

@@ -1,0 +1,254 @@
+//! Looks after the devices of the ports: one that goes takes its port down, and is opened again
+//! once it can be.
+//!
+//! A thread of its own, because opening a device may take its time and must not stop the
+//! dataplane. It owns the broker. Bounds: one attempt per second and port; a reason that stays
+//! the same is logged once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, select, tick};
+
+use super::model::PortEntry;
+use super::registry::{LinkInfo, LinkState, Registry};
+use crate::engine::{Command, Event, PortStats};
+use crate::id::{NetworkId, PortId};
+use crate::io::{
+    Broker, DeviceChange, Opened, PortPlan, TapPlan, Worker, WorkerError, WorkerEvent,
+};
+
+/// Between two attempts to open a device, and between two looks at all of them.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// What is the matter with a port's device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    /// To be opened again.
+    Lost,
+    /// A capture file that has been read to its end, or cannot be written any more.
+    Ended,
+}
+
+struct Supervised {
+    entry: PortEntry,
+    state: State,
+}
+
+pub(super) struct Supervisor {
+    worker: Arc<Worker>,
+    broker: Box<dyn Broker>,
+    registry: Registry,
+    /// Disconnects when the switch is to stop.
+    stop: Receiver<()>,
+    ports: Vec<Supervised>,
+}
+
+impl Supervisor {
+    pub(super) fn new(
+        worker: Arc<Worker>,
+        broker: Box<dyn Broker>,
+        registry: Registry,
+        stop: Receiver<()>,
+    ) -> Self {
+        Self { worker, broker, registry, stop, ports: Vec::new() }
+    }
+
+    /// Takes a port over with its open device and sets it up.
+    pub(super) fn adopt(&mut self, entry: PortEntry, device: Opened) -> Result<(), WorkerError> {
+        self.registry.set(
+            &entry.spec.name,
+            LinkInfo {
+                description: device.description.clone(),
+                state: LinkState::Down,
+                mac: entry.mac,
+                address: entry.address,
+                last_error: None,
+            },
+        );
+        let attached = self.attach(&entry, device);
+        // Even if that failed: the broker has opened it, so it must be closed.
+        self.ports.push(Supervised { entry, state: State::Open });
+        attached
+    }
+
+    pub(super) fn run(mut self) {
+        let period = tick(PERIOD);
+        let worker = self.worker.clone();
+        let stop = self.stop.clone();
+        loop {
+            select! {
+                recv(stop) -> _ => break,
+                recv(worker.events()) -> event => match event {
+                    Ok(event) => self.handle(event),
+                    Err(_) => {
+                        tracing::error!("the dataplane has ended; the switch stops");
+                        break;
+                    }
+                },
+                recv(period) -> _ => self.look_after(),
+            }
+        }
+        self.close_all();
+    }
+
+    /// Takes every device from the dataplane and removes what was made for it.
+    pub(super) fn close_all(&mut self) {
+        for Supervised { entry, .. } in std::mem::take(&mut self.ports) {
+            // If the dataplane has ended, its devices are closed already.
+            drop(self.worker.detach(entry.id));
+            let _ = self.worker.apply(Command::SetPortUp(entry.id, false));
+            self.broker.close(&entry.spec.name);
+            self.registry.update(&entry.spec.name, |link| link.state = LinkState::Down);
+        }
+    }
+
+    fn handle(&mut self, event: WorkerEvent) {
+        match event {
+            WorkerEvent::PortGone { port, error } => {
+                let at = self.ports.iter().position(|other| other.entry.id == port);
+                // Told late, the port may have a new device already.
+                if let Some(at) = at.filter(|_| !self.is_up(port)) {
+                    self.lose(at, error.to_string());
+                }
+            }
+            WorkerEvent::Engine(event) => self.log(event),
+        }
+    }
+
+    fn look_after(&mut self) {
+        for change in self.broker.poll_changes() {
+            self.follow(change);
+        }
+        for at in 0..self.ports.len() {
+            if self.ports.get(at).is_some_and(|port| port.state == State::Lost) {
+                self.reopen(at);
+            }
+        }
+    }
+
+    fn follow(&mut self, change: DeviceChange) {
+        let (DeviceChange::Mtu { port: name, .. } | DeviceChange::Lost { port: name, .. }) =
+            &change;
+        let is_it = |port: &Supervised| port.entry.spec.name == *name && port.state == State::Open;
+        let Some(at) = self.ports.iter().position(is_it) else { return };
+        let Some(id) = self.ports.get(at).map(|port| port.entry.id) else { return };
+        match change {
+            DeviceChange::Mtu { port, mtu } => {
+                // The port may have gone down meanwhile; then its MTU is read at its return.
+                if self.worker.apply(Command::SetPortMtu(id, mtu)).is_ok() {
+                    tracing::info!(port, mtu, "the device's MTU changed; the port follows");
+                }
+            }
+            DeviceChange::Lost { why, .. } => {
+                drop(self.worker.detach(id));
+                let _ = self.worker.apply(Command::SetPortUp(id, false));
+                self.lose(at, why);
+            }
+        }
+    }
+
+    fn lose(&mut self, at: usize, why: String) {
+        let Some(Supervised { entry, state }) = self.ports.get_mut(at) else { return };
+        let port = &entry.spec.name;
+        match &entry.plan {
+            PortPlan::Tap(_) | PortPlan::Device(_) => {
+                *state = State::Lost;
+                tracing::warn!(port, why, "port down: its device is gone; waiting for its return");
+            }
+            PortPlan::Replay(_) | PortPlan::Record(_) => {
+                *state = State::Ended;
+                tracing::info!(port, why, "port down: its capture file has ended");
+            }
+        }
+        self.registry.update(port, |link| {
+            link.state = LinkState::Down;
+            link.last_error = Some(why);
+        });
+    }
+
+    fn reopen(&mut self, at: usize) {
+        let Some(Supervised { entry, .. }) = self.ports.get(at) else { return };
+        let entry = entry.clone();
+        let port = &entry.spec.name;
+        let result = match self.broker.open(port, &plan_to_return(&entry.plan)) {
+            Ok(device) => self.attach(&entry, device).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        match result {
+            Ok(()) => {
+                tracing::info!(port, "port up: its device is back");
+                if let Some(port) = self.ports.get_mut(at) {
+                    port.state = State::Open;
+                }
+            }
+            Err(why) => {
+                let last = self.registry.get(port).and_then(|link| link.last_error);
+                if last.as_ref() != Some(&why) {
+                    tracing::warn!(port, why, "the device cannot be opened again yet");
+                    self.registry.update(port, |link| link.last_error = Some(why));
+                }
+            }
+        }
+    }
+
+    /// Gives the dataplane a device and sets the port up.
+    fn attach(&self, entry: &PortEntry, device: Opened) -> Result<(), WorkerError> {
+        let mtu = device.mtu.unwrap_or(entry.spec.mtu);
+        self.worker.apply(Command::SetPortMtu(entry.id, mtu))?;
+        self.worker.attach_up(entry.id, device.io)?;
+        self.registry.update(&entry.spec.name, |link| {
+            link.state = LinkState::Up;
+            link.description = device.description;
+            link.last_error = None;
+        });
+        Ok(())
+    }
+
+    fn is_up(&self, id: PortId) -> bool {
+        let is_up = move |(port, stats): &(PortId, PortStats)| *port == id && stats.is_up;
+        self.worker.query(move |engine, _| engine.port_stats().iter().any(is_up)).unwrap_or(false)
+    }
+
+    fn log(&self, event: Event) {
+        match event {
+            Event::Exhausted { network, host } => tracing::warn!(
+                network = self.network_name(network),
+                %host,
+                "sessions or external ports have run out; `tapway show drops` says which"
+            ),
+            Event::DuplicateAddress { network, address, mac } => tracing::warn!(
+                network = self.network_name(network),
+                %address,
+                %mac,
+                "another station claims an address of tapway"
+            ),
+            Event::MacMoved { network, mac, to } => tracing::info!(
+                network = self.network_name(network),
+                %mac,
+                to = self.port_name(to),
+                "a MAC moved to another port"
+            ),
+        }
+    }
+
+    fn network_name(&self, network: NetworkId) -> String {
+        self.worker.query(move |engine, _| engine.network_name(network)).unwrap_or_default()
+    }
+
+    fn port_name(&self, id: PortId) -> &str {
+        let port = self.ports.iter().find(|port| port.entry.id == id);
+        port.map_or("", |port| &port.entry.spec.name)
+    }
+}
+
+/// A namespace that somebody removed while tapway ran is waited for, not made again: its removal
+/// was meant.
+fn plan_to_return(plan: &PortPlan) -> PortPlan {
+    let mut plan = plan.clone();
+    if let PortPlan::Tap(TapPlan { netns: Some(netns), .. }) = &mut plan {
+        netns.create = false;
+    }
+    plan
+}

@@ -1,0 +1,55 @@
+//! Privileged acts behind one trait, so that the dataplane can drop every privilege later.
+
+use super::{OpenError, PortIo, PortPlan};
+
+/// An open device.
+pub struct Opened {
+    /// What the worker reads and writes.
+    pub io: Box<dyn PortIo>,
+    /// The device's MTU in bytes, if it has one of its own.
+    pub mtu: Option<u16>,
+    /// One line for `show link`: kind, interface, namespace.
+    pub description: String,
+}
+
+/// What became of a port's device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeviceChange {
+    /// Its MTU is another one now, in bytes.
+    Mtu {
+        /// The port.
+        port: String,
+        /// The new MTU.
+        mtu: u16,
+    },
+    /// It is there, but must be opened again: its namespace went, or it was replaced.
+    Lost {
+        /// The port.
+        port: String,
+        /// Why.
+        why: String,
+    },
+}
+
+/// Opens devices and removes what it made.
+pub trait Broker: Send {
+    /// Opens a port's device and sets it up. Called again after the device vanished.
+    ///
+    /// # Errors
+    /// Why not; nothing is left behind.
+    fn open(&mut self, port: &str, plan: &PortPlan) -> Result<Opened, OpenError>;
+
+    /// Removes what was made for a port: interface addresses go with the TAP, a namespace of
+    /// tapway's own is removed when its last port is closed.
+    fn close(&mut self, port: &str);
+
+    /// What became of open devices since the last call. Asked for once a second: what a reader
+    /// would not notice, such as another MTU or a namespace whose name is gone.
+    fn poll_changes(&mut self) -> Vec<DeviceChange> {
+        Vec::new()
+    }
+
+    /// Whether hosts behind a TAP uplink in tapway's own namespace can reach beyond this host,
+    /// and what to set if not; none if there is nothing to say.
+    fn outside_hint(&self, plan: &PortPlan) -> Option<String>;
+}

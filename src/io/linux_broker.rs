@@ -1,0 +1,100 @@
+//! The broker that really does it: TAPs, namespaces and packet sockets of Linux.
+
+use std::path::Path;
+
+use super::link_watch::LinkWatch;
+use super::netlink::LinkState;
+use super::netns::Namespaces;
+use super::{
+    Broker, DeviceChange, DevicePlan, Namespace, OpenError, Opened, PacketSocket, PortIo, PortPlan,
+    RecordPort, ReplayPort, Tap, TapPlan, outside,
+};
+
+/// Opens devices in this host's namespaces. What it made goes when it is dropped; what a kill
+/// leaves is adopted by the next one.
+#[derive(Debug, Default)]
+pub struct LinuxBroker {
+    // First: a watched namespace lives on.
+    watch: LinkWatch,
+    namespaces: Namespaces,
+}
+
+impl LinuxBroker {
+    /// A broker that has made nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn open_tap(&mut self, port: &str, plan: &TapPlan) -> Result<Opened, OpenError> {
+        let namespace = match &plan.netns {
+            Some(netns) => self.namespaces.acquire(port, netns)?,
+            None => Namespace::own()?,
+        };
+        let (tap, link) = Tap::open(&namespace, plan)?;
+        self.opened(port, ("tap", &namespace), &link, Box::new(tap))
+    }
+
+    fn open_device(&mut self, port: &str, plan: &DevicePlan) -> Result<Opened, OpenError> {
+        let namespace = match &plan.netns {
+            Some(name) => Namespace::named(name)?,
+            None => Namespace::own()?,
+        };
+        let (socket, link) = PacketSocket::open(&namespace, plan)?;
+        self.opened(port, ("device", &namespace), &link, Box::new(socket))
+    }
+
+    fn opened(
+        &mut self,
+        port: &str,
+        (kind, namespace): (&str, &Namespace),
+        link: &LinkState,
+        io: Box<dyn PortIo>,
+    ) -> Result<Opened, OpenError> {
+        self.watch.add(port, namespace, link)?;
+        let netns = namespace.name().map(|name| format!(" netns {name}")).unwrap_or_default();
+        Ok(Opened {
+            io,
+            mtu: u16::try_from(link.mtu).ok(),
+            description: format!("{kind} {}{netns}", link.name),
+        })
+    }
+}
+
+impl Broker for LinuxBroker {
+    fn open(&mut self, port: &str, plan: &PortPlan) -> Result<Opened, OpenError> {
+        // A namespace of a port that is opened again is kept even if that fails: processes may
+        // live in it.
+        let had_namespace = self.namespaces.holds(port);
+        let opened = match plan {
+            PortPlan::Tap(plan) => self.open_tap(port, plan),
+            PortPlan::Device(plan) => self.open_device(port, plan),
+            PortPlan::Replay(path) => {
+                ReplayPort::open(path).map(|port| of_file("replay", path, Box::new(port)))
+            }
+            PortPlan::Record(path) => {
+                RecordPort::create(path, port).map(|port| of_file("record", path, Box::new(port)))
+            }
+        };
+        if opened.is_err() && !had_namespace {
+            self.close(port);
+        }
+        opened
+    }
+
+    fn close(&mut self, port: &str) {
+        self.watch.remove(port);
+        self.namespaces.release(port);
+    }
+
+    fn poll_changes(&mut self) -> Vec<DeviceChange> {
+        self.watch.poll()
+    }
+
+    fn outside_hint(&self, plan: &PortPlan) -> Option<String> {
+        outside::hint(plan)
+    }
+}
+
+fn of_file(kind: &str, path: &Path, io: Box<dyn PortIo>) -> Opened {
+    Opened { io, mtu: None, description: format!("{kind} {}", path.display()) }
+}

@@ -1,0 +1,125 @@
+//! What a port's device should be: the orders that control gives to a broker.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use ipnet::Ipv4Net;
+
+use crate::packet::MacAddr;
+
+/// A network namespace, by its name under `/run/netns`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Netns {
+    /// Its name.
+    pub name: String,
+    /// Make it if it is missing, marked as tapway's own, and remove it at stop. One that exists
+    /// and carries the mark of a tapway that is gone is adopted; one without the mark is used
+    /// and left.
+    pub create: bool,
+}
+
+/// How a TAP is opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TapBackend {
+    /// tapway's own opener.
+    #[default]
+    Own,
+    /// The `tun-tap` crate: plain frames, one queue.
+    TunTap,
+}
+
+/// A TAP, and its far side as the host behind the port sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TapPlan {
+    /// The namespace the TAP is opened in; none: tapway's own.
+    pub netns: Option<Netns>,
+    /// Its name there: `eth0` in a namespace.
+    pub interface: String,
+    /// Its MAC; none: the kernel chooses.
+    pub mac: Option<MacAddr>,
+    /// Its MTU in bytes.
+    pub mtu: u16,
+    /// Its address; none: nobody sets one, and the host behind asks for or brings its own.
+    pub address: Option<Ipv4Net>,
+    /// The host's default route; needs an address.
+    pub gateway: Option<Ipv4Addr>,
+    /// How it is opened.
+    pub backend: TapBackend,
+}
+
+/// An existing interface, taken by AF_PACKET.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DevicePlan {
+    /// The namespace it is in; none: tapway's own.
+    pub netns: Option<String>,
+    /// Its name.
+    pub device: String,
+    /// tapway's own MAC on it; must not be the interface's.
+    pub mac: MacAddr,
+    /// tapway's own address on it; must not be an address of that namespace.
+    pub address: Ipv4Addr,
+    /// The socket's receive buffer, in bytes.
+    pub receive_buffer: usize,
+}
+
+/// A port's device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PortPlan {
+    /// A TAP.
+    Tap(TapPlan),
+    /// An existing interface.
+    Device(DevicePlan),
+    /// Frames out of a capture file, as fast as they are taken; what is sent is discarded.
+    Replay(PathBuf),
+    /// What is sent is written to a capture file; nothing is received.
+    Record(PathBuf),
+}
+
+/// Why a device could not be opened or set up. Nothing is left behind.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The privilege is missing: exit code 77.
+    #[error(
+        "{what}: permission denied; run as root, or give the binary CAP_NET_ADMIN and CAP_SYS_ADMIN"
+    )]
+    Permission {
+        /// What was tried.
+        what: String,
+    },
+    /// An interface, namespace or file is not there.
+    #[error("{what} does not exist{remedy}")]
+    NotFound {
+        /// What was looked for.
+        what: String,
+        /// What to do, with its leading separator; may be empty.
+        remedy: String,
+    },
+    /// Something is in the way: exit code 5.
+    #[error("{what}: {remedy}")]
+    Conflict {
+        /// What is in the way.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// The system refused.
+    #[error("{what}: {error}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
+}
+
+impl OpenError {
+    /// What the system said to `what`, sorted: a missing privilege is
+    /// [`OpenError::Permission`].
+    pub fn from_io(what: impl Into<String>, error: std::io::Error) -> Self {
+        let what = what.into();
+        match error.kind() {
+            std::io::ErrorKind::PermissionDenied => Self::Permission { what },
+            _ => Self::System { what, error },
+        }
+    }
+}

@@ -1,1 +1,0 @@
-//! The bodies of the fuzz targets; their corpora replay in the ordinary tests.

@@ -1,0 +1,16 @@
+//! The bodies of the fuzz targets; their corpora replay in the ordinary tests.
+//!
+//! A body takes any bytes and panics on a fault, which is how a fuzzer and a test learn of it.
+//! [`seeds`] makes the corpora to start from; `fuzz/README.md` says how they are used.
+
+mod engine;
+mod frames;
+mod parse;
+mod pcap;
+mod program;
+pub mod seeds;
+mod world;
+
+pub use engine::{Digest, engine};
+pub use parse::parse;
+pub use pcap::pcap;
