@@ -367,3 +367,27 @@ fn a_stricter_mode_closes_what_the_old_one_had_opened() {
         lab
     });
 }
+
+#[test]
+fn a_stranger_who_came_by_an_open_mapping_does_not_keep_it_alive_either() {
+    twice(|| {
+        let mut lab = lab_with_mode(NatMode::EimEif);
+        let (router, host) = (lab.router(), lab.known_inside(2));
+        let mapped = leave(&mut lab, (&host, &router), 5000, far(53));
+        let mut got = 0;
+        for _ in 0..8 {
+            let datagram = build::udp(router.to_gateway(), stranger(9), mapped, b"in");
+            got += lab.send(&router, &datagram).len();
+            pass(&mut lab, &[&host, &router], Duration::from_secs(50));
+        }
+        assert!(got < 8 && lab.engine.session_usage().0 == 0, "{got}");
+        // The host's own answers do keep it.
+        let mapped = leave(&mut lab, (&host, &router), 5000, stranger(9));
+        for _ in 0..8 {
+            pass(&mut lab, &[&host, &router], Duration::from_secs(50));
+            assert_eq!(leave(&mut lab, (&host, &router), 5000, stranger(9)), mapped);
+        }
+        assert!(arrives(&mut lab, (&router, &host), stranger(9), mapped, 5000));
+        lab
+    });
+}

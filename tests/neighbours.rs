@@ -470,3 +470,18 @@ fn only_a_reply_to_us_confirms_a_neighbour() {
         lab
     });
 }
+
+#[test]
+fn a_start_with_thousands_of_ports_announces_the_gateway_to_each() {
+    let mut lab = Lab::new();
+    for number in 0..3000 {
+        lab.must(Command::AddPort(PortId(number), port_spec(&format!("port-{number}"))));
+    }
+    let mut announced = std::collections::HashSet::new();
+    while lab.engine.poll_timeout().is_some_and(|at| at <= lab.now()) {
+        for (port, _) in lab.advance(Duration::ZERO) {
+            assert!(announced.insert(port));
+        }
+    }
+    assert_eq!(announced.len(), 3000);
+}

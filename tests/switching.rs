@@ -353,3 +353,45 @@ fn a_port_that_goes_down_is_forgotten_and_takes_nothing() {
         lab
     });
 }
+
+#[test]
+fn a_port_learns_as_many_macs_as_it_may_and_forgets_its_oldest() {
+    twice(|| {
+        let mut config = EngineConfig::with_sessions(64);
+        config.fdb.per_port = 2;
+        let mut lab = Lab::with(config, |_| {});
+        let (a, hub, c) = (lab.known_inside(2), lab.inside(3), lab.inside(4));
+        for last in 1..=3 {
+            lab.send(&hub, &frame(mac(last), MacAddr::BROADCAST));
+            lab.advance(Duration::from_secs(1));
+        }
+        assert_eq!(ports(&lab.send(&a, &frame(a.mac, mac(1)))), [hub.port, c.port]);
+        for last in [2, 3] {
+            assert_eq!(ports(&lab.send(&a, &frame(a.mac, mac(last)))), [hub.port]);
+        }
+        lab
+    });
+}
+
+#[test]
+fn isolation_is_switched_on_and_off_while_frames_pass() {
+    twice(|| {
+        let mut lab = Lab::new();
+        let (a, b) = (lab.known_inside(2), lab.known_inside(3));
+        let routed = build::udp(a.to_gateway(), a.at(1), b.at(2), b"");
+        let passes = |lab: &mut Lab| {
+            let bridged = lab.send(&a, &frame(a.mac, b.mac)).len();
+            (bridged, lab.send(&a, &routed).len())
+        };
+        assert_eq!(passes(&mut lab), (1, 1));
+        let mut spec = Lab::network_spec("bridge", Lab::GATEWAY, 16);
+        spec.icc = false;
+        lab.must(Command::AddNetwork(BRIDGE, spec.clone()));
+        assert_eq!(passes(&mut lab), (0, 0));
+        assert_eq!(lab.dropped(DropReason::Isolated), 2);
+        spec.icc = true;
+        lab.must(Command::AddNetwork(BRIDGE, spec));
+        assert_eq!(passes(&mut lab), (1, 1));
+        lab
+    });
+}
