@@ -98,7 +98,7 @@ drop_reasons! {
         "A frame for the gateway's MAC that is neither IPv4 nor ARP."
         "None."
     NoGateway "no_gateway"
-        "The network has no gateway of its own, so it switches only."
+        "To a published host whose network has no gateway, so it switches only."
         "Give the network a `subnet` and a `gateway`."
     ArpMalformed "arp_malformed"
         "An ARP message with wrong types, lengths, or a group or zero sender (RFC 826)."

@@ -9,9 +9,10 @@ use crate::id::{NetworkId, PortId};
 use crate::local::{self, Outcome};
 use crate::packet::icmp::IcmpError;
 use crate::packet::{
-    Arp, ArpOperation, ETHERNET_HEADER, FrameRef, Headers, Ipv4, Layer, MacAddr, fragment, ipv4,
+    Arp, ArpOperation, ETHERNET_HEADER, FrameRef, Headers, Held, Ipv4, Layer, MacAddr, fragment,
+    ipv4,
 };
-use crate::route::{Held, may_report};
+use crate::route::may_report;
 
 impl Engine {
     /// An ARP message that tapway can read: to its MAC, or to all.
@@ -41,7 +42,7 @@ impl Engine {
                     self.neighbours.heard_request(pass.now, frame.network, ip, sender);
                 }
                 let reply = arp.reply_from(mac).frame(sender);
-                self.generate(pass, frame.port, &[&reply]);
+                self.generate(pass, &[frame.port], &[&reply]);
                 Verdict::Local
             }
             ArpOperation::Reply if asks_ours && frame.headers.dst == mac => {
@@ -69,7 +70,7 @@ impl Engine {
         self.tell(pass.now, Event::DuplicateAddress { network, address, mac: arp.sender_mac });
         if self.icmp_limiter.allow(pass.now, address) {
             let claim = gratuitous(mac, address).frame(MacAddr::BROADCAST);
-            self.generate(pass, frame.port, &[&claim]);
+            self.generate(pass, &[frame.port], &[&claim]);
         }
         Verdict::Dropped(DropReason::DuplicateAddress)
     }
@@ -96,9 +97,7 @@ impl Engine {
             Some((_, port)) => vec![port],
             None => self.network(network).map_or_else(Vec::new, |n| n.bridge.ports().to_vec()),
         };
-        if let Ok(at) = pass.tx.generate(&[&bytes]) {
-            self.send_generated(pass, at, &ports);
-        }
+        self.generate(pass, &ports, &[&bytes]);
     }
 
     /// Tells the hosts behind a port who the gateway is, so that stale entries go at once.
@@ -108,7 +107,7 @@ impl Engine {
         let mac = interface.mac;
         let addresses: Vec<Ipv4Addr> = interface.addresses().collect();
         for address in addresses {
-            self.generate(pass, port, &[&gratuitous(mac, address).frame(MacAddr::BROADCAST)]);
+            self.generate(pass, &[port], &[&gratuitous(mac, address).frame(MacAddr::BROADCAST)]);
         }
     }
 
@@ -204,26 +203,28 @@ impl Engine {
         let mtu = usize::from(interface.mtu.min(of_port));
         let ethernet = ipv4::ethernet(frame.headers.src, interface.mac);
         if datagram.len() <= mtu {
-            self.generate(pass, frame.port, &[&ethernet, datagram]);
+            self.generate(pass, &[frame.port], &[&ethernet, datagram]);
             return;
         }
         let mut pieces = Vec::new();
         fragment::fragment(datagram, mtu, |piece| pieces.push(piece.to_vec()));
         for piece in pieces {
-            self.generate(pass, frame.port, &[&ethernet, &piece]);
+            self.generate(pass, &[frame.port], &[&ethernet, &piece]);
         }
     }
 
-    fn generate(&mut self, pass: &mut Pass<'_>, port: PortId, parts: &[&[u8]]) {
-        if let Ok(at) = pass.tx.generate(parts) {
-            self.send_generated(pass, at, &[port]);
-        }
-    }
-
-    fn send_generated(&mut self, pass: &mut Pass<'_>, at: FrameRef, ports: &[PortId]) {
+    /// Sends a frame of tapway's own to each of `ports`. At the pass's bound it is lost, counted
+    /// at the port only: it is none of the received frames.
+    fn generate(&mut self, pass: &mut Pass<'_>, ports: &[PortId], parts: &[&[u8]]) {
+        let generated = pass.tx.generate(parts);
         for port in ports {
-            if self.send(pass, at, *port, ETHERNET_HEADER as u8).is_ok() {
-                self.totals.generated += 1;
+            match generated {
+                Ok(at) => {
+                    if self.send(pass, at, *port, ETHERNET_HEADER as u8).is_ok() {
+                        self.totals.generated += 1;
+                    }
+                }
+                Err(_) => self.count_device_drops(*port, DropReason::EgressQueueFull, 1),
             }
         }
     }

@@ -9,8 +9,7 @@ use crate::drop_reason::DropReason;
 use crate::local;
 use crate::nat::{DatagramKey, Endpoint, Expired, FragmentDecision, Rewrite, Tuple};
 use crate::packet::icmp::IcmpError;
-use crate::packet::{ETHERNET_HEADER, Headers, Ipv4, Layer, PROTOCOL_TCP, Transport};
-use crate::route::Held;
+use crate::packet::{ETHERNET_HEADER, Headers, Held, Ipv4, Layer, PROTOCOL_TCP, Transport};
 
 /// A TCP fragment at this offset could overwrite the header's flags (RFC 1858 section 4).
 const OVERLAPS_TCP_HEADER: u16 = 8;

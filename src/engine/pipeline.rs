@@ -5,10 +5,9 @@ use super::{Engine, Event, Pass, Tier};
 use crate::drop_reason::DropReason;
 use crate::id::{NetworkId, PortId};
 use crate::packet::{
-    BURST_FRAMES, ETHERNET_HEADER, FlowKey, FrameRef, Headers, Ipv4, Layer, MacAddr, Transport,
-    ipv4,
+    BURST_FRAMES, ETHERNET_HEADER, FlowKey, FrameRef, Headers, Held, Ipv4, Layer, MacAddr,
+    Transport, ipv4,
 };
-use crate::route::Held;
 use crate::switch::Learned;
 
 /// What became of a frame.

@@ -11,11 +11,9 @@ use crate::drop_reason::DropReason;
 use crate::id::NetworkId;
 use crate::nat::{Destination, Direction, NatMode, Opening, Rewrite, Source, Tuple};
 use crate::packet::icmp::IcmpError;
-use crate::packet::{ETHERNET_HEADER, FlowKey, Ipv4, MacAddr, Transport, fragment, ipv4};
+use crate::packet::{ETHERNET_HEADER, FlowKey, Held, Ipv4, MacAddr, Transport, fragment, ipv4};
 use crate::policy::Crossing;
-use crate::route::{
-    Held, Interface, NextHop, Resolution, is_martian_destination, is_martian_source,
-};
+use crate::route::{Interface, NextHop, Resolution, is_martian_destination, is_martian_source};
 
 /// Why a packet does not go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,8 +13,7 @@ use std::time::Duration;
 
 use crate::drop_reason::DropReason;
 use crate::id::NetworkId;
-use crate::packet::Ipv4;
-use crate::route::Held;
+use crate::packet::{Held, Ipv4};
 use crate::table::{Links, List, Slab, TimerWheel};
 use crate::time::Instant;
 

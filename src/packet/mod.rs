@@ -13,6 +13,7 @@ pub mod checksum;
 mod flow_key;
 pub mod fragment;
 mod headers;
+mod held;
 pub mod icmp;
 pub mod ipv4;
 mod mac;
@@ -26,6 +27,7 @@ pub use bytes::{array, be16, be32, put, put16};
 pub use checksum::Delta;
 pub use flow_key::{Address, FlowKey};
 pub use headers::{Headers, Ipv4, Layer, Transport};
+pub use held::Held;
 pub use mac::{MacAddr, ParseMacError};
 pub use tx_lists::{FrameRef, OWN_BYTES, OWN_FRAMES, TxFull, TxLists};
 

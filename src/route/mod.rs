@@ -17,5 +17,5 @@ pub use icmp_policy::{
 };
 pub use interface::{Interface, Interfaces};
 pub use neighbour::{
-    Held, Neighbour, NeighbourEvent, NeighbourLimits, NeighbourState, Neighbours, Resolution,
+    Neighbour, NeighbourEvent, NeighbourLimits, NeighbourState, Neighbours, Resolution,
 };

@@ -18,12 +18,11 @@ use std::hash::BuildHasher;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use bytes::Bytes;
 use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{NetworkId, PortId};
-use crate::packet::MacAddr;
+use crate::packet::{Held, MacAddr};
 use crate::table::{HashIndex, Links, List, Slab, TimerWheel};
 use crate::time::Instant;
 
@@ -63,17 +62,6 @@ pub enum NeighbourState {
     Probe,
     /// Did not answer.
     Failed,
-}
-
-/// A frame that waits for its next hop's MAC.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
-    /// The port it came in by.
-    pub port: PortId,
-    /// That port's network then; the number may have a new owner when the frame goes on.
-    pub network: NetworkId,
-    /// The frame as it came.
-    pub frame: Bytes,
 }
 
 /// An entry.
@@ -564,6 +552,7 @@ impl Neighbours {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
 
     const NET: NetworkId = NetworkId(1);
     const IP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 9);

@@ -9,14 +9,14 @@ use toml::Spanned;
 use super::names::check_name;
 use super::problem::Problems;
 use super::read::Draft;
-use super::{Network, NetworkRouter, UPLINK_NAME, Uplink, check_ports};
+use super::{Network, NetworkRouter, UPLINK_NAME, Uplink};
 use crate::packet::MacAddr;
 use crate::route::{is_martian_destination, is_martian_source};
 
 /// Networks that a configuration may have, the uplink's besides (see [`crate::id::NetworkId`]).
 const MAX_NETWORKS: usize = 65_533;
 
-/// Checks a configuration as a whole.
+/// Checks everything but the ports.
 pub(super) fn check(problems: &mut Problems<'_>, draft: &Draft) {
     for (index, network) in draft.config.networks.iter().enumerate() {
         if index == MAX_NETWORKS {
@@ -30,7 +30,6 @@ pub(super) fn check(problems: &mut Problems<'_>, draft: &Draft) {
     }
     check_overlaps(problems, draft);
     check_routes(problems, draft);
-    check_ports::check(problems, draft);
 }
 
 /// The parts of a subnet that no host may have, and which an address must not be.

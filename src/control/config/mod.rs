@@ -247,6 +247,7 @@ impl Config {
         let mut problems = problem::Problems::new(text);
         let config = read::read(&mut problems, text);
         check::check(&mut problems, &config);
+        check_ports::check(&mut problems, &config);
         problems.sort();
         if !problems.errors.is_empty() {
             return Err(ConfigErrors { file: name.to_owned(), errors: problems.errors });
