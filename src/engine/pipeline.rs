@@ -42,6 +42,7 @@ pub(super) struct Frame {
 #[derive(Clone, Copy, Debug)]
 struct Staged {
     frame: Frame,
+    to_gateway: bool,
     src_hash: u64,
     dst_hash: u64,
     src_entry: Option<u32>,
@@ -55,6 +56,23 @@ struct Staged {
 #[derive(Debug, Default)]
 pub(super) struct Staging {
     frames: Vec<Staged>,
+}
+
+impl Frame {
+    /// The flow it belongs to, if it can be routed by one.
+    fn flow_key(&self) -> Option<FlowKey> {
+        match self.headers.layer {
+            Layer::Ipv4(ipv4) if !self.headers.is_tagged() => ipv4.flow_key(self.network),
+            _ => None,
+        }
+    }
+}
+
+impl Staged {
+    /// The FDB says where it goes.
+    const fn is_bridged(&self) -> bool {
+        !self.to_gateway && !self.frame.headers.dst.is_group()
+    }
 }
 
 impl Engine {
@@ -71,7 +89,9 @@ impl Engine {
         for staged in &mut staging.frames {
             let Frame { network, headers, .. } = staged.frame;
             staged.src_hash = self.fdb.hash(network, headers.src);
-            staged.dst_hash = self.fdb.hash(network, headers.dst);
+            if staged.is_bridged() {
+                staged.dst_hash = self.fdb.hash(network, headers.dst);
+            }
             if let Some(key) = &staged.key {
                 staged.key_hash = self.flows.hash(key);
             }
@@ -79,7 +99,9 @@ impl Engine {
         for staged in &mut staging.frames {
             let Frame { network, headers, .. } = staged.frame;
             staged.src_entry = self.fdb.find(network, headers.src, staged.src_hash);
-            staged.dst_entry = self.fdb.find(network, headers.dst, staged.dst_hash);
+            if staged.is_bridged() {
+                staged.dst_entry = self.fdb.find(network, headers.dst, staged.dst_hash);
+            }
             if let Some(key) = &staged.key {
                 staged.flow = self.flows.find(key, staged.key_hash);
             }
@@ -117,26 +139,21 @@ impl Engine {
             self.drop_frame(pass.now, port_id, reason, bytes);
             return None;
         }
+        let publishes = port.publishes;
         let at = FrameRef::Burst(index as u16);
         let frame = Frame { at, port: port_id, network, headers };
+        let to_gateway = self.is_gateway_mac(network, headers.dst);
         Some(Staged {
             frame,
+            to_gateway,
             src_hash: 0,
             dst_hash: 0,
             src_entry: None,
             dst_entry: None,
-            key: self.key_of(&frame),
+            key: if to_gateway || publishes { frame.flow_key() } else { None },
             key_hash: 0,
             flow: None,
         })
-    }
-
-    /// The flow key of a frame that may be routed.
-    fn key_of(&self, frame: &Frame) -> Option<FlowKey> {
-        let Layer::Ipv4(ipv4) = frame.headers.layer else { return None };
-        let is_routed = self.is_gateway_mac(frame.network, frame.headers.dst)
-            || self.port(frame.port).is_some_and(|port| port.publishes);
-        (is_routed && !frame.headers.is_tagged()).then(|| ipv4.flow_key(frame.network))?
     }
 
     pub(super) fn is_gateway_mac(&self, network: NetworkId, mac: MacAddr) -> bool {
@@ -165,7 +182,7 @@ impl Engine {
             }
             Learned::Known | Learned::New | Learned::Full => {}
         }
-        if self.is_gateway_mac(frame.network, dst) {
+        if staged.to_gateway {
             return self.gateway(pass, frame, staged.flow);
         }
         if dst.is_group() {
@@ -331,10 +348,9 @@ impl Engine {
         let len = ETHERNET_HEADER + usize::from(ipv4.total_len);
         pass.tx.truncate(frame.at, pass.burst, len);
         if let Some(key) = ipv4.flow_key(frame.network) {
-            let hash = self.flows.hash(&key);
             let found = flow
                 .filter(|flow| self.flows.verify(*flow, &key).is_some())
-                .or_else(|| self.flows.find(&key, hash));
+                .or_else(|| self.flows.find(&key, self.flows.hash(&key)));
             if let Some(flow) = found.and_then(|index| self.flows.verify(index, &key)).copied()
                 && let Some(verdict) = self.replay(pass, frame, ipv4, &flow)
             {
