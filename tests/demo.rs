@@ -18,7 +18,7 @@ const CHECKS: usize = 12;
 fn simulated(fault: Option<Fault>) -> (Summary, String) {
     let mut out = Vec::new();
     let options = DemoOptions { simulated: true, fault, ..DemoOptions::default() };
-    let summary = run(options, &mut out).unwrap();
+    let summary = run(&options, &mut out).unwrap();
     (summary, String::from_utf8(out).unwrap())
 }
 
@@ -71,7 +71,7 @@ fn simulated_demo_passes_every_step_and_tells_the_same_twice() {
 #[test]
 fn printed_configuration_is_the_tutorial_and_is_accepted() {
     let mut out = Vec::new();
-    run(DemoOptions { print_config: true, ..DemoOptions::default() }, &mut out).unwrap();
+    run(&DemoOptions { print_config: true, ..DemoOptions::default() }, &mut out).unwrap();
     let text = String::from_utf8(out).unwrap();
     assert_eq!(text, include_str!("../tools/configs/tutorial.toml"));
     let loaded = tapway::control::config::Config::parse("printed", &text).unwrap();
@@ -113,7 +113,7 @@ fn real_demo_fails_without_translation_and_removes_everything() {
     }
     let mut out = Vec::new();
     let fault = Some(Fault::NoTranslation);
-    let summary = run(DemoOptions { fault, ..DemoOptions::default() }, &mut out).unwrap();
+    let summary = run(&DemoOptions { fault, ..DemoOptions::default() }, &mut out).unwrap();
     let transcript = String::from_utf8(out).unwrap();
     assert_eq!(summary, Summary { passed: CHECKS - 4, failed: 4 }, "{transcript}");
     assert!(transcript.starts_with("Real: "), "{transcript}");
@@ -142,8 +142,16 @@ fn kept_demo_can_be_entered_and_ends_by_a_signal() {
     if netns::skipped() {
         return;
     }
-    let mut child = demo(&["--keep"]).spawn().unwrap();
-    read_until(&mut child, "ip netns exec tapway-demo-far sh");
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("api");
+    let socket = socket.to_str().unwrap();
+    let mut child = demo(&["--socket", socket, "--keep"]).spawn().unwrap();
+    read_until(&mut child, "ip netns exec tapway-demo-nginx1 ping");
+    let show = Command::new(env!("CARGO_BIN_EXE_tapway"))
+        .args(["--socket", socket, "show", "link"])
+        .output()
+        .unwrap();
+    let links = String::from_utf8_lossy(&show.stdout).into_owned();
     assert_eq!(leftovers().len(), 4);
     let ping = ["netns", "exec", "tapway-demo-mac", "ping", "-c", "1", "-W", "2", "192.168.33.10"];
     let ping = Command::new("ip").args(ping).stdout(Stdio::null()).status().unwrap();
@@ -152,6 +160,7 @@ fn kept_demo_can_be_entered_and_ends_by_a_signal() {
     signal(&child, rustix::process::Signal::INT);
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert!(ping.success());
+    assert!(links.contains("device tap eth0 netns tapway-demo-nginx1"), "{links}");
     assert_eq!(second.code(), Some(5), "{told}");
     assert!(told.contains(&format!("process {}", child.id())), "{told}");
     assert_eq!(leftovers(), Vec::<String>::new());

@@ -21,6 +21,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::io::LinuxBroker;
 
+use demo::DemoOptions;
 pub use exit::{Exit, Failure};
 pub use output::Output;
 
@@ -70,10 +71,10 @@ pub struct DemoArgs {
     /// Simulated hosts in memory, even where namespaces and TAPs are allowed.
     #[arg(long)]
     pub simulated: bool,
-    /// Leave it running and say how to enter a host.
+    /// Leave it running, with its API, and say how to enter a host.
     #[arg(long, conflicts_with = "simulated")]
     pub keep: bool,
-    /// Print the configuration that the demo runs, and do nothing else.
+    /// Print tapway's part as a configuration for `tapway run -c`, and do nothing else.
     #[arg(long)]
     pub print_config: bool,
 }
@@ -159,7 +160,9 @@ fn dispatch(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
             run::run(args.config.as_deref(), socket, broker, output)?;
         }
         Command::Check(args) => check::check(args.config.as_deref(), output)?,
-        Command::Demo(args) => return Ok(demo::demo(args.into())),
+        Command::Demo(args) => {
+            return Ok(demo::demo(&DemoOptions { socket: cli.socket, ..args.into() }));
+        }
     }
     Ok(Exit::Ok.into())
 }

@@ -19,9 +19,11 @@ mod topology;
 mod transcript;
 
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::cli::DemoArgs;
+use crate::control::api::{self, ApiError};
 use crate::control::config::ConfigErrors;
 use crate::engine::CommandError;
 use crate::io::{OpenError, WorkerError};
@@ -35,13 +37,15 @@ use transcript::Transcript;
 
 const REAL: &str = "Real: hosts are network namespaces with the kernel's own stacks, their \
                     interfaces TAPs.";
-const SIMULATED: &str = "Simulated: hosts are smoltcp stacks on wires in memory under a virtual \
-                         clock; the engines are the real ones.";
+const SIMULATED: &str = "Simulated: hosts are small TCP/IP stacks on wires in memory under a \
+                         virtual clock; the engines are the real ones.";
+/// Where the API of a kept demo answers unless told otherwise.
+pub const DEMO_SOCKET: &str = "/run/tapway-demo.sock";
 /// Added to the number of a signal that ended the demo, as shells do.
 const EXIT_SIGNAL: u8 = 128;
 
 /// What `tapway demo` is asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DemoOptions {
     /// Simulate the hosts even where real ones are possible.
     pub simulated: bool,
@@ -49,6 +53,8 @@ pub struct DemoOptions {
     pub keep: bool,
     /// Print tapway's part as a configuration file, and do nothing else.
     pub print_config: bool,
+    /// Where the API of a kept demo answers; none: [`DEMO_SOCKET`].
+    pub socket: Option<PathBuf>,
     /// Break something, to see that the checks notice. For tests.
     pub fault: Option<Fault>,
 }
@@ -56,7 +62,7 @@ pub struct DemoOptions {
 impl From<DemoArgs> for DemoOptions {
     fn from(args: DemoArgs) -> Self {
         let DemoArgs { simulated, keep, print_config } = args;
-        Self { simulated, keep, print_config, fault: None }
+        Self { simulated, keep, print_config, socket: None, fault: None }
     }
 }
 
@@ -116,17 +122,24 @@ pub enum DemoError {
     /// The embedded configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
+    /// The API of a kept demo cannot be served.
+    #[error(transparent)]
+    Api(#[from] ApiError),
     /// The transcript cannot be written.
     #[error("cannot write the transcript: {0}")]
     Output(#[source] io::Error),
 }
 
 /// Runs the demo for the command line; the exit code tells whether every check passed.
-pub fn demo(options: DemoOptions) -> ExitCode {
+pub fn demo(options: &DemoOptions) -> ExitCode {
     let mut out = io::stdout().lock();
     match run(options, &mut out) {
         Ok(Summary { failed: 0, .. }) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
+        // A reader that has seen enough, as `head`.
+        Err(DemoError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             // Nobody may be listening any more; the exit code tells it too.
             let _ = writeln!(io::stderr(), "tapway demo: {error}");
@@ -155,7 +168,7 @@ impl DemoError {
 ///
 /// # Errors
 /// What kept it from going on. Everything has been taken down then.
-pub fn run(options: DemoOptions, out: &mut dyn Write) -> Result<Summary, DemoError> {
+pub fn run(options: &DemoOptions, out: &mut dyn Write) -> Result<Summary, DemoError> {
     let mut transcript = Transcript::new(out);
     if options.print_config {
         transcript.note(topology::CONFIG.trim_end());
@@ -175,7 +188,8 @@ pub fn run(options: DemoOptions, out: &mut dyn Write) -> Result<Summary, DemoErr
             transcript.note(topology::PICTURE);
             let summary = play(&mut stage, &mut transcript, options.fault)?;
             if options.keep {
-                keep(&mut transcript, signals.interrupt())?;
+                let socket = options.socket.as_deref().unwrap_or(Path::new(DEMO_SOCKET));
+                keep(&stage, socket, &mut transcript, signals.interrupt())?;
             }
             Ok(summary)
         }
@@ -190,7 +204,7 @@ pub fn run(options: DemoOptions, out: &mut dyn Write) -> Result<Summary, DemoErr
     }
 }
 
-fn simulate(options: DemoOptions, transcript: &mut Transcript<'_>) -> Result<Summary, DemoError> {
+fn simulate(options: &DemoOptions, transcript: &mut Transcript<'_>) -> Result<Summary, DemoError> {
     transcript.note(SIMULATED);
     if options.keep {
         transcript.note("--keep does nothing here: simulated hosts end with this process.");
@@ -200,11 +214,23 @@ fn simulate(options: DemoOptions, transcript: &mut Transcript<'_>) -> Result<Sum
 }
 
 /// Leaves everything running until a signal.
-fn keep(transcript: &mut Transcript<'_>, interrupt: &Interrupt) -> Result<(), DemoError> {
+fn keep(
+    stage: &Real,
+    socket: &Path,
+    transcript: &mut Transcript<'_>,
+    interrupt: &Interrupt,
+) -> Result<(), DemoError> {
+    let _api = api::serve(socket, stage.api_state())?;
     transcript.note("\nEverything keeps running until Ctrl-C. Enter a host with one of:");
     for host in HostName::ALL {
         transcript.note(format!("    ip netns exec {} sh", real::namespace_of(host)));
     }
+    transcript.note("Look inside, and try what you like:");
+    let show = format!("tapway --socket {}", socket.display());
+    let at = real::namespace_of(HostName::Nginx1);
+    transcript.note(format!("    {show} show sessions"));
+    transcript.note(format!("    {show} capture -w - | tcpdump -nr -"));
+    transcript.note(format!("    ip netns exec {at} ping {}", HostName::Far.address()));
     transcript.flush().map_err(DemoError::Output)?;
     interrupt.wait();
     transcript.note("Removing everything.");

@@ -30,6 +30,9 @@ pub trait Stage {
         read: impl FnOnce(&mut Engine, Instant) -> R + Send + 'static,
     ) -> Result<R, DemoError>;
 
+    /// Waits until what hosts have sent has arrived; in a simulation it has.
+    fn settle(&mut self) {}
+
     /// Takes all ports up, once everything is behind them.
     ///
     /// # Errors

@@ -56,7 +56,10 @@ impl<'a, 'b, S: Stage> Script<'a, 'b, S> {
             ("The way there, router by router", Self::trace_far),
             ("HTTP from nginx1 to the far host, translated twice", Self::fetch_far),
             ("The mac tries port 80 of tapway, which nobody has published", Self::fetch_closed),
-            ("Port 80 is published while everything runs", Self::publish),
+            (
+                "Port 80 is published while everything runs (by the library's command)",
+                Self::publish,
+            ),
             ("The mac tries again, and nginx1 sees who it is", Self::fetch_published),
             ("Other ports stay closed", Self::fetch_other_port),
             ("nginx2 reaches its neighbour by tapway's address", Self::hairpin_neighbour),
@@ -67,6 +70,7 @@ impl<'a, 'b, S: Stage> Script<'a, 'b, S> {
             step(self)?;
             self.transcript.flush().map_err(DemoError::Output)?;
         }
+        self.stage.settle();
         tables::print(self.stage, self.transcript)?;
         self.transcript.flush().map_err(DemoError::Output)
     }

@@ -32,7 +32,10 @@ pub struct Client {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody listens: exit code 4.
-    #[error("no tapway answers on {}; start one with `tapway run`", .socket.display())]
+    #[error(
+        "no tapway answers on {}; start one with `tapway run`, or name its socket: --socket PATH",
+        .socket.display()
+    )]
     NotRunning {
         /// The socket.
         socket: PathBuf,
