@@ -54,6 +54,9 @@ fn counters(text: &mut String, stats: &PortStats) {
 pub fn stats(view: &StatsView) -> String {
     let Totals { received, forwarded, flooded, local, dropped, waiting, unknown_port, generated } =
         view.totals;
+    // What ports lost beyond the frames that came in: before tapway, or refused by a device.
+    let lost: u64 = view.ports.iter().map(|port| port.dropped).sum();
+    let at_devices = (lost + unknown_port).saturating_sub(dropped);
     let outcomes = [
         ("received", received),
         ("  forwarded", forwarded),
@@ -63,6 +66,7 @@ pub fn stats(view: &StatsView) -> String {
         ("    unknown port", unknown_port),
         ("  waiting", waiting),
         ("generated", generated),
+        ("lost at devices", at_devices),
     ];
     let mut text = String::from("frames\n");
     let digits = outcomes.iter().map(|(_, count)| width(*count)).max().unwrap_or(1).max(10);
