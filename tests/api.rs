@@ -204,7 +204,10 @@ fn the_socket_is_the_owners_and_goes_with_the_server() {
     let socket = running.socket.display();
     assert_eq!(
         text,
-        format!("tapway: no tapway answers on {socket}; start one with `tapway run`\n")
+        format!(
+            "tapway: no tapway answers on {socket}; start one with `tapway run`, \
+             or name its socket: --socket PATH\n"
+        )
     );
 }
 
