@@ -13,6 +13,7 @@ mod linux_broker;
 mod namespace;
 mod netlink;
 mod netns;
+mod netns_marks;
 mod offload;
 mod outside;
 mod packet_socket;

@@ -6,12 +6,11 @@
 //! without a mark, or one that took the name of a marked one, is somebody else's: used and left.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
 use rustix::mount::{
     MountPropagationFlags, UnmountFlags, mount_bind, mount_bind_recursive, mount_change, unmount,
 };
@@ -20,22 +19,33 @@ use rustix::thread::UnshareFlags;
 use super::namespace::{
     Found, NETNS_DIR, Namespace, OWN_NETNS, in_thread, inode_of, not_a_namespace, path_of,
 };
+use super::netns_marks::{
+    LOCK_PATIENCE, Mark, lock_marks, mark_path, remove_empty_folders, remove_temporaries,
+};
 use super::{Netns, OpenError, netlink};
-
-/// Where marks are.
-const MARK_DIR: &str = "/run/tapway/netns";
-/// How often the folder of marks is made again if it vanishes.
-const MAX_LOCK_TRIES: usize = 16;
 
 /// The namespaces that tapway made or adopted, and the ports that live in them. Dropping it
 /// removes them all.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Namespaces {
     own: HashMap<String, Own>,
     /// Ports in namespaces that somebody else made: he is to bring them back, not tapway.
     guests: BTreeSet<String>,
     /// The folder of marks was needed, and may be there.
     has_marked: bool,
+    /// How long a lock is waited for at removal: not again for every namespace.
+    patience: Duration,
+}
+
+impl Default for Namespaces {
+    fn default() -> Self {
+        Self {
+            own: HashMap::new(),
+            guests: BTreeSet::new(),
+            has_marked: false,
+            patience: LOCK_PATIENCE,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -55,9 +65,18 @@ impl Namespaces {
         if !plan.create || self.guests.contains(port) {
             return Namespace::named(&plan.name);
         }
-        let _lock = lock_marks()?;
-        self.has_marked = true;
         let name = &plan.name;
+        if name.starts_with('.') {
+            return Err(OpenError::Conflict {
+                what: format!("tapway makes no network namespace with a hidden name, as {name}"),
+                remedy: "give it a name without a leading `.`".to_owned(),
+            });
+        }
+        let _lock = lock_marks(LOCK_PATIENCE)?;
+        if !self.has_marked {
+            remove_temporaries();
+        }
+        self.has_marked = true;
         let known = self.own.get(name).map(|own| own.inode);
         let namespace = match Namespace::find(name)? {
             Found::Namespace(namespace) if known == Some(namespace.inode()) => namespace,
@@ -96,7 +115,7 @@ impl Namespaces {
         }
         self.own.retain(|name, own| {
             if own.ports.is_empty() {
-                remove(name, own.inode);
+                remove(name, own.inode, &mut self.patience);
             }
             !own.ports.is_empty()
         });
@@ -106,10 +125,10 @@ impl Namespaces {
 impl Drop for Namespaces {
     fn drop(&mut self) {
         for (name, own) in &self.own {
-            remove(name, own.inode);
+            remove(name, own.inode, &mut self.patience);
         }
         if self.has_marked {
-            remove_empty_folders();
+            remove_empty_folders(self.patience);
         }
     }
 }
@@ -177,8 +196,15 @@ fn share_netns_dir() -> io::Result<()> {
 }
 
 /// Removes a namespace that is still the one we made.
-fn remove(name: &str, inode: u64) {
-    let Ok(_lock) = lock_marks() else { return };
+fn remove(name: &str, inode: u64, patience: &mut Duration) {
+    let _lock = match lock_marks(*patience) {
+        Ok(lock) => lock,
+        Err(error) => {
+            *patience = Duration::ZERO;
+            tracing::warn!(namespace = name, %error, "left: the next tapway adopts it");
+            return;
+        }
+    };
     if inode_of(name).is_none_or(|now| now == inode) {
         forget(name);
     } else if Mark::read(name).is_some_and(|mark| mark.inode == inode) {
@@ -197,101 +223,4 @@ fn forget(name: &str) {
     }
     let _ = fs::remove_file(&path);
     let _ = fs::remove_file(mark_path(name));
-}
-
-/// Who made a namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Mark {
-    pid: u32,
-    /// In clock ticks after boot: with it a process id is unique.
-    start_time: u64,
-    inode: u64,
-}
-
-impl Mark {
-    fn of_this_process(inode: u64) -> io::Result<Self> {
-        let pid = std::process::id();
-        let start_time =
-            start_time(pid).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
-        Ok(Self { pid, start_time, inode })
-    }
-
-    fn read(name: &str) -> Option<Self> {
-        let text = fs::read_to_string(mark_path(name)).ok()?;
-        let mut words = text.split_ascii_whitespace();
-        Some(Self {
-            pid: words.next()?.parse().ok()?,
-            start_time: words.next()?.parse().ok()?,
-            inode: words.next()?.parse().ok()?,
-        })
-    }
-
-    /// Whole or not at all: the file appears by a rename.
-    fn write(&self, name: &str) -> Result<(), OpenError> {
-        let path = mark_path(name);
-        let new = Path::new(MARK_DIR).join(format!(".{name}.{}", self.pid));
-        let write = || -> io::Result<()> {
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&new)?;
-            writeln!(file, "{} {} {}", self.pid, self.start_time, self.inode)?;
-            fs::rename(&new, &path)
-        };
-        write().map_err(|error| OpenError::from_io(path.display().to_string(), error))
-    }
-
-    fn is_owner_alive(&self) -> bool {
-        start_time(self.pid) == Some(self.start_time)
-    }
-}
-
-fn mark_path(name: &str) -> PathBuf {
-    Path::new(MARK_DIR).join(name)
-}
-
-/// Holds every other tapway off the marks until the file is dropped.
-fn lock_marks() -> Result<File, OpenError> {
-    let lock = || -> io::Result<File> {
-        DirBuilder::new().recursive(true).mode(0o755).create(MARK_DIR)?;
-        let dir = File::open(MARK_DIR)?;
-        flock(&dir, FlockOperation::LockExclusive)?;
-        match fs::metadata(MARK_DIR)?.ino() == dir.metadata()?.ino() {
-            true => Ok(dir),
-            false => Err(io::ErrorKind::NotFound.into()),
-        }
-    };
-    let mut locked = lock();
-    for _ in 1..MAX_LOCK_TRIES {
-        // Another tapway that stopped has removed the folder meanwhile.
-        if locked.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-            locked = lock();
-        }
-    }
-    locked.map_err(|error| OpenError::from_io(MARK_DIR, error))
-}
-
-/// Removes the folder of marks, and that above it, if nothing is in them.
-fn remove_empty_folders() {
-    let Ok(_lock) = lock_marks() else { return };
-    if fs::remove_dir(MARK_DIR).is_ok()
-        && let Some(above) = Path::new(MARK_DIR).parent()
-    {
-        let _ = fs::remove_dir(above);
-    }
-}
-
-/// Field 22 of `/proc/PID/stat`; none if there is no such process, or only its zombie.
-fn start_time(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the command in parentheses and may hold anything.
-    let (_, after_command) = stat.rsplit_once(')')?;
-    let mut fields = after_command.split_ascii_whitespace();
-    let state = fields.next()?;
-    if matches!(state, "Z" | "X") {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
 }
