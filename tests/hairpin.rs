@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 
 use support::*;
 use tapway::drop_reason::DropReason;
+use tapway::packet::Arp;
 use tapway::packet::tcp::{ACK, SYN};
 
 /// A datagram between two inside endpoints by way of tapway; what arrives at `to`.
@@ -307,6 +308,71 @@ fn attempts_that_do_not_pass_yet_keep_the_senders_mapping() {
         // The session with the far host has ended, the mapping has not.
         let seen = reach(&mut lab, (&b, 6000), mapped_a, &a).unwrap();
         assert_eq!(seen.dst, a.at(5000));
+        lab
+    });
+}
+
+/// The standard lab, its hosts isolated from each other.
+fn isolated() -> Lab {
+    Lab::with(EngineConfig::with_sessions(64), |network| network.icc = false)
+}
+
+#[test]
+fn an_isolated_neighbour_reaches_a_published_port_and_is_answered() {
+    twice(|| {
+        let mut lab = isolated();
+        lab.router();
+        let (client, server) = (lab.known_inside(2), lab.known_inside(3));
+        lab.publish(6, 80, server.at(80));
+        let syn = build::tcp(client.to_gateway(), client.at(5000), ext(80), SYN, b"");
+        let seen = only_tcp(&lab.send(&client, &syn), &server);
+        assert_eq!((seen.src, seen.dst), (client.at(5000), server.at(80)));
+        // The server asks for the client, whose address it was shown.
+        let request = build::arp_request(server.mac, server.ip, client.ip);
+        let answer = Arp::parse(&only(&lab.send(&server, &request), &server)[14..]).unwrap();
+        assert_eq!((answer.sender_mac, answer.sender_ip), (server.gateway, client.ip));
+        let hop = Hop::new(server.mac, answer.sender_mac);
+        let reply = build::tcp(hop, server.at(80), client.at(5000), SYN | ACK, b"");
+        let seen = only_tcp(&lab.send(&server, &reply), &client);
+        assert_eq!((seen.src, seen.dst), (ext(80), client.at(5000)));
+        assert!(lab.drops().is_empty());
+        // What belongs to no session does not pass that way.
+        let plain = build::tcp(hop, server.at(81), client.at(5000), SYN, b"");
+        assert!(lab.send(&server, &plain).is_empty());
+        assert_eq!(lab.dropped(DropReason::Isolated), 1);
+        lab
+    });
+}
+
+#[test]
+fn only_hosts_behind_other_isolated_ports_are_answered_for() {
+    twice(|| {
+        let mut lab = isolated();
+        let (a, b) = (lab.known_inside(2), lab.known_inside(3));
+        // A second host behind a's port answers for itself.
+        let ip = Ipv4Addr::new(172, 17, 0, 4);
+        let twin = LabPort { ip, mac: MacAddr::from_ipv4(ip), ..a };
+        lab.introduce(&twin, Lab::GATEWAY);
+        let from_a = |target: Ipv4Addr| build::arp_request(a.mac, a.ip, target);
+        assert!(Lab::to(&lab.send(&a, &from_a(twin.ip)), &a).is_empty());
+        // Announcements and probes: the address would seem to be taken.
+        assert!(lab.send(&a, &from_a(a.ip)).is_empty());
+        for free in [a.ip, b.ip] {
+            let probe = build::arp_request(a.mac, Ipv4Addr::UNSPECIFIED, free);
+            assert!(lab.send(&a, &probe).is_empty());
+        }
+        for elsewhere in [FAR, [172, 17, 255, 255].into(), [172, 17, 0, 0].into()] {
+            assert!(lab.send(&a, &from_a(elsewhere)).is_empty());
+        }
+        // One that nobody has seen is asked for first.
+        let absent = lab.inside(9);
+        let out = lab.send(&a, &from_a(absent.ip));
+        assert_eq!(Lab::arp_targets(&out), [absent.ip; 3]);
+        assert!(out.iter().all(|(_, frame)| frame[6..12] == a.gateway.0));
+        let gateway = (absent.gateway, Lab::GATEWAY);
+        lab.send(&absent, &build::arp_reply(absent.mac, absent.ip, gateway));
+        let answer = Arp::parse(&only(&lab.send(&a, &from_a(absent.ip)), &a)[14..]).unwrap();
+        assert_eq!((answer.sender_mac, answer.sender_ip), (a.gateway, absent.ip));
         lab
     });
 }

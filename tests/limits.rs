@@ -290,3 +290,16 @@ fn making_room_never_ends_what_the_newcomer_leans_on() {
         lab
     });
 }
+
+#[test]
+fn one_host_cannot_take_every_external_port_of_the_others() {
+    let mut lab = Lab::with(EngineConfig::default(), |_| {});
+    let (router, greedy, other) = (lab.router(), lab.known_inside(2), lab.known_inside(3));
+    for sport in 1024..=u16::MAX {
+        let datagram = build::udp(greedy.to_gateway(), greedy.at(sport), far(80), b"");
+        lab.send(&greedy, &datagram);
+        lab.log.clear();
+    }
+    assert_eq!(lab.dropped(DropReason::HostPortQuota), 32_256);
+    leave(&mut lab, (&other, &router), 5000, far(53));
+}

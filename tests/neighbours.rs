@@ -228,6 +228,28 @@ fn the_queue_is_bounded_and_the_oldest_goes() {
 }
 
 #[test]
+fn a_host_that_sends_to_absent_addresses_leaves_the_others_room_to_wait() {
+    twice(|| {
+        let mut lab = Lab::new();
+        let (greedy, other) = (lab.known_inside(2), lab.known_inside(3));
+        let late = lab.inside(9);
+        for last in 0..80u8 {
+            for _ in 0..101 {
+                let absent = at([172, 17, 9, last], 9);
+                let datagram = build::udp(greedy.to_gateway(), greedy.at(1000), absent, &[0; 1400]);
+                lab.send(&greedy, &datagram);
+            }
+        }
+        let lost = lab.dropped(DropReason::HoldQueueFull);
+        let wanted = build::udp(other.to_gateway(), other.at(1), late.at(2), &[0; 1400]);
+        lab.send(&other, &wanted);
+        assert_eq!(lab.dropped(DropReason::HoldQueueFull), lost);
+        assert_eq!(Lab::to(&lab.send(&late, &reply(&late)), &late).len(), 1);
+        lab
+    });
+}
+
+#[test]
 fn a_neighbour_in_use_is_probed_by_unicast_and_one_that_left_fails() {
     twice(|| {
         let mut lab = Lab::new();

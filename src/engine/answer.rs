@@ -1,4 +1,11 @@
 //! What tapway says itself: ARP, echo replies, refusals, ICMP errors.
+//!
+//! ARP is answered for tapway's own addresses, and in one case for another host's: between the
+//! isolated hosts of one inside network (`icc = false`) requests do not pass, yet the server of a
+//! published port is shown its neighbour's own address and has to answer to it. So tapway answers
+//! for a host that it knows to be behind another port (proxy ARP, RFC 1027; within one network:
+//! RFC 3069). What is then sent to the gateway's MAC is translated if it belongs to a session and
+//! ends as `isolated` if not.
 
 use std::net::Ipv4Addr;
 
@@ -12,7 +19,7 @@ use crate::packet::{
     Arp, ArpOperation, ETHERNET_HEADER, FrameRef, Headers, Held, Ipv4, Layer, MacAddr, fragment,
     ipv4,
 };
-use crate::route::may_report;
+use crate::route::{Resolution, may_report};
 
 impl Engine {
     /// An ARP message that tapway can read: to its MAC, or to all.
@@ -52,6 +59,14 @@ impl Engine {
                     Verdict::Dropped(DropReason::ArpUnsolicited)
                 }
             }
+            ArpOperation::Request
+                if is_neighbour && self.is_proxied(pass, frame, (ip, arp.target_ip)) =>
+            {
+                self.neighbours.merge(pass.now, frame.network, ip, sender);
+                let reply = arp.reply_from(mac).frame(sender);
+                self.generate(pass, &[frame.port], &[&reply]);
+                Verdict::Local
+            }
             operation => {
                 if is_neighbour && self.neighbours.merge(pass.now, frame.network, ip, sender) {
                     Verdict::Local
@@ -62,6 +77,32 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// True if a request, from one address for another, is to be answered in the other's place.
+    /// A host that is not known yet is asked for, and the request's repetition answered. Probes
+    /// and announcements (RFC 5227) are not: the address would seem to be taken.
+    fn is_proxied(
+        &mut self,
+        pass: &Pass<'_>,
+        frame: &Frame,
+        (sender, target): (Ipv4Addr, Ipv4Addr),
+    ) -> bool {
+        let is_isolated = self.port(frame.port).is_some_and(|port| port.is_isolated);
+        let Some(interface) = self.interfaces.get(frame.network) else { return false };
+        if !is_isolated
+            || interface.is_outside
+            || target == sender
+            || !interface.subnet.contains(&target)
+            || self.interfaces.is_directed_broadcast(target)
+        {
+            return false;
+        }
+        let resolution = self.neighbours.resolve(pass.now, frame.network, target, frame.port);
+        let Resolution::Known(mac, _) = resolution else { return false };
+        // Behind the same port it answers itself.
+        let place = self.fdb.lookup(pass.now, frame.network, mac);
+        place.is_some_and(|(_, port)| port != frame.port)
     }
 
     /// Somebody claims an address of tapway: say whose it is (RFC 5227 2.4), at a limited rate.

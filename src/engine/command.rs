@@ -33,7 +33,8 @@ pub struct NetworkSpec {
     pub mtu: u16,
     /// The outside is behind it.
     pub is_outside: bool,
-    /// Its hosts may talk to each other.
+    /// Its hosts may talk to each other. If not, they reach each other by published ports only,
+    /// and tapway answers ARP for them, see `answer`.
     pub icc: bool,
     /// How it is translated.
     pub nat: NatPolicy,

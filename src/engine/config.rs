@@ -6,6 +6,9 @@ use crate::nat::{NatSettings, Timeouts};
 use crate::route::{IcmpLimits, NeighbourLimits};
 use crate::switch::FdbLimits;
 
+/// Half of the ports of an external address above 1023, per protocol: no host can take them all.
+const PORTS_PER_HOST: usize = 32_256;
+
 /// Bounds and timers of an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EngineConfig {
@@ -34,7 +37,7 @@ impl EngineConfig {
             nat: NatSettings {
                 sessions,
                 sessions_per_host: (sessions / 2).max(1),
-                ports_per_host: 64_512,
+                ports_per_host: PORTS_PER_HOST,
                 quarantine: Duration::from_secs(120),
                 timeouts: Timeouts::default(),
             },

@@ -7,6 +7,7 @@
 #![warn(clippy::indexing_slicing)]
 
 mod fib;
+mod hold;
 mod icmp_policy;
 mod interface;
 mod neighbour;

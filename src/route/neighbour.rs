@@ -7,7 +7,7 @@
 //! ```
 //! Ageing from REACHABLE to STALE is seen when the entry is used. An entry is made by a packet to
 //! send or by a request for an own address; never by a reply nobody asked for (RFC 826 merges,
-//! and no more). A packet waits in a bounded queue, the oldest goes first (RFC 1122 2.3.2.2).
+//! and no more). Packets wait in bounded queues, see `hold`.
 //!
 //! Bounds: entries in all; unresolved ones per asking port, so a scan of the subnet stops
 //! itself; at the bound a failed entry goes first, then the stale one unused for longest; one
@@ -21,6 +21,7 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 
+use super::hold::HoldQueues;
 use crate::id::{NetworkId, PortId};
 use crate::packet::{Held, MacAddr};
 use crate::table::{HashIndex, Links, List, Slab, TimerWheel};
@@ -38,10 +39,6 @@ const DELAY: Duration = Duration::from_secs(5);
 const FAILED_LIFETIME: Duration = Duration::from_secs(30);
 /// A stale entry that nobody uses goes after this long.
 const STALE_LIFETIME: Duration = Duration::from_secs(600);
-/// Frames that wait for one neighbour (Linux unres_qlen).
-const HOLD_FRAMES: usize = 101;
-/// Bytes of all frames that wait, for all neighbours.
-const HOLD_BYTES: usize = 8 * 1024 * 1024;
 /// Resolution and turn of the timers.
 const TICK: Duration = Duration::from_millis(100);
 const TURN: usize = 8192;
@@ -84,7 +81,6 @@ pub struct Neighbour {
     probes: u8,
     last_request: Option<Instant>,
     deadline: Instant,
-    hold: VecDeque<Held>,
 }
 
 impl Neighbour {
@@ -133,7 +129,7 @@ pub enum NeighbourEvent {
     Release(Vec<Held>),
     /// A next hop did not answer: these frames end.
     Failed(Vec<Held>),
-    /// A frame had to make room in a queue.
+    /// A frame had to make room for another.
     Overflow(Held),
 }
 
@@ -148,7 +144,7 @@ pub struct Neighbours {
     failed: List,
     idle: List,
     unresolved: Vec<usize>,
-    held_bytes: usize,
+    hold: HoldQueues,
     limits: NeighbourLimits,
     events: VecDeque<NeighbourEvent>,
 }
@@ -165,7 +161,7 @@ impl Neighbours {
             failed: List::default(),
             idle: List::default(),
             unresolved: Vec::new(),
-            held_bytes: 0,
+            hold: HoldQueues::default(),
             limits,
             events: VecDeque::new(),
         }
@@ -221,21 +217,11 @@ impl Neighbours {
 
     /// Lets a frame wait at a pending entry.
     pub fn hold(&mut self, index: u32, held: Held) {
-        let bytes = held.frame.len();
-        let Some(entry) = self.entries.get_mut(index) else {
-            self.events.push_back(NeighbourEvent::Overflow(held));
-            return;
+        let gone = match self.entries.get(index) {
+            Some(_) => self.hold.push(index, held),
+            None => vec![held],
         };
-        while self.held_bytes + bytes > HOLD_BYTES || entry.hold.len() >= HOLD_FRAMES {
-            let Some(oldest) = entry.hold.pop_front() else {
-                self.events.push_back(NeighbourEvent::Overflow(held));
-                return;
-            };
-            self.held_bytes = self.held_bytes.saturating_sub(oldest.frame.len());
-            self.events.push_back(NeighbourEvent::Overflow(oldest));
-        }
-        entry.hold.push_back(held);
-        self.held_bytes += bytes;
+        self.events.extend(gone.into_iter().map(NeighbourEvent::Overflow));
     }
 
     /// An ARP request for one of tapway's addresses came from this neighbour: the one message
@@ -336,7 +322,7 @@ impl Neighbours {
                     self.set_state(now, index, NeighbourState::Failed);
                     // Flows that were compiled with its MAC must find out.
                     self.entries.invalidate(index);
-                    let held = self.take_held(index);
+                    let held = self.hold.take(index);
                     if !held.is_empty() {
                         self.events.push_back(NeighbourEvent::Failed(held));
                     }
@@ -368,8 +354,7 @@ impl Neighbours {
             NeighbourEvent::Overflow(_) => 1,
             NeighbourEvent::Request { .. } => 0,
         };
-        let waiting: usize = self.iter().map(|entry| entry.hold.len()).sum();
-        waiting + self.events.iter().map(of_event).sum::<usize>()
+        self.hold.len() + self.events.iter().map(of_event).sum::<usize>()
     }
 
     /// True if [`Neighbours::poll_event`] has something to tell.
@@ -442,7 +427,6 @@ impl Neighbours {
             probes: 0,
             last_request: None,
             deadline: now,
-            hold: VecDeque::new(),
         };
         let index = self.entries.insert(entry).ok()?;
         if self.index.insert(self.hash(network, ip), index).is_err() {
@@ -453,7 +437,7 @@ impl Neighbours {
     }
 
     fn remove(&mut self, index: u32) {
-        let held = self.take_held(index);
+        let held = self.hold.take(index);
         if !held.is_empty() {
             self.events.push_back(NeighbourEvent::Failed(held));
         }
@@ -513,18 +497,10 @@ impl Neighbours {
     }
 
     fn release(&mut self, index: u32) {
-        let held = self.take_held(index);
+        let held = self.hold.take(index);
         if !held.is_empty() {
             self.events.push_back(NeighbourEvent::Release(held));
         }
-    }
-
-    fn take_held(&mut self, index: u32) -> Vec<Held> {
-        let Some(entry) = self.entries.get_mut(index) else { return Vec::new() };
-        let held: Vec<Held> = entry.hold.drain(..).collect();
-        let bytes: usize = held.iter().map(|held| held.frame.len()).sum();
-        self.held_bytes = self.held_bytes.saturating_sub(bytes);
-        held
     }
 
     /// Counts an incomplete entry against the port that asked for it.
