@@ -248,7 +248,7 @@ impl Config {
         let config = read::read(&mut problems, text);
         check::check(&mut problems, &config);
         check_ports::check(&mut problems, &config);
-        problems.sort();
+        problems.finish();
         if !problems.errors.is_empty() {
             return Err(ConfigErrors { file: name.to_owned(), errors: problems.errors });
         }

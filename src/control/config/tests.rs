@@ -577,6 +577,16 @@ fn every_error_of_a_file_is_told_at_once_with_place_and_remedy() {
 }
 
 #[test]
+fn a_file_cannot_steer_the_terminal_its_errors_are_read_on() {
+    let text = "[port.\"a\\u001b[31mb\"]\nnetwork = \"x\\u009b\\u202e\"\ngaurd = 1\n\
+                publish = [\"\\r\"]\n[uplink]\nkind = \"\\u0007\"\n\"\u{202e}\" = 1";
+    let errors = Config::parse("f", text).unwrap_err().to_string();
+    assert!(errors.contains("1:7: port.a\\u{1b}[31mb: not a name"), "{errors}");
+    assert!(errors.contains("there is no network x\\u{9b}\\u{202e}"), "{errors}");
+    assert!(!errors.contains(|c: char| c.is_control() && c != '\n' || c == '\u{202e}'), "{errors}");
+}
+
+#[test]
 fn odd_but_legal_things_are_warned_of() {
     let text = format!("{BASE}[timeouts]\nicmp_s = 5\n[port.a]\nmtu = 1400");
     let warnings = Config::parse("f", &text).unwrap().warnings;
