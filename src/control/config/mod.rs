@@ -12,6 +12,7 @@ mod problem;
 pub mod publishes;
 mod read;
 mod section;
+mod syntax;
 
 #[cfg(test)]
 mod tests;

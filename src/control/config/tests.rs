@@ -32,7 +32,8 @@ a = 1
 a = 2
 "#,
         r#"
-f:2:1: duplicate key; correct the TOML syntax
+f:1:1: a: unknown key; known here: uplink, network, port, route, limits, timeouts, api
+f:2:1: a: this key is there already; keep one of them
 "#,
     ),
     (
@@ -43,7 +44,31 @@ subnet = "10.0.0.0/8"
 mtu = 1500
 "#,
         r#"
-f:3:10: duplicate key; correct the TOML syntax
+f:3:10: network.a: this table is there already (line 1); rename it, or join the two
+"#,
+    ),
+    (
+        r#"
+[port.web]
+address = "172.17.0.2"
+colour = 1
+ [ port.web ] # again
+address = "172.17.0.3"
+mtu = 1
+[network.b]
+mtu = 10
+mtu = 11
+[[port]]
+x = 1
+"#,
+        r#"
+f:3:1: port.web.colour: unknown key; known here: network, kind, netns, create_netns, interface, backend, address, mac, mtu, guard, publish, static_macs
+f:4:9: port.web: this table is there already (line 1); rename it, or join the two
+f:4:9: port.web.network: there is no network bridge; add [network.bridge], or use b
+f:6:7: port.web.mtu: 1 is out of range; use 68 to 9000
+f:8:7: network.b.mtu: 10 is out of range; use 68 to 9000
+f:9:1: network.b.mtu: this key is there already; keep one of them
+f:10:3: port: this name is used already; rename it, or join the two
 "#,
     ),
     (
