@@ -1,6 +1,6 @@
 //! What needs two values to be judged: ports against networks and each other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
@@ -12,6 +12,7 @@ use super::problem::Problems;
 use super::publishes::{self, Misplaced};
 use super::read::Draft;
 use super::{Network, Port, PortKind, UPLINK_NAME, UplinkKind};
+use crate::control::publish_syntax::PublishSyntax;
 use crate::packet::MacAddr;
 
 /// Ports that a configuration may have, the uplink's besides (see [`crate::id::PortId`]).
@@ -149,7 +150,7 @@ fn check_network_of(problems: &mut Problems<'_>, draft: &Draft, port: &Port) -> 
         draft.config.networks.iter().map(|network| network.name.get_ref().as_str()).collect();
     let remedy = match known.as_slice() {
         [] => format!("add [network.{name}]"),
-        known => format!("add [network.{name}], or use {}", known.join(" or ")),
+        known => format!("add [network.{name}], or use {}", some_of(known, " or ")),
     };
     problems.error(port.network.span(), key, format!("there is no network {name}"), remedy);
     false
@@ -239,23 +240,28 @@ fn check_publish(problems: &mut Problems<'_>, draft: &Draft, port: &Port) {
         let what = "there is no uplink, so it is published on the gateways only";
         problems.warning(first.span(), &key, what, "add [uplink]");
     }
-    if draft.is_uplink_broken || !draft.broken_networks.is_empty() {
-        return;
-    }
-    let own = own_addresses(draft);
-    for entry in &port.publish {
-        let Some(address) = entry.get_ref().address else { continue };
-        if !own.contains(&address) {
-            let own: Vec<String> = own.iter().map(ToString::to_string).collect();
-            let what = format!("{address} is not an address of tapway");
-            let remedy = format!("leave it out for all addresses, or use {}", own.join(", "));
-            problems.error(entry.span(), &key, what, remedy);
-        }
-    }
 }
 
+/// The addresses and external ports that are published on.
 fn check_places(problems: &mut Problems<'_>, draft: &Draft) {
-    let (_, misplaced) = publishes::place(&draft.config);
+    let own = own_addresses(draft);
+    let is_known = !draft.is_uplink_broken && draft.broken_networks.is_empty();
+    let set: HashSet<Ipv4Addr> = own.iter().copied().collect();
+    let foreign = |entry: &PublishSyntax| entry.address.filter(|at| is_known && !set.contains(at));
+    for port in &draft.config.ports {
+        for entry in &port.publish {
+            let Some(address) = foreign(entry.get_ref()) else { continue };
+            let key = format!("port.{}.publish", port.name.get_ref());
+            let what = format!("{address} is not an address of tapway");
+            let remedy = match own.as_slice() {
+                [] => "leave it out".to_owned(),
+                own => format!("leave it out for all addresses, or use {}", some_of(own, ", ")),
+            };
+            problems.error(entry.span(), key, what, remedy);
+        }
+    }
+    // What is published nowhere is in nobody's way.
+    let (_, misplaced) = publishes::place_those(&draft.config, |entry| foreign(entry).is_none());
     for Misplaced { port, span, wanted, by } in misplaced {
         let key = format!("port.{}.publish", name_at(draft, port));
         let what = match &by {
@@ -271,6 +277,16 @@ fn check_places(problems: &mut Problems<'_>, draft: &Draft) {
         };
         problems.error(span, key, what, "choose other external ports");
     }
+}
+
+/// A list for a remedy, cut where it gets long.
+fn some_of(all: &[impl ToString], separator: &str) -> String {
+    const SHOWN: usize = 8;
+    let mut shown: Vec<String> = all.iter().take(SHOWN).map(ToString::to_string).collect();
+    if all.len() > SHOWN {
+        shown.push("...".to_owned());
+    }
+    shown.join(separator)
 }
 
 fn name_at(draft: &Draft, port: usize) -> &str {

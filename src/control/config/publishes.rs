@@ -44,9 +44,18 @@ pub struct Misplaced {
 
 /// Places the published ports of a configuration.
 pub fn place(config: &Config) -> (Vec<Placed>, Vec<Misplaced>) {
+    place_those(config, |_| true)
+}
+
+/// Places the published ports that `is_good` lets through; the others take no place.
+pub(super) fn place_those(
+    config: &Config,
+    is_good: impl Fn(&PublishSyntax) -> bool,
+) -> (Vec<Placed>, Vec<Misplaced>) {
     let all = config.ports.iter().enumerate().flat_map(|(port, spec)| {
         spec.publish.iter().map(move |syntax| (port, syntax.span(), *syntax.get_ref()))
     });
+    let all = all.filter(|(_, _, syntax)| is_good(syntax));
     let (fixed, open): (Vec<_>, Vec<_>) = all.partition(|(_, _, syntax)| {
         syntax.host.is_some_and(|host| host.count() == syntax.container.count())
     });

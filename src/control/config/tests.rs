@@ -511,6 +511,17 @@ f:13:78: port.b.publish: 80 is published already by port a (80, line 10); choose
         r#"
 [port.a]
 address = "172.17.0.2"
+publish = ["1.2.3.4:80:80", "80:80", "1.2.3.4:80:81"]
+"#,
+        r#"
+f:10:12: port.a.publish: 1.2.3.4 is not an address of tapway; leave it out for all addresses, or use 192.168.33.10, 172.17.0.1
+f:10:38: port.a.publish: 1.2.3.4 is not an address of tapway; leave it out for all addresses, or use 192.168.33.10, 172.17.0.1
+"#,
+    ),
+    (
+        r#"
+[port.a]
+address = "172.17.0.2"
 publish = ["80-81:80", "80:80", "80-81:82", "80-81:83"]
 "#,
         r#"
