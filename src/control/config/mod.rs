@@ -8,6 +8,7 @@ mod check;
 mod check_ports;
 mod limits;
 mod names;
+mod nets;
 mod problem;
 pub mod publishes;
 mod read;

@@ -623,6 +623,33 @@ fn a_file_cannot_steer_the_terminal_its_errors_are_read_on() {
 }
 
 #[test]
+fn many_networks_ports_and_routes_are_checked_in_one_pass_each() {
+    use std::fmt::Write as _;
+    let mut text = BASE.to_owned();
+    for number in 0..5000 {
+        let (high, low) = (number / 256, number % 256);
+        writeln!(text, "[network.n{number}]\nsubnet = \"10.{high}.{low}.0/24\"").unwrap();
+        writeln!(text, "[port.p{number}]\nnetwork = \"n{number}\"").unwrap();
+        writeln!(text, "address = \"10.{high}.{low}.2\"\npublish = [\"80\"]").unwrap();
+    }
+    for number in 0..20_000 {
+        let (high, low) = (number / 256, number % 256);
+        writeln!(text, "[[route]]\nto = \"20.{high}.{low}.0/24\"\nvia = \"10.1.1.9\"").unwrap();
+    }
+    text.push_str("[network.z]\nsubnet = \"10.0.0.0/8\"\n[[route]]\nto = \"20.0.1.0/24\"\n");
+    let errors = Config::parse("f", &text).unwrap_err().to_string();
+    let whats: Vec<&str> = errors.lines().filter_map(|line| line.splitn(4, ':').nth(3)).collect();
+    assert_eq!(
+        whats,
+        [
+            " network.z.subnet: 10.0.0.0/8 overlaps 10.0.0.0/24 of n0 (line 9); give each network \
+             a subnet of its own",
+            " route: `via` is missing; add via = \"172.17.0.9\"",
+        ]
+    );
+}
+
+#[test]
 fn odd_but_legal_things_are_warned_of() {
     let text = format!("{BASE}[timeouts]\nicmp_s = 5\n[port.a]\nmtu = 1400");
     let warnings = Config::parse("f", &text).unwrap().warnings;
