@@ -149,6 +149,18 @@ fn check_says_ok_or_all_that_is_wrong() {
         assert!(place.starts_with(start), "{place}");
     }
     assert_eq!(ended(&check(&directory.path().join("none"))).0, Some(3));
+
+    fs::write(&bad, b"# caf\xe9, \xe9\n[network.a]\nspeed = 1\n").unwrap();
+    let (code, errors) = ended(&check(&bad));
+    assert_eq!(code, Some(78), "{errors}");
+    assert!(errors.contains(":1:6: byte 0xe9 is not UTF-8; save"), "{errors}");
+    assert!(errors.contains(":3:1: network.a.speed: unknown key"), "{errors}");
+    fs::write(&bad, b"a\0\xff\n[b]\n").unwrap();
+    let (code, errors) = ended(&check(&bad));
+    assert_eq!((code, errors.lines().count()), (Some(78), 2), "{errors}");
+    let (code, errors) = ended(&check(Path::new("/dev/zero")));
+    assert_eq!(code, Some(78), "{errors}");
+    assert!(errors.contains("/dev/zero: longer than the 16 MiB"), "{errors}");
 }
 
 #[test]

@@ -26,6 +26,7 @@ pub(super) fn load(config: Option<&Path>) -> Result<Loaded, Failure> {
             };
             Failure::new(exit, error)
         }
+        LoadError::TooLong { .. } => Failure::new(Exit::BadConfiguration, error),
         // Each line of its own, so that editors find the places.
         LoadError::Wrong(errors) => {
             Failure::new(Exit::BadConfiguration, format!("the configuration is wrong\n{errors}"))

@@ -1,12 +1,13 @@
 //! What needs two values to be judged: networks, the uplink and routes against each other.
 
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
-use std::ops::Range;
 
 use ipnet::Ipv4Net;
 use toml::Spanned;
 
 use super::names::check_name;
+use super::nets::{Nets, Subnet, subnets};
 use super::problem::Problems;
 use super::read::Draft;
 use super::{Network, NetworkRouter, UPLINK_NAME, Uplink};
@@ -116,18 +117,18 @@ fn check_range(problems: &mut Problems<'_>, key: String, subnet: &Spanned<Ipv4Ne
 fn check_uplink(problems: &mut Problems<'_>, draft: &Draft, uplink: &Uplink) {
     let subnet = *uplink.address.get_ref();
     check_uplink_own(problems, uplink, subnet);
-    let mut taken: Vec<(Ipv4Addr, &str)> = Vec::new();
+    let mut taken: HashMap<Ipv4Addr, &str> = HashMap::new();
     if let Some(gateway) = &uplink.gateway {
-        taken.push((*gateway.get_ref(), "the gateway"));
+        taken.insert(*gateway.get_ref(), "the gateway");
     }
     for address in &uplink.nat_addresses {
         check_external(problems, "uplink.nat_addresses", (address, subnet), &taken);
-        taken.push((*address.get_ref(), "listed before"));
+        taken.entry(*address.get_ref()).or_insert("listed before");
     }
-    taken.push((subnet.addr(), "tapway's own address"));
+    taken.entry(subnet.addr()).or_insert("tapway's own address");
     for entry in &uplink.static_nat {
         check_external(problems, "uplink.static_nat.external", (&entry.external, subnet), &taken);
-        taken.push((*entry.external.get_ref(), "listed before"));
+        taken.entry(*entry.external.get_ref()).or_insert("listed before");
     }
     check_static_insides(problems, draft, uplink);
 }
@@ -163,12 +164,12 @@ fn check_external(
     problems: &mut Problems<'_>,
     key: &str,
     (address, subnet): (&Spanned<Ipv4Addr>, Ipv4Net),
-    taken: &[(Ipv4Addr, &str)],
+    taken: &HashMap<Ipv4Addr, &str>,
 ) {
     if !check_host(problems, key.to_owned(), address, subnet) {
         return;
     }
-    if let Some((_, by)) = taken.iter().find(|(other, _)| other == address.get_ref()) {
+    if let Some(by) = taken.get(address.get_ref()) {
         let what = format!("{} is {by}", address.get_ref());
         problems.error(address.span(), key, what, "use an address that nobody else has");
     }
@@ -176,18 +177,20 @@ fn check_external(
 
 fn check_static_insides(problems: &mut Problems<'_>, draft: &Draft, uplink: &Uplink) {
     let key = "uplink.static_nat.inside";
-    let mut seen: Vec<Ipv4Addr> = Vec::new();
+    let homes: Vec<_> = subnets(draft).filter(|home| home.name != UPLINK_NAME).collect();
+    let home = Nets::of(&homes);
+    let addresses = draft.config.ports.iter().filter_map(|port| port.address.as_ref());
+    let known: HashSet<Ipv4Addr> = addresses.map(|address| *address.get_ref()).collect();
+    let mut seen: HashSet<Ipv4Addr> = HashSet::new();
     for entry in &uplink.static_nat {
         let (inside, span) = (*entry.inside.get_ref(), entry.inside.span());
-        if seen.contains(&inside) {
+        if !seen.insert(inside) {
             let what = format!("{inside} has a static translation already");
             problems.error(span, key, what, "give each host one external address");
             continue;
         }
-        seen.push(inside);
-        let home =
-            subnets(draft).find(|(name, net, _)| *name != UPLINK_NAME && net.contains(&inside));
-        let Some((name, net, _)) = home else {
+        let home = home.first_around(inside).and_then(|first| homes.get(first));
+        let Some(Subnet { name, net, .. }) = home else {
             if draft.broken_networks.is_empty() {
                 let what = format!("{inside} is on no network");
                 problems.error(span, key, what, "use the address of a host on a network");
@@ -195,95 +198,75 @@ fn check_static_insides(problems: &mut Problems<'_>, draft: &Draft, uplink: &Upl
             continue;
         };
         let address = Spanned::new(span.clone(), inside);
-        if !check_host(problems, key.to_owned(), &address, net) {
+        if !check_host(problems, key.to_owned(), &address, *net) {
             continue;
         }
-        let has_port = |port: &super::Port| {
-            port.address.as_ref().is_some_and(|address| *address.get_ref() == inside)
-        };
-        if !draft.config.ports.iter().any(has_port) {
+        if !known.contains(&inside) {
             let what = format!("no port of network {name} has the address {inside}");
             problems.warning(span, key, what, "set `address` at the host's port");
         }
     }
 }
 
-/// All subnets: name, subnet, place.
-pub(super) fn subnets(draft: &Draft) -> impl Iterator<Item = (&str, Ipv4Net, Range<usize>)> {
-    let uplink = draft
-        .config
-        .uplink
-        .iter()
-        .map(|uplink| (UPLINK_NAME, uplink.address.get_ref().trunc(), uplink.address.span()));
-    let networks = draft.config.networks.iter().filter_map(|network| {
-        let subnet = &network.router.as_ref()?.subnet;
-        Some((network.name.get_ref().as_str(), subnet.get_ref().trunc(), subnet.span()))
-    });
-    uplink.chain(networks)
-}
-
 fn check_overlaps(problems: &mut Problems<'_>, draft: &Draft) {
     let mut all: Vec<_> = subnets(draft).collect();
-    all.sort_by_key(|(_, _, span)| span.start);
-    for (index, (name, net, span)) in all.iter().enumerate() {
-        let earlier = all.iter().take(index);
-        let clash =
-            earlier.into_iter().find(|(_, other, _)| other.contains(net) || net.contains(other));
-        if let Some((other_name, other, other_span)) = clash {
-            let is_uplink = *name == UPLINK_NAME;
-            let key = if is_uplink {
-                "uplink.address".to_owned()
-            } else {
-                format!("network.{name}.subnet")
+    all.sort_by_key(|subnet| subnet.span.start);
+    let mut earlier = Nets::default();
+    for (index, Subnet { name, net, span }) in all.iter().enumerate() {
+        if let Some(other) = earlier.first_overlapping(*net).and_then(|first| all.get(first)) {
+            let key = match *name {
+                UPLINK_NAME => "uplink.address".to_owned(),
+                name => format!("network.{name}.subnet"),
             };
-            let line = problems.line(other_span);
-            let what = format!("{net} overlaps {other} of {other_name} (line {line})");
+            let line = problems.line(&other.span);
+            let what = format!("{net} overlaps {} of {} (line {line})", other.net, other.name);
             problems.error(span.clone(), key, what, "give each network a subnet of its own");
         }
+        earlier.insert(*net, index);
     }
 }
 
 fn check_routes(problems: &mut Problems<'_>, draft: &Draft) {
-    let mut seen: Vec<(Ipv4Net, String)> =
-        subnets(draft).map(|(name, net, _)| (net, format!("the subnet of {name}"))).collect();
-    if let Some(gateway) = draft.config.uplink.as_ref().and_then(|uplink| uplink.gateway.as_ref()) {
-        seen.push((
-            Ipv4Net::default(),
-            format!("the default route by uplink.gateway {}", gateway.get_ref()),
-        ));
+    let homes: Vec<_> = subnets(draft).collect();
+    let home = Nets::of(&homes);
+    let own: HashSet<Ipv4Addr> = own_addresses(draft).into_iter().collect();
+    let mut seen: HashMap<Ipv4Net, String> = HashMap::new();
+    for Subnet { name, net, .. } in &homes {
+        seen.entry(*net).or_insert_with(|| format!("the subnet of {name}"));
     }
+    if let Some(gateway) = draft.config.uplink.as_ref().and_then(|uplink| uplink.gateway.as_ref()) {
+        let what = format!("the default route by uplink.gateway {}", gateway.get_ref());
+        seen.entry(Ipv4Net::default()).or_insert(what);
+    }
+    let is_whole = draft.broken_networks.is_empty() && !draft.is_uplink_broken;
     for route in &draft.config.routes {
         let to = *route.to.get_ref();
         if to != to.trunc() {
             let what = format!("{to} has bits set behind its prefix");
             problems.error(route.to.span(), "route.to", what, format!("write {}", to.trunc()));
         }
-        if let Some((_, what)) = seen.iter().find(|(other, _)| *other == to.trunc()) {
+        if let Some(what) = seen.get(&to.trunc()) {
             let what = format!("{to} is {what}");
             problems.error(route.to.span(), "route.to", what, "keep one of them");
         }
-        seen.push((
-            to.trunc(),
-            format!("routed already (line {})", problems.line(&route.to.span())),
-        ));
-        check_via(problems, draft, &route.via);
+        let line = problems.line(&route.to.span());
+        seen.entry(to.trunc()).or_insert_with(|| format!("routed already (line {line})"));
+        let via = *route.via.get_ref();
+        match home.first_around(via).and_then(|first| homes.get(first)) {
+            Some(home) => check_via(problems, &route.via, home.net, own.contains(&via)),
+            None if is_whole => {
+                let what = format!("{via} is on no network of tapway");
+                let remedy = "use a router in the subnet of a network or of the uplink";
+                problems.error(route.via.span(), "route.via", what, remedy);
+            }
+            None => (),
+        }
     }
 }
 
-fn check_via(problems: &mut Problems<'_>, draft: &Draft, via: &Spanned<Ipv4Addr>) {
-    let address = *via.get_ref();
-    let Some((_, net, _)) = subnets(draft).find(|(_, net, _)| net.contains(&address)) else {
-        if draft.broken_networks.is_empty() && !draft.is_uplink_broken {
-            let what = format!("{address} is on no network of tapway");
-            let remedy = "use a router in the subnet of a network or of the uplink";
-            problems.error(via.span(), "route.via", what, remedy);
-        }
-        return;
-    };
-    if check_host(problems, "route.via".to_owned(), via, net)
-        && own_addresses(draft).contains(&address)
-    {
-        let what = format!("{address} is tapway's own address");
+fn check_via(problems: &mut Problems<'_>, via: &Spanned<Ipv4Addr>, net: Ipv4Net, is_own: bool) {
+    if check_host(problems, "route.via".to_owned(), via, net) && is_own {
+        let what = format!("{} is tapway's own address", via.get_ref());
         problems.error(via.span(), "route.via", what, "name another router");
     }
 }

@@ -1,6 +1,6 @@
 //! What needs two values to be judged: ports against networks and each other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
@@ -12,6 +12,7 @@ use super::problem::Problems;
 use super::publishes::{self, Misplaced};
 use super::read::Draft;
 use super::{Network, Port, PortKind, UPLINK_NAME, UplinkKind};
+use crate::control::publish_syntax::PublishSyntax;
 use crate::packet::MacAddr;
 
 /// Ports that a configuration may have, the uplink's besides (see [`crate::id::PortId`]).
@@ -23,6 +24,8 @@ struct Taken<'d> {
     addresses: HashMap<(&'d str, Ipv4Addr), String>,
     macs: HashMap<(&'d str, MacAddr), String>,
     interfaces: HashMap<(Option<&'d str>, &'d str), String>,
+    /// The networks by name.
+    networks: HashMap<&'d str, &'d Network>,
 }
 
 pub(super) fn check(problems: &mut Problems<'_>, draft: &Draft) {
@@ -41,8 +44,9 @@ pub(super) fn check(problems: &mut Problems<'_>, draft: &Draft) {
 /// What tapway and the uplink use themselves.
 fn enter_own<'d>(problems: &mut Problems<'_>, draft: &'d Draft, taken: &mut Taken<'d>) {
     for network in &draft.config.networks {
-        let Some(router) = &network.router else { continue };
         let name = network.name.get_ref().as_str();
+        taken.networks.insert(name, network);
+        let Some(router) = &network.router else { continue };
         let gateway = *router.gateway.get_ref();
         let mac = router.mac.as_ref().map_or(MacAddr::from_ipv4(gateway), |mac| *mac.get_ref());
         taken.addresses.insert((name, gateway), "the gateway".to_owned());
@@ -92,10 +96,16 @@ fn check_port<'d>(
     if let PortKind::Tap { netns, interface, .. } = &port.kind {
         check_tap(problems, port, (netns.as_ref(), interface), taken);
     }
-    if check_network_of(problems, draft, port) {
-        check_address(problems, draft, port, taken);
+    let network = taken.networks.get(port.network.get_ref().as_str()).copied();
+    if check_network_of(problems, draft, port, network) {
+        let uplink = draft.config.uplink.as_ref().filter(|_| is_uplink(draft, port));
+        let subnet = match (uplink, network.and_then(|network| network.router.as_ref())) {
+            (Some(uplink), _) => Some(*uplink.address.get_ref()),
+            (None, router) => router.map(|router| *router.subnet.get_ref()),
+        };
+        check_address(problems, port, subnet, taken);
         check_macs(problems, port, taken);
-        check_mtu(problems, draft, port);
+        check_mtu(problems, port, network);
     }
     check_publish(problems, draft, port);
 }
@@ -136,12 +146,17 @@ fn check_place(
 }
 
 /// True if the port's network is known.
-fn check_network_of(problems: &mut Problems<'_>, draft: &Draft, port: &Port) -> bool {
+fn check_network_of(
+    problems: &mut Problems<'_>,
+    draft: &Draft,
+    port: &Port,
+    network: Option<&Network>,
+) -> bool {
     let name = port.network.get_ref();
     if name == UPLINK_NAME && draft.is_uplink_broken || draft.broken_networks.contains(name) {
         return false;
     }
-    if is_uplink(draft, port) || network_of(draft, port).is_some() {
+    if is_uplink(draft, port) || network.is_some() {
         return true;
     }
     let key = format!("port.{}.network", port.name.get_ref());
@@ -149,7 +164,7 @@ fn check_network_of(problems: &mut Problems<'_>, draft: &Draft, port: &Port) -> 
         draft.config.networks.iter().map(|network| network.name.get_ref().as_str()).collect();
     let remedy = match known.as_slice() {
         [] => format!("add [network.{name}]"),
-        known => format!("add [network.{name}], or use {}", known.join(" or ")),
+        known => format!("add [network.{name}], or use {}", some_of(known, " or ")),
     };
     problems.error(port.network.span(), key, format!("there is no network {name}"), remedy);
     false
@@ -159,27 +174,16 @@ fn is_uplink(draft: &Draft, port: &Port) -> bool {
     port.network.get_ref() == UPLINK_NAME && draft.config.uplink.is_some()
 }
 
-fn network_of<'d>(draft: &'d Draft, port: &Port) -> Option<&'d Network> {
-    draft.config.networks.iter().find(|network| network.name.get_ref() == port.network.get_ref())
-}
-
-fn subnet_of(draft: &Draft, port: &Port) -> Option<Ipv4Net> {
-    if is_uplink(draft, port) {
-        return draft.config.uplink.as_ref().map(|uplink| *uplink.address.get_ref());
-    }
-    network_of(draft, port)?.router.as_ref().map(|router| *router.subnet.get_ref())
-}
-
 fn check_address<'d>(
     problems: &mut Problems<'_>,
-    draft: &'d Draft,
     port: &'d Port,
+    subnet: Option<Ipv4Net>,
     taken: &mut Taken<'d>,
 ) {
     let Some(address) = &port.address else { return };
     let key = format!("port.{}.address", port.name.get_ref());
     let network = port.network.get_ref();
-    let Some(subnet) = subnet_of(draft, port) else {
+    let Some(subnet) = subnet else {
         let what = format!("network {network} has no subnet");
         problems.error(address.span(), key, what, format!("add `subnet` to [network.{network}]"));
         return;
@@ -213,8 +217,8 @@ fn check_macs<'d>(problems: &mut Problems<'_>, port: &'d Port, taken: &mut Taken
     }
 }
 
-fn check_mtu(problems: &mut Problems<'_>, draft: &Draft, port: &Port) {
-    let (Some(mtu), Some(network)) = (port.mtu, network_of(draft, port)) else { return };
+fn check_mtu(problems: &mut Problems<'_>, port: &Port, network: Option<&Network>) {
+    let (Some(mtu), Some(network)) = (port.mtu, network) else { return };
     if mtu != network.mtu {
         let what =
             format!("mtu {mtu} is not the {} of network {}", network.mtu, network.name.get_ref());
@@ -239,23 +243,28 @@ fn check_publish(problems: &mut Problems<'_>, draft: &Draft, port: &Port) {
         let what = "there is no uplink, so it is published on the gateways only";
         problems.warning(first.span(), &key, what, "add [uplink]");
     }
-    if draft.is_uplink_broken || !draft.broken_networks.is_empty() {
-        return;
-    }
-    let own = own_addresses(draft);
-    for entry in &port.publish {
-        let Some(address) = entry.get_ref().address else { continue };
-        if !own.contains(&address) {
-            let own: Vec<String> = own.iter().map(ToString::to_string).collect();
-            let what = format!("{address} is not an address of tapway");
-            let remedy = format!("leave it out for all addresses, or use {}", own.join(", "));
-            problems.error(entry.span(), &key, what, remedy);
-        }
-    }
 }
 
+/// The addresses and external ports that are published on.
 fn check_places(problems: &mut Problems<'_>, draft: &Draft) {
-    let (_, misplaced) = publishes::place(&draft.config);
+    let own = own_addresses(draft);
+    let is_known = !draft.is_uplink_broken && draft.broken_networks.is_empty();
+    let set: HashSet<Ipv4Addr> = own.iter().copied().collect();
+    let foreign = |entry: &PublishSyntax| entry.address.filter(|at| is_known && !set.contains(at));
+    for port in &draft.config.ports {
+        for entry in &port.publish {
+            let Some(address) = foreign(entry.get_ref()) else { continue };
+            let key = format!("port.{}.publish", port.name.get_ref());
+            let what = format!("{address} is not an address of tapway");
+            let remedy = match own.as_slice() {
+                [] => "leave it out".to_owned(),
+                own => format!("leave it out for all addresses, or use {}", some_of(own, ", ")),
+            };
+            problems.error(entry.span(), key, what, remedy);
+        }
+    }
+    // What is published nowhere is in nobody's way.
+    let (_, misplaced) = publishes::place_those(&draft.config, |entry| foreign(entry).is_none());
     for Misplaced { port, span, wanted, by } in misplaced {
         let key = format!("port.{}.publish", name_at(draft, port));
         let what = match &by {
@@ -271,6 +280,16 @@ fn check_places(problems: &mut Problems<'_>, draft: &Draft) {
         };
         problems.error(span, key, what, "choose other external ports");
     }
+}
+
+/// A list for a remedy, cut where it gets long.
+fn some_of(all: &[impl ToString], separator: &str) -> String {
+    const SHOWN: usize = 8;
+    let mut shown: Vec<String> = all.iter().take(SHOWN).map(ToString::to_string).collect();
+    if all.len() > SHOWN {
+        shown.push("...".to_owned());
+    }
+    shown.join(separator)
 }
 
 fn name_at(draft: &Draft, port: usize) -> &str {

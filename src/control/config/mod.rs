@@ -8,14 +8,18 @@ mod check;
 mod check_ports;
 mod limits;
 mod names;
+mod nets;
 mod problem;
 pub mod publishes;
 mod read;
 mod section;
+mod syntax;
 
 #[cfg(test)]
 mod tests;
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
@@ -41,6 +45,9 @@ pub const DEFAULT_SOCKET: &str = "/run/tapway.sock";
 pub const DEFAULT_NETWORK: &str = "bridge";
 /// The name of the uplink, as a network and as a port.
 pub const UPLINK_NAME: &str = "uplink";
+
+/// Longest file, in bytes: far more than the most networks and ports need.
+const MAX_FILE: u64 = 16 << 20;
 
 /// A checked configuration.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -203,6 +210,16 @@ pub enum LoadError {
         /// Why not.
         error: std::io::Error,
     },
+    /// It is longer than any configuration.
+    #[error(
+        "{path}: longer than the {} MiB that a configuration may have; name a configuration with \
+         -c, or make it shorter",
+        MAX_FILE >> 20
+    )]
+    TooLong {
+        /// The file.
+        path: String,
+    },
     /// It is wrong.
     #[error(transparent)]
     Wrong(#[from] ConfigErrors),
@@ -234,9 +251,30 @@ impl Config {
     pub fn load(path: Option<&Path>) -> Result<Loaded, LoadError> {
         let Some(path) = path else { return Ok(Self::parse(DEFAULT_NAME, DEFAULT_CONFIG)?) };
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| LoadError::Unreadable { path: name.clone(), error })?;
-        Ok(Self::parse(&name, &text)?)
+        let bytes =
+            read_file(path).map_err(|error| LoadError::Unreadable { path: name.clone(), error })?;
+        if bytes.len() as u64 > MAX_FILE {
+            return Err(LoadError::TooLong { path: name });
+        }
+        Ok(Self::parse_bytes(&name, &bytes)?)
+    }
+
+    /// Reads and checks what should be a text. Bytes that are none are replaced, so that what
+    /// else is wrong is told as well.
+    fn parse_bytes(name: &str, bytes: &[u8]) -> Result<Loaded, ConfigErrors> {
+        let text = String::from_utf8_lossy(bytes);
+        let Err(error) = std::str::from_utf8(bytes) else { return Self::parse(name, &text) };
+        let at = error.valid_up_to();
+        let byte = bytes.get(at).copied().unwrap_or_default();
+        let mut problems = problem::Problems::new(&text);
+        let what = format!("byte 0x{byte:02x} is not UTF-8");
+        problems.error(at..at, "", what, "save the file as UTF-8 text");
+        // Another encoding, or no text at all: what else would be said of it means nothing.
+        if !bytes.contains(&0) {
+            return Self::judge(name, problems, &text);
+        }
+        problems.finish();
+        Err(ConfigErrors { file: name.to_owned(), errors: problems.errors })
     }
 
     /// Reads and checks a text; `name` stands for the file in messages.
@@ -244,11 +282,18 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn parse(name: &str, text: &str) -> Result<Loaded, ConfigErrors> {
-        let mut problems = problem::Problems::new(text);
+        Self::judge(name, problem::Problems::new(text), text)
+    }
+
+    fn judge<'i>(
+        name: &str,
+        mut problems: problem::Problems<'i>,
+        text: &'i str,
+    ) -> Result<Loaded, ConfigErrors> {
         let config = read::read(&mut problems, text);
         check::check(&mut problems, &config);
         check_ports::check(&mut problems, &config);
-        problems.sort();
+        problems.finish();
         if !problems.errors.is_empty() {
             return Err(ConfigErrors { file: name.to_owned(), errors: problems.errors });
         }
@@ -258,4 +303,11 @@ impl Config {
         });
         Ok(Loaded { name: name.to_owned(), warnings: warnings.collect(), config: config.config })
     }
+}
+
+/// A file up to the byte that makes it too long: a device may have no end.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

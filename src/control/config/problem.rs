@@ -23,6 +23,14 @@ pub struct Problem {
     pub remedy: String,
 }
 
+impl Problem {
+    /// A problem whose line and column are still to be counted.
+    fn new(at: usize, key: String, what: String, remedy: String) -> Self {
+        let [key, what, remedy] = [key, what, remedy].map(|text| escape(&text));
+        Self { at, line: 1, column: 1, key, what, remedy }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { line, column, key, what, remedy, .. } = self;
@@ -59,13 +67,17 @@ impl std::error::Error for ConfigErrors {}
 #[derive(Debug)]
 pub(super) struct Problems<'i> {
     text: &'i str,
+    /// Where each line starts, in bytes.
+    lines: Vec<usize>,
     pub(super) errors: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
 }
 
 impl<'i> Problems<'i> {
-    pub(super) const fn new(text: &'i str) -> Self {
-        Self { text, errors: Vec::new(), warnings: Vec::new() }
+    pub(super) fn new(text: &'i str) -> Self {
+        let breaks = text.match_indices('\n').map(|(at, _)| at + 1);
+        let lines = std::iter::once(0).chain(breaks).collect();
+        Self { text, lines, errors: Vec::new(), warnings: Vec::new() }
     }
 
     pub(super) fn error(
@@ -75,8 +87,7 @@ impl<'i> Problems<'i> {
         what: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        let problem = self.problem(at, key.into(), what.into(), remedy.into());
-        self.errors.push(problem);
+        self.errors.push(Problem::new(at.start, key.into(), what.into(), remedy.into()));
     }
 
     pub(super) fn warning(
@@ -86,8 +97,7 @@ impl<'i> Problems<'i> {
         what: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        let problem = self.problem(at, key.into(), what.into(), remedy.into());
-        self.warnings.push(problem);
+        self.warnings.push(Problem::new(at.start, key.into(), what.into(), remedy.into()));
     }
 
     /// The text of a value, cut where it gets long.
@@ -102,24 +112,48 @@ impl<'i> Problems<'i> {
 
     /// The line of a place, for messages that name a second place.
     pub(super) fn line(&self, at: &Range<usize>) -> usize {
-        locate(self.text, at.start).0
+        self.lines.partition_point(|start| *start <= at.start)
     }
 
-    /// Both lists in the order of the text.
-    pub(super) fn sort(&mut self) {
-        self.errors.sort_by_key(|problem| problem.at);
-        self.warnings.sort_by_key(|problem| problem.at);
-    }
-
-    fn problem(&self, at: Range<usize>, key: String, what: String, remedy: String) -> Problem {
-        let (line, column) = locate(self.text, at.start);
-        Problem { at: at.start, line, column, key, what, remedy }
+    /// Both lists in the order of the text, each problem with its line and column.
+    pub(super) fn finish(&mut self) {
+        place(self.text, &self.lines, &mut self.errors);
+        place(self.text, &self.lines, &mut self.warnings);
     }
 }
 
-fn locate(text: &str, at: usize) -> (usize, usize) {
-    let before = text.get(..at.min(text.len())).unwrap_or(text);
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    (line, column)
+/// Sorts problems and counts their places out in one pass over the text, however many share a
+/// line.
+fn place(text: &str, lines: &[usize], problems: &mut [Problem]) {
+    problems.sort_by_key(|problem| problem.at);
+    let (mut from, mut column) = (0, 1);
+    for problem in problems {
+        problem.line = lines.partition_point(|start| *start <= problem.at);
+        let start = lines.get(problem.line - 1).copied().unwrap_or_default();
+        if start > from {
+            (from, column) = (start, 1);
+        }
+        let between = text.get(from..problem.at.min(text.len())).unwrap_or_default();
+        column += between.chars().count();
+        from += between.len();
+        problem.column = column;
+    }
+}
+
+/// A text whose control characters, and those that reorder or hide what is around them, are
+/// escaped: a file must not steer the terminal that its errors are read on.
+pub(super) fn escape(text: &str) -> String {
+    let is_invisible = |c: char| {
+        matches!(c, '\u{ad}' | '\u{61c}' | '\u{feff}' | '\u{200b}'..='\u{200f}')
+            || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+    };
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() || is_invisible(c) {
+            escaped.extend(c.escape_default());
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
 }

@@ -3,6 +3,7 @@
 //! Those that name their ports are placed first. Then those that leave a choice take the smallest
 //! free ones, in the order of the file, so a file always gives the same ports.
 
+use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::ops::Range;
 
@@ -44,18 +45,27 @@ pub struct Misplaced {
 
 /// Places the published ports of a configuration.
 pub fn place(config: &Config) -> (Vec<Placed>, Vec<Misplaced>) {
+    place_those(config, |_| true)
+}
+
+/// Places the published ports that `is_good` lets through; the others take no place.
+pub(super) fn place_those(
+    config: &Config,
+    is_good: impl Fn(&PublishSyntax) -> bool,
+) -> (Vec<Placed>, Vec<Misplaced>) {
     let all = config.ports.iter().enumerate().flat_map(|(port, spec)| {
         spec.publish.iter().map(move |syntax| (port, syntax.span(), *syntax.get_ref()))
     });
+    let all = all.filter(|(_, _, syntax)| is_good(syntax));
     let (fixed, open): (Vec<_>, Vec<_>) = all.partition(|(_, _, syntax)| {
         syntax.host.is_some_and(|host| host.count() == syntax.container.count())
     });
-    let mut placed: Vec<Placed> = Vec::new();
+    let mut places = Places::default();
     let mut misplaced = Vec::new();
     for (port, span, syntax) in fixed.into_iter().chain(open) {
         let wanted = syntax.host.unwrap_or(EPHEMERAL);
-        match first_free(&placed, &syntax, wanted) {
-            Ok(external) => placed.push(Placed {
+        match places.first_free(&syntax, wanted) {
+            Ok(external) => places.insert(Placed {
                 port,
                 span,
                 protocol: syntax.protocol,
@@ -69,38 +79,68 @@ pub fn place(config: &Config) -> (Vec<Placed>, Vec<Misplaced>) {
             }
         }
     }
-    (placed, misplaced)
+    (places.placed, misplaced)
 }
 
-/// The first place in `within`, or what is in the way last.
-fn first_free(
-    placed: &[Placed],
-    syntax: &PublishSyntax,
-    within: PortRange,
-) -> Result<PortRange, Option<Placed>> {
-    let count = syntax.container.count();
-    let mut first = u32::from(within.first);
-    let mut blocker = None;
-    while first + count - 1 <= u32::from(within.last) {
-        let range = PortRange { first: first as u16, last: (first + count - 1) as u16 };
-        match placed.iter().find(|other| is_in_the_way(other, syntax, range)) {
-            None => return Ok(range),
-            Some(other) => {
-                first = u32::from(other.external.last) + 1;
-                blocker = Some(other.clone());
-            }
-        }
+/// What a search was for: protocol, address, ports to choose from, ports needed.
+type Search = (u8, Option<Ipv4Addr>, (u16, u16), u32);
+
+/// What is placed, found by its external ports.
+#[derive(Default)]
+struct Places {
+    placed: Vec<Placed>,
+    /// By protocol and address: positions in `placed` by the first external port. No two of a
+    /// map overlap.
+    by_port: HashMap<(u8, Option<Ipv4Addr>), BTreeMap<u16, usize>>,
+    /// Where the last search of a kind ended: what was taken before stays so.
+    reached: HashMap<Search, u32>,
+}
+
+impl Places {
+    fn insert(&mut self, placed: Placed) {
+        let ports = self.by_port.entry((placed.protocol, placed.address)).or_default();
+        ports.insert(placed.external.first, self.placed.len());
+        self.placed.push(placed);
     }
-    Err(blocker)
-}
 
-fn is_in_the_way(other: &Placed, syntax: &PublishSyntax, range: PortRange) -> bool {
-    let meet =
-        other.address.is_none() || syntax.address.is_none() || other.address == syntax.address;
-    other.protocol == syntax.protocol
-        && meet
-        && other.external.first <= range.last
-        && range.first <= other.external.last
+    /// The first place in `within`, or what is in the way last.
+    fn first_free(
+        &mut self,
+        syntax: &PublishSyntax,
+        within: PortRange,
+    ) -> Result<PortRange, Option<Placed>> {
+        let count = syntax.container.count();
+        let search = (syntax.protocol, syntax.address, (within.first, within.last), count);
+        let mut first = *self.reached.get(&search).unwrap_or(&u32::from(within.first));
+        let mut blocker = None;
+        while first + count - 1 <= u32::from(within.last) {
+            let range = PortRange { first: first as u16, last: (first + count - 1) as u16 };
+            let Some(other) = self.in_the_way(syntax, range) else {
+                self.reached.insert(search, first);
+                return Ok(range);
+            };
+            first = u32::from(other.external.last) + 1;
+            blocker = Some(other.clone());
+        }
+        Err(blocker)
+    }
+
+    fn in_the_way(&self, syntax: &PublishSyntax, range: PortRange) -> Option<&Placed> {
+        let meets = |ports: &BTreeMap<u16, usize>| {
+            let (_, index) = ports.range(..=range.last).next_back()?;
+            self.placed.get(*index).filter(|other| other.external.last >= range.first)
+        };
+        if syntax.address.is_some() {
+            let both = [syntax.address, None];
+            return both
+                .into_iter()
+                .find_map(|address| self.by_port.get(&(syntax.protocol, address)).and_then(meets));
+        }
+        let of_protocol =
+            self.by_port.iter().filter(|((protocol, _), _)| *protocol == syntax.protocol);
+        // One answer however the map is ordered: what is written first.
+        of_protocol.filter_map(|(_, ports)| meets(ports)).min_by_key(|other| other.span.start)
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use toml::de::DeTable;
 
 use super::problem::Problems;
 use super::section::Section;
+use super::syntax;
 use super::{
     Config, DEFAULT_NETWORK, DEFAULT_SOCKET, Network, NetworkRouter, Port, PortKind, StaticNat,
     StaticRoute, Uplink, UplinkKind,
@@ -54,9 +55,8 @@ pub(super) fn read<'i>(problems: &mut Problems<'i>, text: &'i str) -> Draft {
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut file = Section::new("", 0..0, table.into_inner());
     let mut draft = Draft::default();
-    if !errors.is_empty() {
+    if !syntax::report(problems, text, &errors) {
         // Where the syntax is wrong, keys may seem to be where they are not.
-        report_syntax(problems, errors);
         return draft;
     }
     draft.is_uplink_broken = file.has("uplink");
@@ -79,15 +79,6 @@ pub(super) fn read<'i>(problems: &mut Problems<'i>, text: &'i str) -> Draft {
     draft.config.api_socket = read_api(problems, &mut file);
     file.finish(problems);
     draft
-}
-
-fn report_syntax(problems: &mut Problems<'_>, mut errors: Vec<toml::de::Error>) {
-    errors.dedup_by_key(|error| error.span());
-    for error in errors {
-        let message = error.message().replace('\n', ", ");
-        let at = error.span().unwrap_or_default();
-        problems.error(at, "", message, "correct the TOML syntax");
-    }
 }
 
 /// The uplink as far as it could be read, and whether something was wrong with it.

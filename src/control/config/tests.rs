@@ -32,7 +32,8 @@ a = 1
 a = 2
 "#,
         r#"
-f:2:1: duplicate key; correct the TOML syntax
+f:1:1: a: unknown key; known here: uplink, network, port, route, limits, timeouts, api
+f:2:1: a: this key is there already; keep one of them
 "#,
     ),
     (
@@ -43,7 +44,31 @@ subnet = "10.0.0.0/8"
 mtu = 1500
 "#,
         r#"
-f:3:10: duplicate key; correct the TOML syntax
+f:3:10: network.a: this table is there already (line 1); rename it, or join the two
+"#,
+    ),
+    (
+        r#"
+[port.web]
+address = "172.17.0.2"
+colour = 1
+ [ port.web ] # again
+address = "172.17.0.3"
+mtu = 1
+[network.b]
+mtu = 10
+mtu = 11
+[[port]]
+x = 1
+"#,
+        r#"
+f:3:1: port.web.colour: unknown key; known here: network, kind, netns, create_netns, interface, backend, address, mac, mtu, guard, publish, static_macs
+f:4:9: port.web: this table is there already (line 1); rename it, or join the two
+f:4:9: port.web.network: there is no network bridge; add [network.bridge], or use b
+f:6:7: port.web.mtu: 1 is out of range; use 68 to 9000
+f:8:7: network.b.mtu: 10 is out of range; use 68 to 9000
+f:9:1: network.b.mtu: this key is there already; keep one of them
+f:10:3: port: this name is used already; rename it, or join the two
 "#,
     ),
     (
@@ -486,6 +511,17 @@ f:13:78: port.b.publish: 80 is published already by port a (80, line 10); choose
         r#"
 [port.a]
 address = "172.17.0.2"
+publish = ["1.2.3.4:80:80", "80:80", "1.2.3.4:80:81"]
+"#,
+        r#"
+f:10:12: port.a.publish: 1.2.3.4 is not an address of tapway; leave it out for all addresses, or use 192.168.33.10, 172.17.0.1
+f:10:38: port.a.publish: 1.2.3.4 is not an address of tapway; leave it out for all addresses, or use 192.168.33.10, 172.17.0.1
+"#,
+    ),
+    (
+        r#"
+[port.a]
+address = "172.17.0.2"
 publish = ["80-81:80", "80:80", "80-81:82", "80-81:83"]
 "#,
         r#"
@@ -574,6 +610,43 @@ fn check_golden(base: &str, cases: &[(&str, &str)]) {
 fn every_error_of_a_file_is_told_at_once_with_place_and_remedy() {
     check_golden("", WHOLE);
     check_golden(BASE, BASED);
+}
+
+#[test]
+fn a_file_cannot_steer_the_terminal_its_errors_are_read_on() {
+    let text = "[port.\"a\\u001b[31mb\"]\nnetwork = \"x\\u009b\\u202e\"\ngaurd = 1\n\
+                publish = [\"\\r\"]\n[uplink]\nkind = \"\\u0007\"\n\"\u{202e}\" = 1";
+    let errors = Config::parse("f", text).unwrap_err().to_string();
+    assert!(errors.contains("1:7: port.a\\u{1b}[31mb: not a name"), "{errors}");
+    assert!(errors.contains("there is no network x\\u{9b}\\u{202e}"), "{errors}");
+    assert!(!errors.contains(|c: char| c.is_control() && c != '\n' || c == '\u{202e}'), "{errors}");
+}
+
+#[test]
+fn many_networks_ports_and_routes_are_checked_in_one_pass_each() {
+    use std::fmt::Write as _;
+    let mut text = BASE.to_owned();
+    for number in 0..5000 {
+        let (high, low) = (number / 256, number % 256);
+        writeln!(text, "[network.n{number}]\nsubnet = \"10.{high}.{low}.0/24\"").unwrap();
+        writeln!(text, "[port.p{number}]\nnetwork = \"n{number}\"").unwrap();
+        writeln!(text, "address = \"10.{high}.{low}.2\"\npublish = [\"80\"]").unwrap();
+    }
+    for number in 0..20_000 {
+        let (high, low) = (number / 256, number % 256);
+        writeln!(text, "[[route]]\nto = \"20.{high}.{low}.0/24\"\nvia = \"10.1.1.9\"").unwrap();
+    }
+    text.push_str("[network.z]\nsubnet = \"10.0.0.0/8\"\n[[route]]\nto = \"20.0.1.0/24\"\n");
+    let errors = Config::parse("f", &text).unwrap_err().to_string();
+    let whats: Vec<&str> = errors.lines().filter_map(|line| line.splitn(4, ':').nth(3)).collect();
+    assert_eq!(
+        whats,
+        [
+            " network.z.subnet: 10.0.0.0/8 overlaps 10.0.0.0/24 of n0 (line 9); give each network \
+             a subnet of its own",
+            " route: `via` is missing; add via = \"172.17.0.9\"",
+        ]
+    );
 }
 
 #[test]
