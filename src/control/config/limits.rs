@@ -99,3 +99,16 @@ fn read_timeouts<'i>(
 fn into_usize(number: Spanned<u64>) -> usize {
     usize::try_from(number.into_inner()).unwrap_or(usize::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Config;
+    use crate::engine::EngineConfig;
+
+    #[test]
+    fn the_reference_file_holds_the_defaults() {
+        let text = include_str!("../../../tools/configs/reference.toml");
+        let config = Config::parse("reference.toml", text).unwrap().config;
+        assert_eq!(config.engine, EngineConfig::default());
+    }
+}
