@@ -542,6 +542,19 @@ f:10:38: port.a.publish: 1.2.3.4 is not an address of tapway; leave it out for a
     (
         r#"
 [port.a]
+kind = "record"
+file = ""
+[api]
+socket = ""
+"#,
+        r#"
+f:10:8: port.a.file: `file` is empty; name a capture file
+f:12:10: api.socket: the path is empty; name a path such as /run/tapway.sock
+"#,
+    ),
+    (
+        r#"
+[port.a]
 address = "172.17.0.2"
 publish = ["80-81:80", "80:80", "80-81:82", "80-81:83"]
 "#,
