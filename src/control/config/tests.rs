@@ -137,8 +137,8 @@ a = 1
 b = "x"
 "#,
         r#"
-f:2:5: port.a: 1 is not a table; write [port.a] and its keys below
-f:4:5: network.b: "x" is not a table; write [network.b] and its keys below
+f:2:5: port.a: 1 is not a table; write [port.NAME] and its keys below
+f:4:5: network.b: "x" is not a table; write [network.NAME] and its keys below
 "#,
     ),
     (
@@ -544,12 +544,15 @@ f:10:38: port.a.publish: 1.2.3.4 is not an address of tapway; leave it out for a
 [port.a]
 kind = "record"
 file = ""
+[port.b]
+network = ""
 [api]
 socket = ""
 "#,
         r#"
 f:10:8: port.a.file: `file` is empty; name a capture file
-f:12:10: api.socket: the path is empty; name a path such as /run/tapway.sock
+f:12:11: port.b.network: the name is empty; name one, or leave `network` out
+f:14:10: api.socket: the path is empty; name a path such as /run/tapway.sock
 "#,
     ),
     (
