@@ -55,6 +55,9 @@ pub enum PublishSyntaxError {
     /// The address is not one.
     #[error("\"{0}\" is not an IPv4 address")]
     Address(String),
+    /// An address with one port.
+    #[error("an address is followed by two ports; write {0}:{1}:{1}, or {0}::{1} for a free one")]
+    OnePort(Ipv4Addr, String),
     /// A port is not one.
     #[error("\"{0}\" is not a port; use 1 to 65535")]
     Port(String),
@@ -89,6 +92,9 @@ impl FromStr for PublishSyntax {
             [ip, host, container] => (Some(ip), Some(host), container),
             _ => return Err(PublishSyntaxError::Form),
         };
+        if let (None, Some(Ok(ip))) = (address, host.map(str::parse)) {
+            return Err(PublishSyntaxError::OnePort(ip, container.to_owned()));
+        }
         let address = address.map(parse_address).transpose()?.flatten();
         let host = host.map(parse_range).transpose()?;
         let container = parse_range(container)?;
@@ -178,7 +184,11 @@ mod tests {
             ("90-80", "range 90-80 ends before it starts; swap its ends"),
             ("80/sctp", "protocol \"sctp\" cannot be published; use tcp or udp"),
             ("1.2.3:80:80", "\"1.2.3\" is not an IPv4 address"),
-            ("127.0.0.1:80", "\"127.0.0.1\" is not a port; use 1 to 65535"),
+            (
+                "127.0.0.1:80",
+                "an address is followed by two ports; write 127.0.0.1:80:80, or 127.0.0.1::80 for \
+                 a free one",
+            ),
             ("1:2:3:4", "expected [ip:][hostport[-end]:]port[-end][/proto]"),
             (
                 "[::1]:80:80",

@@ -163,10 +163,15 @@ fn check_network_of(
     let known: Vec<&str> =
         draft.config.networks.iter().map(|network| network.name.get_ref().as_str()).collect();
     let remedy = match known.as_slice() {
+        _ if name.is_empty() => "name one, or leave `network` out".to_owned(),
         [] => format!("add [network.{name}]"),
         known => format!("add [network.{name}], or use {}", some_of(known, " or ")),
     };
-    problems.error(port.network.span(), key, format!("there is no network {name}"), remedy);
+    let what = match name.as_str() {
+        "" => "the name is empty".to_owned(),
+        name => format!("there is no network {name}"),
+    };
+    problems.error(port.network.span(), key, what, remedy);
     false
 }
 

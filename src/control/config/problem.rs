@@ -1,5 +1,6 @@
 //! What is wrong with a configuration, and where.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 
@@ -69,6 +70,8 @@ pub(super) struct Problems<'i> {
     text: &'i str,
     /// Where each line starts, in bytes.
     lines: Vec<usize>,
+    /// Lines of which only the syntax is judged.
+    muted: HashSet<usize>,
     pub(super) errors: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
 }
@@ -77,7 +80,7 @@ impl<'i> Problems<'i> {
     pub(super) fn new(text: &'i str) -> Self {
         let breaks = text.match_indices('\n').map(|(at, _)| at + 1);
         let lines = std::iter::once(0).chain(breaks).collect();
-        Self { text, lines, errors: Vec::new(), warnings: Vec::new() }
+        Self { text, lines, muted: HashSet::new(), errors: Vec::new(), warnings: Vec::new() }
     }
 
     pub(super) fn error(
@@ -115,10 +118,18 @@ impl<'i> Problems<'i> {
         self.lines.partition_point(|start| *start <= at.start)
     }
 
+    /// Drops whatever is told of a line besides its syntax.
+    pub(super) fn mute_line(&mut self, at: &Range<usize>) {
+        let line = self.line(at);
+        self.muted.insert(line);
+    }
+
     /// Both lists in the order of the text, each problem with its line and column.
     pub(super) fn finish(&mut self) {
         place(self.text, &self.lines, &mut self.errors);
         place(self.text, &self.lines, &mut self.warnings);
+        let muted = &self.muted;
+        self.errors.retain(|error| error.key.is_empty() || !muted.contains(&error.line));
     }
 }
 

@@ -278,7 +278,12 @@ fn read_port_kind<'i>(
     };
     if kind != "tap" {
         let file = section.take::<PathBuf>(problems, "file", TEXT);
-        let file = section.require(problems, "file", file, "\"frames.pcapng\"")?.into_inner();
+        let file = section.require(problems, "file", file, "\"frames.pcapng\"")?;
+        if file.get_ref().as_os_str().is_empty() {
+            let what = "`file` is empty";
+            problems.error(file.span(), section.key("file"), what, "name a capture file");
+        }
+        let file = file.into_inner();
         let is_replay = kind == "replay";
         return Some(if is_replay { PortKind::Replay(file) } else { PortKind::Record(file) });
     }
@@ -327,6 +332,10 @@ fn read_api<'i>(problems: &mut Problems<'i>, file: &mut Section<'i>) -> PathBuf 
     let Some(mut section) = file.take_section(problems, "api") else { return default };
     let socket = section.take::<PathBuf>(problems, "socket", TEXT);
     section.finish(problems);
+    if let Some(socket) = socket.as_ref().filter(|path| path.get_ref().as_os_str().is_empty()) {
+        let remedy = format!("name a path such as {DEFAULT_SOCKET}");
+        problems.error(socket.span(), "api.socket", "the path is empty", remedy);
+    }
     if let Some(socket) =
         socket.as_ref().filter(|path| path.get_ref().as_os_str().len() > MAX_SOCKET)
     {

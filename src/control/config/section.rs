@@ -128,8 +128,14 @@ impl<'i> Section<'i> {
         for (name, value) in parent.table {
             let path = format!("{key}.{}", name.get_ref());
             let name = Spanned::new(name.span(), name.into_inner().into_owned());
-            if let Some(section) = section_of(problems, path, value) {
-                sections.push((name, section));
+            if value.get_ref().is_table() {
+                let section = section_of(problems, path, value);
+                sections.extend(section.map(|section| (name, section)));
+            } else {
+                // Often a key of the table whose name was forgotten.
+                let what = format!("{} is not a table", problems.shown(value.span()));
+                let remedy = format!("write [{key}.NAME] and its keys below");
+                problems.error(value.span(), path, what, remedy);
             }
         }
         sections.sort_by_key(|(name, _)| name.span().start);

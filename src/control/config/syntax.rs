@@ -8,21 +8,55 @@ use toml::de::Error;
 use super::problem::Problems;
 
 /// Reports what TOML found; true if its table is whole but for keys and tables that are there
-/// twice.
+/// twice and values that are none.
 pub(super) fn report(problems: &mut Problems<'_>, text: &str, errors: &[Error]) -> bool {
     let (twice, others): (Vec<_>, Vec<_>) =
         errors.iter().partition(|error| error.message().starts_with("duplicate key"));
     report_twice(problems, text, &twice);
+    let is_whole = others.iter().all(|error| is_of_value(error));
     let mut last = None;
-    for error in &others {
+    for error in others {
         let at = error.span().unwrap_or_default();
         if last.replace(at.start) == Some(at.start) {
             continue;
         }
-        let message = error.message().replace('\n', ", ");
-        problems.error(at, "", message, "correct the TOML syntax");
+        let (at, what, remedy) = explain(problems, text, error);
+        // The value that stands in for this one must not be judged.
+        problems.mute_line(&at);
+        problems.error(at, "", what, remedy);
     }
-    others.is_empty()
+    is_whole
+}
+
+/// The place, what is wrong, and the remedy.
+fn explain(
+    problems: &Problems<'_>,
+    text: &str,
+    error: &Error,
+) -> (Range<usize>, String, &'static str) {
+    let at = error.span().unwrap_or_default();
+    let message = error.message().replace('\n', ", ");
+    if !is_of_value(error) {
+        return (at, message, "correct the TOML syntax, then the other values are checked");
+    }
+    let is_bare = ["string values", "invalid float", "invalid integer"];
+    if at.is_empty() || !is_bare.iter().any(|start| message.starts_with(start)) {
+        return (at, message, "correct the TOML syntax");
+    }
+    // TOML points at what cannot be in a number; the user wrote an address.
+    let before = text.get(..at.start).unwrap_or_default();
+    let is_before_value = |c: char| c.is_whitespace() || matches!(c, '=' | '[' | ',');
+    let start = before.rfind(is_before_value).map_or(0, |at| at + 1);
+    let what = format!("{} is not a value", problems.shown(start..at.end));
+    (start..at.end, what, "put texts and addresses in quotes, or write a number, true or false")
+}
+
+/// True if the error is inside one value, so that every key has its place all the same.
+fn is_of_value(error: &Error) -> bool {
+    let message = error.message();
+    let is_key_or_block = ["unquoted key", "multi-line", "array", "table"];
+    (message.starts_with("string values must be quoted") || message.starts_with("invalid "))
+        && !is_key_or_block.iter().any(|what| message.contains(what))
 }
 
 /// Keys and tables that are there twice. What a table repeats because it is there twice itself

@@ -23,7 +23,7 @@ const WHOLE: &[(&str, &str)] = &[
 address = "1.2.3.4/24"
 "#,
         r#"
-f:1:8: unclosed table, expected `]`; correct the TOML syntax
+f:1:8: unclosed table, expected `]`; correct the TOML syntax, then the other values are checked
 "#,
     ),
     (
@@ -45,6 +45,27 @@ mtu = 1500
 "#,
         r#"
 f:3:10: network.a: this table is there already (line 1); rename it, or join the two
+"#,
+    ),
+    (
+        r#"
+[network.a]
+subnet = 10.0.0.0/8
+[network.b]
+subnet = "10.1.0.0/33"
+icc = yes
+[port.p]
+network = a
+address = "10.0.0.2
+mtu = 3
+"#,
+        r#"
+f:2:10: 10.0.0.0/8 is not a value; put texts and addresses in quotes, or write a number, true or false
+f:4:10: network.b.subnet: "10.1.0.0/33" is not an IPv4 subnet such as 172.17.0.0/16; correct it
+f:5:7: yes is not a value; put texts and addresses in quotes, or write a number, true or false
+f:7:11: a is not a value; put texts and addresses in quotes, or write a number, true or false
+f:8:20: invalid basic string, expected `"`; correct the TOML syntax
+f:9:7: port.p.mtu: 3 is out of range; use 68 to 9000
 "#,
     ),
     (
@@ -91,7 +112,7 @@ port = [1]
 x=1
 "#,
         r#"
-f:5:2: cannot extend value of type array with a dotted key; correct the TOML syntax
+f:5:2: cannot extend value of type array with a dotted key; correct the TOML syntax, then the other values are checked
 "#,
     ),
     (
@@ -116,8 +137,8 @@ a = 1
 b = "x"
 "#,
         r#"
-f:2:5: port.a: 1 is not a table; write [port.a] and its keys below
-f:4:5: network.b: "x" is not a table; write [network.b] and its keys below
+f:2:5: port.a: 1 is not a table; write [port.NAME] and its keys below
+f:4:5: network.b: "x" is not a table; write [network.NAME] and its keys below
 "#,
     ),
     (
@@ -516,6 +537,22 @@ publish = ["1.2.3.4:80:80", "80:80", "1.2.3.4:80:81"]
         r#"
 f:10:12: port.a.publish: 1.2.3.4 is not an address of tapway; leave it out for all addresses, or use 192.168.33.10, 172.17.0.1
 f:10:38: port.a.publish: 1.2.3.4 is not an address of tapway; leave it out for all addresses, or use 192.168.33.10, 172.17.0.1
+"#,
+    ),
+    (
+        r#"
+[port.a]
+kind = "record"
+file = ""
+[port.b]
+network = ""
+[api]
+socket = ""
+"#,
+        r#"
+f:10:8: port.a.file: `file` is empty; name a capture file
+f:12:11: port.b.network: the name is empty; name one, or leave `network` out
+f:14:10: api.socket: the path is empty; name a path such as /run/tapway.sock
 "#,
     ),
     (
