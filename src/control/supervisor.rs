@@ -129,9 +129,8 @@ impl Supervisor {
     }
 
     fn follow(&mut self, change: DeviceChange) {
-        let (DeviceChange::Mtu { port: name, .. } | DeviceChange::Lost { port: name, .. }) =
-            &change;
-        let is_it = |port: &Supervised| port.entry.spec.name == *name && port.state == State::Open;
+        let name = change.port();
+        let is_it = |port: &Supervised| port.entry.spec.name == name && port.state == State::Open;
         let Some(at) = self.ports.iter().position(is_it) else { return };
         let Some(id) = self.ports.get(at).map(|port| port.entry.id) else { return };
         match change {
@@ -140,6 +139,31 @@ impl Supervisor {
                 if self.worker.apply(Command::SetPortMtu(id, mtu)).is_ok() {
                     tracing::info!(port, mtu, "the device's MTU changed; the port follows");
                 }
+            }
+            DeviceChange::Down { port, why } => {
+                let _ = self.worker.apply(Command::SetPortUp(id, false));
+                tracing::warn!(port, why, "port down");
+                self.registry.update(&port, |link| {
+                    link.state = LinkState::Down;
+                    link.last_error = Some(why);
+                });
+            }
+            DeviceChange::Up { port } => {
+                if self.worker.apply(Command::SetPortUp(id, true)).is_ok() {
+                    tracing::info!(port, "port up: its host set the device up");
+                    self.registry.update(&port, |link| {
+                        link.state = LinkState::Up;
+                        link.last_error = None;
+                    });
+                }
+            }
+            DeviceChange::Renamed { port, from, to } => {
+                tracing::warn!(port, from, to, "its host gave the device another name");
+                // The name follows the kind.
+                self.registry.update(&port, |link| {
+                    link.description =
+                        link.description.replacen(&format!(" {from}"), &format!(" {to}"), 1);
+                });
             }
             DeviceChange::Lost { why, .. } => {
                 drop(self.worker.detach(id));

@@ -65,6 +65,25 @@ pub fn configure(
     })
 }
 
+/// Puts a default route back that the kernel removed when the interface was set down; one that
+/// is there is left.
+///
+/// # Errors
+/// What was refused.
+pub fn restore_default_route(
+    index: u32,
+    settings: &LinkSettings,
+    what: &str,
+) -> Result<(), OpenError> {
+    let Some(gateway) = settings.gateway else { return Ok(()) };
+    run(what, async |handle| {
+        match add_default_route(&handle, index, gateway, settings.address, what).await {
+            Err(OpenError::Conflict { .. }) => Ok(()),
+            other => other,
+        }
+    })
+}
+
 /// Sets the loopback interface of the calling thread's namespace up.
 ///
 /// # Errors
