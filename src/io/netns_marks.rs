@@ -6,11 +6,11 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::OpenError;
+use super::{Clock, OpenError};
 
 /// Where marks are.
 const MARK_DIR: &str = "/run/tapway/netns";
@@ -80,7 +80,7 @@ pub(super) fn lock_marks(patience: Duration) -> Result<File, OpenError> {
 }
 
 fn lock_in(dir: &Path, patience: Duration) -> Result<File, OpenError> {
-    let start = Instant::now();
+    let end = Clock.now() + patience;
     loop {
         let error = match try_lock(dir) {
             Ok(locked) => return Ok(locked),
@@ -89,7 +89,7 @@ fn lock_in(dir: &Path, patience: Duration) -> Result<File, OpenError> {
         // Not found: another tapway that stopped has removed the folder meanwhile.
         let is_passing =
             matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotFound);
-        if !is_passing || start.elapsed() >= patience {
+        if !is_passing || Clock.now() >= end {
             return Err(explain(dir, error));
         }
         std::thread::sleep(LOCK_STEP);
