@@ -8,6 +8,7 @@ mod running;
 mod skip;
 
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -127,6 +128,8 @@ fn a_file_is_readable_while_it_grows_and_a_refused_capture_leaves_none() {
         file.exists()
     });
     assert!(is_there);
+    // It holds what hosts said: nobody else may read it.
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     running.traffic();
     std::thread::sleep(Duration::from_millis(500));
     assert!(read(&std::fs::read(&file).unwrap()).len() >= 10);

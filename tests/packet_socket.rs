@@ -48,7 +48,7 @@ impl Link {
             netns: Some(self.near.to_string()),
             device: "dev0".to_owned(),
             mac: OWN_MAC,
-            address: "10.79.0.2".parse().unwrap(),
+            addresses: vec!["10.79.0.2".parse().unwrap()],
             receive_buffer: 1 << 20,
         }
     }
@@ -63,7 +63,7 @@ impl Link {
             netns: Some(self.peer.to_string()),
             device: "eth0".to_owned(),
             mac: MacAddr([2, 0, 0, 0, 0, 0x43]),
-            address: "10.79.0.3".parse().unwrap(),
+            addresses: vec!["10.79.0.3".parse().unwrap()],
             receive_buffer: 1 << 16,
         };
         LinuxBroker::new().open("peer", &PortPlan::Device(plan)).unwrap().io
@@ -185,7 +185,10 @@ fn address_or_mac_of_the_host_is_refused() {
     let plans = [
         (DevicePlan { mac, ..link.plan() }, "is that of dev0"),
         (
-            DevicePlan { address: "10.79.0.9".parse().unwrap(), ..link.plan() },
+            DevicePlan {
+                addresses: vec!["10.79.0.2".parse().unwrap(), "10.79.0.9".parse().unwrap()],
+                ..link.plan()
+            },
             "belongs to this host",
         ),
     ];

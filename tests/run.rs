@@ -6,7 +6,7 @@
 mod netns;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -296,4 +296,46 @@ fn journald_gets_no_times_and_a_reader_that_leaves_stops_nothing() {
     assert_eq!(running.end().0, Some(0));
     let log = fs::read_to_string(log).unwrap();
     assert_eq!(log.trim(), "WARN SIGHUP: a running tapway cannot reload yet; restart it");
+}
+
+#[test]
+fn a_reader_of_stderr_that_does_not_read_stops_no_stop() {
+    if netns::skipped() {
+        return;
+    }
+    let lab = Lab::new();
+    // A pipe takes this much without a reader.
+    let (_reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(&[b'x'; 65_536]).unwrap();
+    // The soft limit is raised to the hard one.
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -Sn 64; exec \"$0\" \"$@\"", TAPWAY]);
+    limited.args(lab.command(&lab.config()).get_args());
+    limited.env_remove("TAPWAY_LOG").env_remove("JOURNAL_STREAM");
+    let child = limited.stdout(Stdio::null()).stderr(writer).spawn().unwrap();
+    let limits = format!("/proc/{}/limits", child.id());
+    let running = Running(Some(child));
+    let socket = lab.directory.path().join("api.sock");
+    for _ in 0..PATIENCE.as_millis() / STEP.as_millis() {
+        if socket.exists() {
+            break;
+        }
+        std::thread::sleep(STEP);
+    }
+    let limits = fs::read_to_string(limits).unwrap();
+    let files: Vec<&str> = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    assert_eq!(files[0], files[1]);
+    for signal in [Signal::USR1, Signal::HUP, Signal::USR1, Signal::HUP] {
+        running.signal(signal);
+        lab.ping(0, "172.17.0.3");
+    }
+    running.signal(Signal::TERM);
+    assert_eq!(running.end().0, Some(0));
+    assert_eq!(lab.files(), ["lab.toml"]);
+    assert_eq!(lab.has_namespaces(), [false; 3]);
 }

@@ -193,6 +193,30 @@ fn a_vanished_namespace_takes_only_its_port_down_until_it_is_back() {
     assert_eq!(switch.stop(), Some(0));
 }
 
+#[test]
+fn a_device_set_down_is_shown_down_and_works_again_once_up() {
+    if skip_unless(&["ip", "ping"]) {
+        return;
+    }
+    let (config, _, first, second) = tutorial();
+    let switch = Switch::start(&config);
+    ping(&first, &["-c", "1", "192.168.33.1"]);
+    let device = || {
+        let links = switch.json("link");
+        let row = links.as_array().unwrap().iter().find(|row| row["port"] == "nginx1").cloned();
+        row.unwrap()["device"].clone()
+    };
+    inside(&first, &["ip", "link", "set", "eth0", "down"]);
+    wait_for("the port to go down", || device()["state"] == "DOWN");
+    assert_eq!(device()["last_error"], "eth0 was set down by its host");
+    inside(&second, &["ping", "-c", "1", "-W", "1", "172.17.0.2"]);
+    inside(&first, &["ip", "link", "set", "eth0", "up"]);
+    wait_for("the port to come up", || device()["state"] == "UP");
+    // By the default route, which the kernel had removed.
+    ping(&first, &["-c", "1", "192.168.33.1"]);
+    assert_eq!(switch.stop(), Some(0));
+}
+
 /// The host's rules, and its writable network settings but for those of interfaces.
 fn host_state() -> (String, Vec<(String, String)>) {
     let rules = run(&["nft", "-j", "list", "ruleset"]);

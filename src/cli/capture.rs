@@ -1,7 +1,8 @@
 //! `tapway capture`: copies a capture's stream to a file or to stdout.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::{CaptureArgs, Exit, Failure, Output};
@@ -35,7 +36,7 @@ pub fn capture(socket: &Path, args: &CaptureArgs, output: &mut Output) -> Result
             tally.add(bytes);
             let file = match &mut file {
                 Some(file) => file,
-                None => file.insert(BufWriter::new(File::create(&args.write)?)),
+                None => file.insert(BufWriter::new(create(&args.write)?)),
             };
             file.write_all(bytes)?;
             file.flush()
@@ -50,6 +51,11 @@ pub fn capture(socket: &Path, args: &CaptureArgs, output: &mut Output) -> Result
         ClientError::Sink(error) => Failure::write(args.write.display(), &error),
         error => error.into(),
     })
+}
+
+/// A file for its owner alone: it holds what hosts said.
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
 /// Counts the frames of a pcapng stream as it passes.

@@ -57,7 +57,10 @@ impl Drop for InstanceLock {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    // Not where a symbolic link points, and not to wait for the reader of a pipe.
+    options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
 }
 
 fn is_same(file: &File, path: &Path) -> bool {
@@ -103,6 +106,10 @@ mod tests {
         drop(lock);
         assert!(!file.exists());
         drop(InstanceLock::take(&socket).unwrap());
+        let elsewhere = directory.path().join("elsewhere");
+        std::os::unix::fs::symlink(&elsewhere, &file).unwrap();
+        assert!(InstanceLock::take(&socket).is_err());
+        assert!(!elsewhere.exists());
         let nowhere = InstanceLock::take(&directory.path().join("none/api.sock")).unwrap_err();
         assert_eq!(nowhere.exit, Exit::Failed);
     }

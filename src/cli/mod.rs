@@ -8,6 +8,7 @@ pub mod demo;
 mod exit;
 mod greeting;
 mod instance_lock;
+mod log;
 mod output;
 mod run;
 mod show;

@@ -2,20 +2,24 @@
 //!
 //! | signal | does |
 //! |---|---|
-//! | TERM, INT | stop: every TAP, namespace and socket tapway made is removed; exit code 0 |
+//! | TERM, INT | stop: every TAP, namespace and socket tapway made is removed; exit code 0. A second one ends it at once |
 //! | HUP | nothing yet but a line in the log: the configuration is read at start only |
 //! | USR1 | all tables to stderr |
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit, setrlimit};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag::register_conditional_shutdown;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use super::instance_lock::InstanceLock;
+use super::log::Log;
 use super::{Exit, Failure, Output, check, greeting};
 use crate::control::api::{self, ApiState};
 use crate::control::dump::dump;
@@ -24,8 +28,6 @@ use crate::control::registry::Registry;
 use crate::control::switch::{StartError, Switch};
 use crate::io::{Broker, OpenError, Worker};
 
-/// What is logged: a filter as of `RUST_LOG`; `info` without it.
-const LOG_VARIABLE: &str = "TAPWAY_LOG";
 /// How often the dataplane is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -41,7 +43,8 @@ pub fn run(
     output: &mut Output,
 ) -> Result<(), Failure> {
     let loaded = check::load(config)?;
-    start_log();
+    let log = Log::start().map_err(|error| failed("the log", &error))?;
+    raise_file_limit();
     let runtime = Builder::new_current_thread().enable_io().enable_time().build();
     let runtime = runtime.map_err(|error| failed("the main loop", &error))?;
     // From here on a signal waits until the switch runs, and then stops it in order.
@@ -59,7 +62,8 @@ pub fn run(
         // A reader of the first lines that leaves is no reason to stop.
         let _ = output.line(line);
     }
-    let result = runtime.block_on(signals.wait(&switch, &worker, &registry));
+    let result = runtime.block_on(signals.wait(&switch, &log, &registry));
+    signals.is_stopping.store(true, Ordering::Release);
     drop(api);
     drop(worker);
     switch.stop();
@@ -72,16 +76,23 @@ struct Signals {
     interrupt: Signal,
     hang_up: Signal,
     user: Signal,
+    /// Once set, TERM and INT end the process at once.
+    is_stopping: Arc<AtomicBool>,
 }
 
 impl Signals {
     fn new(runtime: &Runtime) -> io::Result<Self> {
         let _inside = runtime.enter();
+        let is_stopping = Arc::new(AtomicBool::new(false));
+        for signal in [SIGTERM, SIGINT] {
+            register_conditional_shutdown(signal, 128 + signal, is_stopping.clone())?;
+        }
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
             user: signal(SignalKind::user_defined1())?,
+            is_stopping,
         })
     }
 
@@ -89,7 +100,7 @@ impl Signals {
     async fn wait(
         &mut self,
         switch: &Switch,
-        worker: &Arc<Worker>,
+        log: &Log,
         registry: &Registry,
     ) -> Result<(), Failure> {
         let mut look = tokio::time::interval(LOOK);
@@ -100,7 +111,7 @@ impl Signals {
                 _ = self.hang_up.recv() => {
                     tracing::warn!("SIGHUP: a running tapway cannot reload yet; restart it");
                 }
-                _ = self.user.recv() => write_dump(worker, registry),
+                _ = self.user.recv() => log.dump(|| dump_text(switch.worker(), registry)),
                 _ = look.tick() => if switch.has_ended() {
                     let what = "the dataplane ended; what it said is above. Start tapway again";
                     return Err(Failure::new(Exit::Failed, what));
@@ -110,33 +121,17 @@ impl Signals {
     }
 }
 
-fn write_dump(worker: &Worker, registry: &Registry) {
-    match dump(worker, registry) {
-        // Nobody may be reading stderr any more.
-        Ok(text) => drop(io::stderr().write_all(text.as_bytes())),
-        Err(error) => tracing::error!(%error, "no tables to dump"),
+fn dump_text(worker: &Worker, registry: &Registry) -> Option<String> {
+    dump(worker, registry).inspect_err(|error| tracing::error!(%error, "no tables to dump")).ok()
+}
+
+/// A TAP takes three file descriptors; the usual soft limit of 1024 is for programs that `select`.
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
     }
-}
-
-/// The log goes to stderr; where journald reads it, without times and colours.
-fn start_log() {
-    let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
-    let is_journal = is_journal();
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_target(false)
-        .with_ansi(io::stderr().is_terminal() && !is_journal);
-    // It is set already where a test runs twice in one process.
-    let _ = if is_journal { log.without_time().try_init() } else { log.try_init() };
-}
-
-/// True if stderr is the stream that journald offers in `JOURNAL_STREAM` (systemd.exec(5)); the
-/// variable alone is inherited by every child.
-fn is_journal() -> bool {
-    let Ok(offered) = std::env::var("JOURNAL_STREAM") else { return false };
-    rustix::fs::fstat(io::stderr())
-        .is_ok_and(|stderr| offered == format!("{}:{}", stderr.st_dev, stderr.st_ino))
 }
 
 fn failed(what: &str, error: &io::Error) -> Failure {

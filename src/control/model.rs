@@ -169,7 +169,7 @@ fn uplink_port(uplink: &Uplink) -> PortEntry {
                 netns,
                 device: device.get_ref().clone(),
                 mac: own_mac,
-                address: own.addr(),
+                addresses: own_addresses(uplink),
                 receive_buffer: *receive_buffer,
             };
             (PortPlan::Device(plan), None)
@@ -185,6 +185,13 @@ fn uplink_port(uplink: &Uplink) -> PortEntry {
     };
     let address = gateway.filter(|_| mac.is_some());
     PortEntry { id: UPLINK_PORT, spec, plan, mac, address }
+}
+
+/// What tapway answers for on the uplink: its address, the pool and static translations.
+fn own_addresses(uplink: &Uplink) -> Vec<Ipv4Addr> {
+    let pool = uplink.nat_addresses.iter().map(|address| *address.get_ref());
+    let statics = uplink.static_nat.iter().map(|entry| *entry.external.get_ref());
+    std::iter::once(uplink.address.get_ref().addr()).chain(pool).chain(statics).collect()
 }
 
 /// Where a port's host lives: network, subnet, router, MTU.
@@ -373,7 +380,7 @@ mod tests {
                 netns: None,
                 device: "eth1".to_owned(),
                 mac: MacAddr::from_ipv4(own),
-                address: own,
+                addresses: vec![own, Ipv4Addr::new(192, 0, 2, 11), Ipv4Addr::new(192, 0, 2, 20),],
                 receive_buffer: 4 * 1024 * 1024,
             })
         );

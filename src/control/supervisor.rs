@@ -15,11 +15,15 @@ use super::registry::{LinkInfo, LinkState, Registry};
 use crate::engine::{Command, Event, PortStats};
 use crate::id::{NetworkId, PortId};
 use crate::io::{
-    Broker, DeviceChange, Opened, PortPlan, TapPlan, Worker, WorkerError, WorkerEvent,
+    Broker, Clock, DeviceChange, Opened, PortPlan, TapPlan, Worker, WorkerError, WorkerEvent,
 };
+use crate::time::Instant;
 
 /// Between two attempts to open a device, and between two looks at all of them.
 const PERIOD: Duration = Duration::from_secs(1);
+
+/// Between two lines of the log about engine events of one kind.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// What is the matter with a port's device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +47,54 @@ pub(super) struct Supervisor {
     /// Disconnects when the switch is to stop.
     stop: Receiver<()>,
     ports: Vec<Supervised>,
+    /// Of each kind of engine event, in the order of [`kind_of`].
+    throttles: [Throttle; EVENT_KINDS.len()],
+}
+
+/// Kinds of engine events, as the log tells of more of them.
+const EVENT_KINDS: [&str; 3] = [
+    "sessions or external ports have run out",
+    "another station claims an address of tapway",
+    "a MAC moved to another port",
+];
+
+const fn kind_of(event: &Event) -> usize {
+    match event {
+        Event::Exhausted { .. } => 0,
+        Event::DuplicateAddress { .. } => 1,
+        Event::MacMoved { .. } => 2,
+    }
+}
+
+/// Lets one line of a kind pass per [`QUIET`], and counts the others: what one host does must
+/// not flood the log.
+#[derive(Debug, Default)]
+struct Throttle {
+    /// When the next line may pass; none: now.
+    next: Option<Instant>,
+    held_back: u64,
+}
+
+impl Throttle {
+    /// True if the line is to be written.
+    fn admit(&mut self, now: Instant) -> bool {
+        let is_quiet = self.next.is_some_and(|next| now < next);
+        if is_quiet {
+            self.held_back += 1;
+        } else {
+            self.next = Some(now + QUIET);
+        }
+        !is_quiet
+    }
+
+    /// How many lines were held back, once that may be told.
+    fn summary(&mut self, now: Instant) -> Option<u64> {
+        if self.held_back == 0 || self.next.is_some_and(|next| now < next) {
+            return None;
+        }
+        self.next = Some(now + QUIET);
+        Some(std::mem::take(&mut self.held_back))
+    }
 }
 
 impl Supervisor {
@@ -52,7 +104,7 @@ impl Supervisor {
         registry: Registry,
         stop: Receiver<()>,
     ) -> Self {
-        Self { worker, broker, registry, stop, ports: Vec::new() }
+        Self { worker, broker, registry, stop, ports: Vec::new(), throttles: Default::default() }
     }
 
     /// Takes a port over with its open device and sets it up.
@@ -113,11 +165,22 @@ impl Supervisor {
                     self.lose(at, error.to_string());
                 }
             }
-            WorkerEvent::Engine(event) => self.log(event),
+            WorkerEvent::Engine(event) => {
+                let throttle = self.throttles.get_mut(kind_of(&event));
+                if throttle.is_none_or(|throttle| throttle.admit(Clock.now())) {
+                    self.log(event);
+                }
+            }
         }
     }
 
     fn look_after(&mut self) {
+        let now = Clock.now();
+        for (throttle, kind) in self.throttles.iter_mut().zip(EVENT_KINDS) {
+            if let Some(more) = throttle.summary(now) {
+                tracing::warn!("{kind}: {more} more like it");
+            }
+        }
         for change in self.broker.poll_changes() {
             self.follow(change);
         }
@@ -129,9 +192,8 @@ impl Supervisor {
     }
 
     fn follow(&mut self, change: DeviceChange) {
-        let (DeviceChange::Mtu { port: name, .. } | DeviceChange::Lost { port: name, .. }) =
-            &change;
-        let is_it = |port: &Supervised| port.entry.spec.name == *name && port.state == State::Open;
+        let name = change.port();
+        let is_it = |port: &Supervised| port.entry.spec.name == name && port.state == State::Open;
         let Some(at) = self.ports.iter().position(is_it) else { return };
         let Some(id) = self.ports.get(at).map(|port| port.entry.id) else { return };
         match change {
@@ -140,6 +202,31 @@ impl Supervisor {
                 if self.worker.apply(Command::SetPortMtu(id, mtu)).is_ok() {
                     tracing::info!(port, mtu, "the device's MTU changed; the port follows");
                 }
+            }
+            DeviceChange::Down { port, why } => {
+                let _ = self.worker.apply(Command::SetPortUp(id, false));
+                tracing::warn!(port, why, "port down");
+                self.registry.update(&port, |link| {
+                    link.state = LinkState::Down;
+                    link.last_error = Some(why);
+                });
+            }
+            DeviceChange::Up { port } => {
+                if self.worker.apply(Command::SetPortUp(id, true)).is_ok() {
+                    tracing::info!(port, "port up: its host set the device up");
+                    self.registry.update(&port, |link| {
+                        link.state = LinkState::Up;
+                        link.last_error = None;
+                    });
+                }
+            }
+            DeviceChange::Renamed { port, from, to } => {
+                tracing::warn!(port, from, to, "its host gave the device another name");
+                // The name follows the kind.
+                self.registry.update(&port, |link| {
+                    link.description =
+                        link.description.replacen(&format!(" {from}"), &format!(" {to}"), 1);
+                });
             }
             DeviceChange::Lost { why, .. } => {
                 drop(self.worker.detach(id));
@@ -251,4 +338,26 @@ fn plan_to_return(plan: &PortPlan) -> PortPlan {
         netns.create = false;
     }
     plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_one_kind_is_one_line_and_a_count_per_ten_seconds() {
+        let start = Clock.now();
+        let mut throttle = Throttle::default();
+        assert!(throttle.admit(start));
+        for _ in 0..1000 {
+            assert!(!throttle.admit(start));
+        }
+        assert_eq!(throttle.summary(start), None);
+        let later = start + QUIET;
+        assert_eq!(throttle.summary(later), Some(1000));
+        assert!(!throttle.admit(later), "the count was this period's line");
+        assert_eq!(throttle.summary(later + QUIET), Some(1));
+        assert_eq!(throttle.summary(later + QUIET), None);
+        assert!(throttle.admit(later + QUIET + QUIET));
+    }
 }

@@ -22,6 +22,27 @@ pub enum DeviceChange {
         /// The new MTU.
         mtu: u16,
     },
+    /// Its host set it down: it takes no frames and gives none.
+    Down {
+        /// The port.
+        port: String,
+        /// Why.
+        why: String,
+    },
+    /// It is up again, perhaps before its being down was told.
+    Up {
+        /// The port.
+        port: String,
+    },
+    /// It has another name now.
+    Renamed {
+        /// The port.
+        port: String,
+        /// Its former name.
+        from: String,
+        /// Its name.
+        to: String,
+    },
     /// It is there, but must be opened again: its namespace went, or it was replaced.
     Lost {
         /// The port.
@@ -29,6 +50,19 @@ pub enum DeviceChange {
         /// Why.
         why: String,
     },
+}
+
+impl DeviceChange {
+    /// The port whose device changed.
+    pub fn port(&self) -> &str {
+        match self {
+            Self::Mtu { port, .. }
+            | Self::Down { port, .. }
+            | Self::Up { port }
+            | Self::Renamed { port, .. }
+            | Self::Lost { port, .. } => port,
+        }
+    }
 }
 
 /// Opens devices and removes what it made.

@@ -38,6 +38,10 @@ struct Watched {
     /// Name and inode of its namespace; none: tapway's own.
     netns: Option<(String, u64)>,
     socket: Socket,
+    /// What was told last.
+    is_told_up: bool,
+    /// It was set up since the last look.
+    was_set_up: bool,
     /// Messages were lost: the present state must be asked for.
     has_lost: bool,
 }
@@ -58,7 +62,15 @@ impl LinkWatch {
         let netns = namespace.name().map(|name| (name.to_owned(), namespace.inode()));
         self.remove(port);
         let (port, link) = (port.to_owned(), link.clone());
-        self.watched.push(Watched { port, link, netns, socket, has_lost: false });
+        self.watched.push(Watched {
+            port,
+            link,
+            netns,
+            socket,
+            is_told_up: true,
+            was_set_up: false,
+            has_lost: false,
+        });
         Ok(())
     }
 
@@ -67,15 +79,25 @@ impl LinkWatch {
         self.watched.retain(|watched| watched.port != port);
     }
 
+    /// The index of a port's interface.
+    pub(super) fn index(&self, port: &str) -> Option<u32> {
+        self.watched.iter().find(|watched| watched.port == port).map(|watched| watched.link.index)
+    }
+
     /// What happened since the last call. An interface that is lost is watched no longer.
     pub(super) fn poll(&mut self) -> Vec<DeviceChange> {
         let mut changes = Vec::new();
         self.watched.retain_mut(|watched| {
-            let mtu = watched.link.mtu;
+            let (mtu, name) = (watched.link.mtu, watched.link.name.clone());
             if let Some(why) = watched.read().or_else(|| watched.missing_name()) {
                 changes.push(DeviceChange::Lost { port: watched.port.clone(), why });
                 return false;
             }
+            let (port, to) = (watched.port.clone(), watched.link.name.clone());
+            if to != name {
+                changes.push(DeviceChange::Renamed { port, from: name, to });
+            }
+            changes.extend(watched.turn());
             if watched.link.mtu != mtu {
                 let mtu = u16::try_from(watched.link.mtu).unwrap_or(u16::MAX);
                 changes.push(DeviceChange::Mtu { port: watched.port.clone(), mtu });
@@ -107,6 +129,21 @@ impl Watched {
             }
         }
         None
+    }
+
+    /// Tells if it was set down, or up.
+    fn turn(&mut self) -> Option<DeviceChange> {
+        let port = self.port.clone();
+        let (was_up, was_set_up) = (self.is_told_up, std::mem::take(&mut self.was_set_up));
+        self.is_told_up = self.link.is_up;
+        match self.link.is_up {
+            true if was_set_up || !was_up => Some(DeviceChange::Up { port }),
+            false if was_up => {
+                let why = format!("{} was set down by its host", self.link.name);
+                Some(DeviceChange::Down { port, why })
+            }
+            _ => None,
+        }
     }
 
     /// Says why if the namespace has lost its name.
@@ -145,17 +182,11 @@ impl Watched {
         if now.index != self.link.index {
             return;
         }
-        let (port, interface) = (&self.port, &self.link.name);
-        match (self.link.is_up, now.is_up) {
-            (true, false) => {
-                tracing::warn!(port, interface, "set down by its host: frames for it are refused");
-            }
-            (false, true) => tracing::info!(port, interface, "set up again by its host"),
-            _ => {}
-        }
-        // Messages of some kinds carry no MTU.
+        self.was_set_up |= now.is_up && !self.link.is_up;
+        // Messages of some kinds carry no MTU or name.
         let mtu = if now.mtu == 0 { self.link.mtu } else { now.mtu };
-        self.link = LinkState { mtu, ..now };
+        let name = if now.name.is_empty() { self.link.name.clone() } else { now.name };
+        self.link = LinkState { mtu, name, ..now };
     }
 }
 

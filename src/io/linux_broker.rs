@@ -1,13 +1,15 @@
 //! The broker that really does it: TAPs, namespaces and packet sockets of Linux.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::link_watch::LinkWatch;
 use super::netlink::LinkState;
 use super::netns::Namespaces;
+use super::tap::settings;
 use super::{
     Broker, DeviceChange, DevicePlan, Namespace, OpenError, Opened, PacketSocket, PortIo, PortPlan,
-    RecordPort, ReplayPort, Tap, TapPlan, outside,
+    RecordPort, ReplayPort, Tap, TapPlan, netlink, outside,
 };
 
 /// Opens devices in this host's namespaces. What it made goes when it is dropped; what a kill
@@ -17,6 +19,8 @@ pub struct LinuxBroker {
     // First: a watched namespace lives on.
     watch: LinkWatch,
     namespaces: Namespaces,
+    /// As planned, by port: what is set again after a TAP was down.
+    taps: HashMap<String, TapPlan>,
 }
 
 impl LinuxBroker {
@@ -31,7 +35,19 @@ impl LinuxBroker {
             None => Namespace::own()?,
         };
         let (tap, link) = Tap::open(&namespace, plan)?;
+        self.taps.insert(port.to_owned(), plan.clone());
         self.opened(port, ("tap", &namespace), &link, Box::new(tap))
+    }
+
+    fn restore_route(&self, port: &str) -> Result<(), OpenError> {
+        let Some((plan, index)) = self.taps.get(port).zip(self.watch.index(port)) else {
+            return Ok(());
+        };
+        let namespace = match &plan.netns {
+            Some(netns) => Namespace::named(&netns.name)?,
+            None => Namespace::own()?,
+        };
+        namespace.run(|| netlink::restore_default_route(index, &settings(plan), port))
     }
 
     fn open_device(&mut self, port: &str, plan: &DevicePlan) -> Result<Opened, OpenError> {
@@ -83,11 +99,20 @@ impl Broker for LinuxBroker {
 
     fn close(&mut self, port: &str) {
         self.watch.remove(port);
+        self.taps.remove(port);
         self.namespaces.release(port);
     }
 
     fn poll_changes(&mut self) -> Vec<DeviceChange> {
-        self.watch.poll()
+        let changes = self.watch.poll();
+        for change in &changes {
+            if let DeviceChange::Up { port } = change
+                && let Err(error) = self.restore_route(port)
+            {
+                tracing::warn!(port, %error, "the host's default route is not back");
+            }
+        }
+        changes
     }
 
     fn outside_hint(&self, plan: &PortPlan) -> Option<String> {

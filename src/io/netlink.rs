@@ -13,6 +13,10 @@ use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 use super::OpenError;
 use crate::packet::MacAddr;
 
+/// Frames that may wait in a TAP for tapway. The kernel's 1000 are less than one window of a fast
+/// TCP connection without offloads, which then loses them.
+const TX_QUEUE_FRAMES: u32 = 4096;
+
 /// An interface as the kernel has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkState {
@@ -62,6 +66,25 @@ pub fn configure(
             add_default_route(&handle, before.index, gateway, settings.address, &what).await?;
         }
         find(&handle, interface, &what).await
+    })
+}
+
+/// Puts a default route back that the kernel removed when the interface was set down; one that
+/// is there is left.
+///
+/// # Errors
+/// What was refused.
+pub fn restore_default_route(
+    index: u32,
+    settings: &LinkSettings,
+    what: &str,
+) -> Result<(), OpenError> {
+    let Some(gateway) = settings.gateway else { return Ok(()) };
+    run(what, async |handle| {
+        match add_default_route(&handle, index, gateway, settings.address, what).await {
+            Err(OpenError::Conflict { .. }) => Ok(()),
+            other => other,
+        }
     })
 }
 
@@ -151,9 +174,13 @@ async fn set_link(
     what: &str,
 ) -> Result<(), OpenError> {
     let LinkSettings { mac, mtu, .. } = settings;
-    let link = LinkUnspec::new_with_index(index).mtu(u32::from(*mtu)).build();
+    let queue = LinkAttribute::TxQueueLen(TX_QUEUE_FRAMES);
+    let link = LinkUnspec::new_with_index(index)
+        .mtu(u32::from(*mtu))
+        .append_extra_attribute(queue)
+        .build();
     let set = handle.link().change(link).execute().await;
-    set.map_err(|error| refused(format!("setting the MTU of {what} to {mtu}"), error))?;
+    set.map_err(|error| refused(format!("setting MTU {mtu} and queue length of {what}"), error))?;
     if let Some(mac) = mac {
         let link = LinkUnspec::new_with_index(index).address(mac.0.to_vec()).build();
         let set = handle.link().change(link).execute().await;

@@ -80,7 +80,7 @@ pub(super) fn lock_marks(patience: Duration) -> Result<File, OpenError> {
 }
 
 fn lock_in(dir: &Path, patience: Duration) -> Result<File, OpenError> {
-    let start = Clock.now();
+    let end = Clock.now() + patience;
     loop {
         let error = match try_lock(dir) {
             Ok(locked) => return Ok(locked),
@@ -89,7 +89,7 @@ fn lock_in(dir: &Path, patience: Duration) -> Result<File, OpenError> {
         // Not found: another tapway that stopped has removed the folder meanwhile.
         let is_passing =
             matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotFound);
-        if !is_passing || Clock.now().since(start) >= patience {
+        if !is_passing || Clock.now() >= end {
             return Err(explain(dir, error));
         }
         std::thread::sleep(LOCK_STEP);

@@ -11,6 +11,7 @@
 //! receive buffer and drops what is more ([`DropReason::RingOverrun`]).
 
 use std::io::{self, IoSlice};
+use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, RawFd};
 
 use super::namespace::place;
@@ -164,17 +165,19 @@ fn put_tag(buffer: &mut [u8], (kind, control): (u16, u16)) -> usize {
 
 /// The kernel would answer for its own address, and take frames for its own MAC.
 fn refuse_own(plan: &DevicePlan, place: &str) -> Result<(), OpenError> {
-    let (mac, address) = (plan.mac, plan.address);
+    let mac = plan.mac;
     if let Some(owner) = netlink::links()?.iter().find(|link| link.mac == Some(mac)) {
         return Err(OpenError::Conflict {
             what: format!("MAC {mac} is that of {} in {place}", owner.name),
             remedy: "choose a `mac` of tapway's own, or leave it out".to_owned(),
         });
     }
-    if netlink::addresses()?.iter().any(|(_, own)| *own == address) {
+    let own = netlink::addresses()?;
+    let is_own = |address: &&Ipv4Addr| own.iter().any(|(_, own)| own == *address);
+    if let Some(address) = plan.addresses.iter().find(is_own) {
         return Err(OpenError::Conflict {
             what: format!("address {address} belongs to this host ({place})"),
-            remedy: format!("choose an unused `address` on the link of {}", plan.device),
+            remedy: format!("choose an address that no host uses on the link of {}", plan.device),
         });
     }
     Ok(())

@@ -56,8 +56,8 @@ pub struct DevicePlan {
     pub device: String,
     /// tapway's own MAC on it; must not be the interface's.
     pub mac: MacAddr,
-    /// tapway's own address on it; must not be an address of that namespace.
-    pub address: Ipv4Addr,
+    /// Every address that tapway takes on it; none may be an address of that namespace.
+    pub addresses: Vec<Ipv4Addr>,
     /// The socket's receive buffer, in bytes.
     pub receive_buffer: usize,
 }

@@ -122,7 +122,7 @@ pub(super) fn send_failure(error: rustix::io::Errno) -> DropReason {
     }
 }
 
-const fn settings(plan: &TapPlan) -> LinkSettings {
+pub(super) const fn settings(plan: &TapPlan) -> LinkSettings {
     LinkSettings { mac: plan.mac, mtu: plan.mtu, address: plan.address, gateway: plan.gateway }
 }
 
