@@ -303,3 +303,21 @@ fn one_host_cannot_take_every_external_port_of_the_others() {
     assert_eq!(lab.dropped(DropReason::HostPortQuota), 32_256);
     leave(&mut lab, (&other, &router), 5000, far(53));
 }
+
+#[test]
+fn a_mac_that_moves_all_the_time_does_not_hide_other_events() {
+    twice(|| {
+        let mut lab = lab_with(64, 1, |_| {});
+        let (router, a, b) = (lab.router(), lab.known_inside(2), lab.known_inside(3));
+        for _ in 0..200 {
+            lab.introduce(&LabPort { port: b.port, ..a }, Lab::GATEWAY);
+            lab.introduce(&a, Lab::GATEWAY);
+        }
+        leave(&mut lab, (&a, &router), 5001, far(1));
+        lab.send(&a, &build::udp(a.to_gateway(), a.at(5002), far(1), b""));
+        let told: Vec<Event> = std::iter::from_fn(|| lab.engine.poll_event()).collect();
+        assert_eq!(told.len(), 9);
+        assert_eq!(told.last(), Some(&Event::Exhausted { network: BRIDGE, host: a.ip }));
+        lab
+    });
+}

@@ -310,3 +310,16 @@ fn the_last_ports_between_published_ranges_are_found() {
         lab
     });
 }
+
+#[test]
+fn a_static_translation_of_a_host_outside_is_refused() {
+    let mut lab = Lab::new();
+    let mut uplink = Lab::network_spec("uplink", Lab::EXTERNAL, 24);
+    uplink.is_outside = true;
+    let (inside, external) = (Lab::ROUTER, Ipv4Addr::new(192, 168, 33, 20));
+    uplink.gateway.as_mut().unwrap().statics = vec![(UPLINK, inside, external)];
+    let refused = lab.engine.apply(lab.now(), Command::AddNetwork(UPLINK, uplink));
+    let error = tapway::engine::CommandError::StaticNatOutside(inside, external);
+    assert_eq!(refused, Err(error));
+    assert!(lab.engine.statics().is_empty());
+}

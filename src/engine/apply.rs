@@ -58,6 +58,12 @@ impl Engine {
             if let Some(other) = overlap {
                 return Err(CommandError::SubnetOverlap(subnet, other.subnet));
             }
+            if spec.is_outside {
+                let is_outside = |network| network == id || !self.is_inside(network);
+                if let Some(entry) = gateway.statics.iter().find(|entry| is_outside(entry.0)) {
+                    return Err(CommandError::StaticNatOutside(entry.1, entry.2));
+                }
+            }
         }
         let mut bridge = Bridge::new(spec.name, spec.bridge);
         if let Some(old) = self.network(id) {

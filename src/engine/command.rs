@@ -140,6 +140,9 @@ pub enum CommandError {
     /// The host to publish is outside: its clients' addresses would leave untranslated.
     #[error("port {} cannot be published to {}, which is outside", .0.port, .0.target.ip)]
     PublishOutside(Publish),
+    /// The host of a static translation is outside, as with a published port.
+    #[error("{1} cannot be translated to {0}, which is outside")]
+    StaticNatOutside(Ipv4Addr, Ipv4Addr),
     /// A published range that is empty or leaves the 16 bits.
     #[error("a published range must have ports between 1 and 65535")]
     BadRange,

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::id::{NetworkId, PortId};
 use crate::packet::MacAddr;
 
-/// Something the operator may want to know. At most 100 a second are told.
+/// Something the operator may want to know. Of each kind at most one a
+/// second is told, and 8 at once after a quiet time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
@@ -36,4 +37,18 @@ pub enum Event {
         /// Where it is now.
         to: PortId,
     },
+}
+
+impl Event {
+    /// Kinds of events.
+    pub(super) const KINDS: usize = 3;
+
+    /// Its kind, less than [`Event::KINDS`].
+    pub(super) const fn kind(&self) -> usize {
+        match self {
+            Self::Exhausted { .. } => 0,
+            Self::DuplicateAddress { .. } => 1,
+            Self::MacMoved { .. } => 2,
+        }
+    }
 }

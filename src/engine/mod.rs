@@ -61,8 +61,9 @@ pub use view::{
 const ANNOUNCEMENTS_PER_PASS: usize = 128;
 /// Events that wait to be polled; the oldest goes.
 const MAX_EVENTS: usize = 1024;
-/// Events told per second.
-const EVENTS_PER_SECOND: u32 = 100;
+/// Events of one kind told per second, and at once.
+const EVENTS_PER_SECOND: u32 = 1;
+const EVENT_BURST: u32 = 8;
 
 /// A network as the engine holds it.
 #[derive(Debug)]
@@ -89,7 +90,8 @@ pub struct Engine {
     staging: Staging,
     announce: Vec<PortId>,
     events: VecDeque<Event>,
-    event_limit: TokenBucket,
+    /// By kind: a flood of one kind hides none of another.
+    event_limits: [TokenBucket; Event::KINDS],
     observer: Option<Box<dyn Observer>>,
 }
 
@@ -125,7 +127,7 @@ impl Engine {
             staging: Staging::default(),
             announce: Vec::new(),
             events: VecDeque::new(),
-            event_limit: TokenBucket::new(EVENTS_PER_SECOND, EVENTS_PER_SECOND, now),
+            event_limits: [TokenBucket::new(EVENTS_PER_SECOND, EVENT_BURST, now); Event::KINDS],
             observer: None,
         }
     }
@@ -222,7 +224,8 @@ impl Engine {
     }
 
     fn tell(&mut self, now: Instant, event: Event) {
-        if self.event_limit.take(now) {
+        let limit = self.event_limits.get_mut(event.kind());
+        if limit.is_some_and(|limit| limit.take(now)) {
             if self.events.len() >= MAX_EVENTS {
                 self.events.pop_front();
             }

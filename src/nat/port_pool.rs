@@ -4,8 +4,12 @@
 //! above, RFC 4787 REQ-3a) and parity (REQ-4). A released port rests for the quarantine (RFC 6888
 //! REQ-8), except for the host that had it, after a tracked TCP close, or when nothing else is
 //! left.
+//!
+//! Bounds: 8 KiB for the ports in use, and for each port that rests one record in a map and one
+//! in an ordered set, at most 65 535 of each. No step is longer than a logarithm of them, but for
+//! the one pass over the words of the class that looks for a free port.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -24,8 +28,8 @@ pub(super) struct PortPool {
     used: Box<[u64; WORDS]>,
     /// Until when a port rests, and for whom it does not.
     resting: HashMap<u16, (Instant, Ipv4Addr)>,
-    /// Resting ports in the order of release; one that was taken meanwhile no longer counts.
-    rests: VecDeque<(u16, Instant)>,
+    /// The same ports by the end of their rest, for each class: well known, or above.
+    rests: [BTreeSet<(Instant, u16)>; 2],
 }
 
 /// The first and the last port of the class of a port: 0-1023 or above (RFC 4787 REQ-3a).
@@ -39,7 +43,7 @@ impl Default for PortPool {
         if let Some(first) = used.first_mut() {
             *first = 1; // port 0 is never given out
         }
-        Self { used, resting: HashMap::new(), rests: VecDeque::new() }
+        Self { used, resting: HashMap::new(), rests: Default::default() }
     }
 }
 
@@ -101,8 +105,9 @@ impl PortPool {
             self.set(port, false);
         } else {
             let until = now + quarantine;
+            self.end_rest(port);
             self.resting.insert(port, (until, host));
-            self.rests.push_back((port, until));
+            self.rests_of(port).insert((until, port));
         }
     }
 
@@ -111,30 +116,36 @@ impl PortPool {
             return true;
         }
         let is_own = self.resting.get(&port).is_some_and(|(_, last)| *last == host);
-        is_own && self.resting.remove(&port).is_some()
+        is_own && self.end_rest(port)
     }
 
     fn end_rests(&mut self, now: Instant) {
-        while let Some((port, until)) = self.rests.front().copied().filter(|rest| rest.1 <= now) {
-            self.rests.pop_front();
-            if self.is_resting(port, until) {
-                self.resting.remove(&port);
+        for class in [0, WELL_KNOWN] {
+            while let Some((until, port)) = self.rests_of(class).first().copied()
+                && until <= now
+            {
+                self.end_rest(port);
                 self.set(port, false);
             }
         }
     }
 
-    fn is_resting(&self, port: u16, until: Instant) -> bool {
-        self.resting.get(&port).is_some_and(|rest| rest.0 == until)
+    /// The port no longer rests; it stays in use. False if it did not rest.
+    fn end_rest(&mut self, port: u16) -> bool {
+        let Some((until, _)) = self.resting.remove(&port) else { return false };
+        self.rests_of(port).remove(&(until, port))
     }
 
     /// Nothing free is left: the port that has rested longest, of the right class.
     fn wake_oldest(&mut self, wish: u16) -> Option<u16> {
-        let at = self.rests.iter().position(|(port, until)| {
-            (*port < WELL_KNOWN) == (wish < WELL_KNOWN) && self.is_resting(*port, *until)
-        })?;
-        let (port, _) = self.rests.remove(at)?;
-        self.resting.remove(&port).map(|_| port)
+        let (_, port) = self.rests_of(wish).first().copied()?;
+        self.end_rest(port).then_some(port)
+    }
+
+    /// The rests of a port's class.
+    const fn rests_of(&mut self, port: u16) -> &mut BTreeSet<(Instant, u16)> {
+        let [well_known, above] = &mut self.rests;
+        if port < WELL_KNOWN { well_known } else { above }
     }
 
     /// A free port, from a random place on: one pass over at most 1008 words.
@@ -217,5 +228,37 @@ mod tests {
         assert_eq!(take(&mut pool, 60, A), Some(4000));
         pool.release(Instant::from_secs(60), 4000, A, rest);
         assert_eq!(take(&mut pool, 180, B), Some(4000));
+    }
+
+    #[test]
+    fn a_port_that_its_host_takes_again_and_again_leaves_nothing_behind() {
+        let (mut pool, mut random) = (PortPool::default(), Random::new(1));
+        let rest = Duration::from_secs(120);
+        for round in 0..10_000u64 {
+            let now = Instant::from_nanos(round);
+            for wish in [4000, 80] {
+                assert_eq!(pool.allocate(now, wish, A, &mut random), Some(wish));
+                pool.release(now, wish, A, rest);
+            }
+            assert_eq!(pool.resting.len(), 2);
+            assert_eq!(pool.rests.each_ref().map(BTreeSet::len), [1, 1]);
+        }
+        assert_eq!(pool.allocate(Instant::from_secs(200), 4000, B, &mut random), Some(4000));
+        assert!(pool.resting.is_empty() && pool.rests.iter().all(BTreeSet::is_empty));
+    }
+
+    #[test]
+    fn with_nothing_free_the_port_of_the_class_that_rested_longest_is_woken() {
+        let (mut pool, mut random) = (PortPool::default(), Random::new(1));
+        for port in 1..=u16::MAX {
+            pool.reserve(port);
+        }
+        let order = [(1, 5000), (2, 80), (3, 4000), (4, 443)];
+        for (now, port) in order {
+            pool.release(Instant::from_secs(now), port, A, Duration::from_secs(120));
+        }
+        let mut take = |wish| pool.allocate(Instant::from_secs(5), wish, B, &mut random);
+        assert_eq!([take(9), take(9), take(9)], [Some(80), Some(443), None]);
+        assert_eq!([take(9000), take(9000), take(9000)], [Some(5000), Some(4000), None]);
     }
 }
