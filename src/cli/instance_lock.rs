@@ -7,13 +7,19 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::{Exit, Failure};
+use crate::io::Clock;
 
-/// Times that a lock file may go between opening and locking it.
-const MAX_TRIES: usize = 16;
+/// Attempts in all: to wait for the lock, and when its file goes between opening and locking it.
+const MAX_TRIES: usize = 40;
+/// How long a lock is waited for: the kernel takes a moment to end a killed process.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two attempts.
+const STEP: Duration = Duration::from_millis(50);
 
 /// The lock; dropping it removes the file.
 #[derive(Debug)]
@@ -24,7 +30,7 @@ pub(super) struct InstanceLock {
 }
 
 impl InstanceLock {
-    /// Takes the lock of an API socket.
+    /// Takes the lock of an API socket. One that was killed a moment ago may still hold it.
     ///
     /// # Errors
     /// [`Exit::Conflict`] if another process has it.
@@ -32,10 +38,15 @@ impl InstanceLock {
         let mut path = socket.as_os_str().to_owned();
         path.push(".lock");
         let path = PathBuf::from(path);
+        let end = Clock.now() + PATIENCE;
         for _ in 0..MAX_TRIES {
             let file = open(&path).map_err(|error| explain(&path, &error))?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) if Clock.now() < end => {
+                    std::thread::sleep(STEP);
+                    continue;
+                }
                 Err(rustix::io::Errno::WOULDBLOCK) => return Err(conflict(socket)),
                 Err(error) => return Err(explain(&path, &error.into())),
             }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 
@@ -15,6 +16,12 @@ use super::registry::Registry;
 use super::supervisor::Supervisor;
 use crate::engine::Engine;
 use crate::io::{Broker, Clock, OpenError, Opened, Worker, WorkerError};
+use crate::time::Instant;
+
+/// How long devices are waited for in all that a killed tapway has not let go of yet.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two attempts.
+const STEP: Duration = Duration::from_millis(50);
 
 /// A switch that runs; it stops when dropped.
 #[derive(Debug)]
@@ -127,12 +134,13 @@ impl Drop for Switch {
 
 /// Opens all devices, or none.
 fn open_all(broker: &mut dyn Broker, ports: &[PortEntry]) -> Result<Vec<Opened>, StartError> {
+    let end = Clock.now() + PATIENCE;
     let mut devices = Vec::new();
     let mut failures = Vec::new();
     let mut opened = Vec::new();
     for entry in ports {
         let port = &entry.spec.name;
-        match broker.open(port, &entry.plan) {
+        match open_patiently(broker, entry, end) {
             Ok(device) => {
                 opened.push(port);
                 devices.push(device);
@@ -148,6 +156,20 @@ fn open_all(broker: &mut dyn Broker, ports: &[PortEntry]) -> Result<Vec<Opened>,
         broker.close(port);
     }
     Err(StartError::Ports(failures))
+}
+
+/// Opens a device; until `end` one that a tapway killed a moment ago may still hold is waited for.
+fn open_patiently(
+    broker: &mut dyn Broker,
+    entry: &PortEntry,
+    end: Instant,
+) -> Result<Opened, OpenError> {
+    loop {
+        match broker.open(&entry.spec.name, &entry.plan) {
+            Err(OpenError::Conflict { .. }) if Clock.now() < end => std::thread::sleep(STEP),
+            done => return done,
+        }
+    }
 }
 
 fn secret_seed() -> io::Result<u128> {
