@@ -1,7 +1,5 @@
 //! Fragments: the first decides, the others follow; those for tapway itself are put together.
 
-use bytes::Bytes;
-
 use super::pipeline::{Frame, Verdict};
 use super::slow_path::Stop;
 use super::{Engine, Pass, Tier};
@@ -9,7 +7,7 @@ use crate::drop_reason::DropReason;
 use crate::local;
 use crate::nat::{DatagramKey, Endpoint, Expired, FragmentDecision, Rewrite, Tuple};
 use crate::packet::icmp::IcmpError;
-use crate::packet::{ETHERNET_HEADER, Headers, Held, Ipv4, Layer, PROTOCOL_TCP, Transport};
+use crate::packet::{ETHERNET_HEADER, Headers, Ipv4, Layer, PROTOCOL_TCP, Transport};
 
 /// A TCP fragment at this offset could overwrite the header's flags (RFC 1858 section 4).
 const OVERLAPS_TCP_HEADER: u16 = 8;
@@ -36,7 +34,7 @@ impl Engine {
                 }
             }
             Some(FragmentDecision::Bridge) | None => {
-                self.fragments.hold(pass.now, key, self.held(pass, frame));
+                self.fragments.hold(pass.now, key, frame.to_held(pass));
                 Verdict::Held
             }
         }
@@ -56,7 +54,7 @@ impl Engine {
             Some(FragmentDecision::Bridge) => None,
             Some(_) => Some(self.route(pass, frame, ipv4, None)),
             None => {
-                self.fragments.hold(pass.now, key, self.held(pass, frame));
+                self.fragments.hold(pass.now, key, frame.to_held(pass));
                 Some(Verdict::Held)
             }
         }
@@ -150,7 +148,7 @@ impl Engine {
 
     /// A fragment of a datagram for tapway itself: answered when it is whole.
     fn local_fragment(&mut self, pass: &mut Pass<'_>, frame: &Frame, key: DatagramKey) -> Verdict {
-        self.fragments.hold(pass.now, key, self.held(pass, frame));
+        self.fragments.hold(pass.now, key, frame.to_held(pass));
         let waiting = self.fragments.held(&key);
         let packets: Vec<&[u8]> =
             waiting.iter().filter_map(|held| held.frame.get(ETHERNET_HEADER..)).collect();
@@ -192,10 +190,5 @@ impl Engine {
             }
             self.drop_held(pass.now, held, expired.reason);
         }
-    }
-
-    fn held(&self, pass: &Pass<'_>, frame: &Frame) -> Held {
-        let bytes = Bytes::copy_from_slice(pass.tx.frame(frame.at, pass.burst));
-        Held { port: frame.port, network: frame.network, frame: bytes }
     }
 }

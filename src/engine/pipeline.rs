@@ -1,5 +1,7 @@
 //! The journey of a frame: admission, bridge, replay of a cached flow.
 
+use bytes::Bytes;
+
 use super::flow_cache::Flow;
 use super::{Engine, Event, Pass, Tier};
 use crate::drop_reason::DropReason;
@@ -59,6 +61,12 @@ pub(super) struct Staging {
 }
 
 impl Frame {
+    /// A copy that can wait beyond the pass.
+    pub(super) fn to_held(self, pass: &Pass<'_>) -> Held {
+        let frame = Bytes::copy_from_slice(pass.tx.frame(self.at, pass.burst));
+        Held { port: self.port, network: self.network, frame }
+    }
+
     /// The flow it belongs to, if it can be routed by one.
     fn flow_key(&self) -> Option<FlowKey> {
         match self.headers.layer {

@@ -2,8 +2,6 @@
 
 use std::net::Ipv4Addr;
 
-use bytes::Bytes;
-
 use super::flow_cache::{Flow, Versioned};
 use super::pipeline::{Frame, Verdict};
 use super::{Engine, Event, Pass, Tier};
@@ -11,7 +9,7 @@ use crate::drop_reason::DropReason;
 use crate::id::NetworkId;
 use crate::nat::{Destination, Direction, NatMode, Opening, Rewrite, Source, Tuple};
 use crate::packet::icmp::IcmpError;
-use crate::packet::{ETHERNET_HEADER, FlowKey, Held, Ipv4, MacAddr, Transport, fragment, ipv4};
+use crate::packet::{ETHERNET_HEADER, FlowKey, Ipv4, MacAddr, Transport, fragment, ipv4};
 use crate::policy::Crossing;
 use crate::route::{Interface, NextHop, Resolution, is_martian_destination, is_martian_source};
 
@@ -90,11 +88,7 @@ impl Engine {
         match stop {
             Stop::Local => self.local(pass, frame, ipv4),
             Stop::Hold(neighbour) => {
-                let bytes = Bytes::copy_from_slice(pass.tx.frame(frame.at, pass.burst));
-                self.neighbours.hold(
-                    neighbour,
-                    Held { port: frame.port, network: frame.network, frame: bytes },
-                );
+                self.neighbours.hold(neighbour, frame.to_held(pass));
                 Verdict::Held
             }
             Stop::Drop(reason) => Verdict::Dropped(reason),

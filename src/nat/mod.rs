@@ -6,7 +6,8 @@
 //!
 //! Bounds: sessions in all and per inside host, external ports per host. At a bound the host's
 //! own transitory sessions (TCP that opens, is closed or reset) are recycled, oldest first; at the
-//! table's bound anybody's. A live session is never ended to make room (RFC 6888 REQ-11).
+//! table's bound anybody's. Ports are not: without a free one the packet ends under a name. A live
+//! session is never ended to make room (RFC 6888 REQ-11).
 //!
 //! Read first: RFC 4787, RFC 5382, RFC 5508, RFC 7857.
 #![warn(clippy::indexing_slicing)]
