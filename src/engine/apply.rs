@@ -8,7 +8,7 @@ use super::{Command, CommandError, Engine, Gateway, Network, NetworkSpec, PortSp
 use crate::id::{NetworkId, PortId};
 use crate::nat::{Publish, StaticNat};
 use crate::route::{Interface, Route, RouteKind};
-use crate::switch::{Bridge, Port, PortCounters};
+use crate::switch::{Bridge, FdbKey, Port, PortCounters};
 use crate::table::TokenBucket;
 use crate::time::Instant;
 
@@ -226,7 +226,7 @@ impl Engine {
         }
         let guarded = spec.guard.map(|guard| guard.mac);
         for mac in spec.static_macs.into_iter().chain(guarded) {
-            self.fdb.insert_static(spec.network, mac, id);
+            self.fdb.insert_static(FdbKey::new(spec.network, mac), id);
         }
         if spec.is_up {
             self.announce.push(id);

@@ -12,6 +12,7 @@ use foldhash::fast::FixedState;
 use crate::id::PortId;
 use crate::nat::{Direction, Rewrite};
 use crate::packet::FlowKey;
+use crate::switch::FdbKey;
 use crate::table::{HashIndex, Slab};
 
 /// A reference to an entry of another table, and its generation then.
@@ -31,7 +32,7 @@ pub(super) struct Flow {
     pub epoch: u32,
     pub session: Option<(Versioned, Direction)>,
     pub neighbour: Versioned,
-    pub fdb: Versioned,
+    pub fdb: (u32, FdbKey),
 }
 
 /// Flows by key.

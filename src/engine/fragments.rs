@@ -8,6 +8,7 @@ use crate::local;
 use crate::nat::{DatagramKey, Endpoint, Expired, FragmentDecision, Rewrite, Tuple};
 use crate::packet::icmp::IcmpError;
 use crate::packet::{ETHERNET_HEADER, Headers, Ipv4, Layer, PROTOCOL_TCP, Transport};
+use crate::switch::FdbKey;
 
 /// A TCP fragment at this offset could overwrite the header's flags (RFC 1858 section 4).
 const OVERLAPS_TCP_HEADER: u16 = 8;
@@ -78,8 +79,9 @@ impl Engine {
     }
 
     fn bridge_fragment(&mut self, pass: &mut Pass<'_>, frame: &Frame) -> Verdict {
-        let egress = self.fdb.lookup(pass.now, frame.network, frame.headers.dst);
-        self.unicast(pass, frame, egress.map(|(_, port)| port))
+        let key = FdbKey::new(frame.network, frame.headers.dst);
+        let egress = self.fdb.lookup(pass.now, key);
+        self.unicast(pass, frame, egress)
     }
 
     fn first_fragment(

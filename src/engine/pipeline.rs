@@ -10,7 +10,7 @@ use crate::packet::{
     BURST_FRAMES, ETHERNET_HEADER, FlowKey, FrameRef, Headers, Held, Ipv4, Layer, MacAddr,
     Transport, ipv4,
 };
-use crate::switch::Learned;
+use crate::switch::{FdbKey, Learned};
 
 /// What became of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +47,6 @@ struct Staged {
     to_gateway: bool,
     src_hash: u64,
     dst_hash: u64,
-    src_entry: Option<u32>,
-    dst_entry: Option<u32>,
     key: Option<FlowKey>,
     key_hash: u64,
     flow: Option<u32>,
@@ -96,20 +94,17 @@ impl Engine {
         }
         for staged in &mut staging.frames {
             let Frame { network, headers, .. } = staged.frame;
-            staged.src_hash = self.fdb.hash(network, headers.src);
+            staged.src_hash = self.fdb.hash(FdbKey::new(network, headers.src));
+            self.fdb.prefetch(staged.src_hash);
             if staged.is_bridged() {
-                staged.dst_hash = self.fdb.hash(network, headers.dst);
+                staged.dst_hash = self.fdb.hash(FdbKey::new(network, headers.dst));
+                self.fdb.prefetch(staged.dst_hash);
             }
             if let Some(key) = &staged.key {
                 staged.key_hash = self.flows.hash(key);
             }
         }
         for staged in &mut staging.frames {
-            let Frame { network, headers, .. } = staged.frame;
-            staged.src_entry = self.fdb.find(network, headers.src, staged.src_hash);
-            if staged.is_bridged() {
-                staged.dst_entry = self.fdb.find(network, headers.dst, staged.dst_hash);
-            }
             if let Some(key) = &staged.key {
                 staged.flow = self.flows.find(key, staged.key_hash);
             }
@@ -156,8 +151,6 @@ impl Engine {
             to_gateway,
             src_hash: 0,
             dst_hash: 0,
-            src_entry: None,
-            dst_entry: None,
             key: if to_gateway || publishes { frame.flow_key() } else { None },
             key_hash: 0,
             flow: None,
@@ -181,8 +174,8 @@ impl Engine {
         if dst.is_reserved_group() && !self.forwards_reserved(frame.network) {
             return Verdict::Dropped(DropReason::ReservedGroup);
         }
-        let hint = (staged.src_hash, staged.src_entry);
-        match self.fdb.learn(pass.now, (frame.network, src), frame.port, hint) {
+        let key = FdbKey::new(frame.network, src);
+        match self.fdb.learn(pass.now, key, frame.port, staged.src_hash) {
             Learned::StaticElsewhere => return Verdict::Dropped(DropReason::StaticMacMoved),
             Learned::Moved => {
                 let moved = Event::MacMoved { network: frame.network, mac: src, to: frame.port };
@@ -201,12 +194,8 @@ impl Engine {
         {
             return verdict;
         }
-        let known = staged
-            .dst_entry
-            .filter(|entry| self.fdb.verify(pass.now, *entry, frame.network, dst).is_some())
-            .or_else(|| self.fdb.find(frame.network, dst, staged.dst_hash))
-            .and_then(|entry| self.fdb.verify(pass.now, entry, frame.network, dst));
-        let egress = known.map(|entry| entry.port);
+        let key = FdbKey::new(frame.network, dst);
+        let egress = self.fdb.lookup_hashed(pass.now, key, staged.dst_hash);
         self.unicast(pass, frame, egress)
     }
 
@@ -400,7 +389,7 @@ impl Engine {
     fn is_current(&self, flow: &Flow) -> bool {
         flow.epoch == self.epoch
             && self.neighbours.generation(flow.neighbour.index) == flow.neighbour.generation
-            && self.fdb.generation(flow.fdb.index) == flow.fdb.generation
+            && self.fdb.is_at(flow.fdb.0, flow.fdb.1, flow.egress)
             && flow
                 .session
                 .is_none_or(|(session, _)| self.nat.generation(session.index) == session.generation)

@@ -12,6 +12,7 @@ use crate::packet::icmp::IcmpError;
 use crate::packet::{ETHERNET_HEADER, FlowKey, Ipv4, MacAddr, Transport, fragment, ipv4};
 use crate::policy::Crossing;
 use crate::route::{Interface, NextHop, Resolution, is_martian_destination, is_martian_source};
+use crate::switch::FdbKey;
 
 /// Why a packet does not go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -251,7 +252,7 @@ impl Engine {
         match self.neighbours.resolve(pass.now, hop.network, hop.address, frame.port) {
             Resolution::Known(to, neighbour) => {
                 // The port behind the MAC may take less than its network.
-                let port = self.fdb.lookup(pass.now, hop.network, to).map(|(_, port)| port);
+                let port = self.fdb.lookup(pass.now, FdbKey::new(hop.network, to));
                 let of_port = port.and_then(|port| self.port(port)).map_or(mtu, |port| port.mtu);
                 let mtu = mtu.min(of_port);
                 check_size(ipv4, mtu)?;
@@ -339,10 +340,8 @@ impl Engine {
     /// Enters the compiled flow into the cache, if its egress port is known.
     fn remember(&mut self, plan: &Plan, rewrite: Rewrite, session: Option<(u32, Direction)>) {
         let Path { egress, macs: (_, to), neighbour, mtu } = plan.path;
-        let hash = self.fdb.hash(egress, to);
-        let Some(entry) = self.fdb.find(egress, to, hash) else { return };
-        let Some(port) = self.fdb.port(entry) else { return };
-        let fdb = Versioned { index: entry, generation: self.fdb.generation(entry) };
+        let fdb_key = FdbKey::new(egress, to);
+        let Some((fdb_slot, port)) = self.fdb.slot(fdb_key) else { return };
         let neighbour =
             Versioned { index: neighbour, generation: self.neighbours.generation(neighbour) };
         let session = session
@@ -356,7 +355,7 @@ impl Engine {
             epoch,
             session,
             neighbour,
-            fdb,
+            fdb: (fdb_slot, fdb_key),
         });
     }
 
@@ -385,7 +384,7 @@ impl Engine {
 
     fn emit_piece(&mut self, pass: &mut Pass<'_>, frame: &Frame, path: &Path) -> Verdict {
         let l3 = ETHERNET_HEADER as u8;
-        if let Some((_, port)) = self.fdb.lookup(pass.now, path.egress, path.macs.1) {
+        if let Some(port) = self.fdb.lookup(pass.now, FdbKey::new(path.egress, path.macs.1)) {
             return match self.send(pass, frame.at, port, l3) {
                 Ok(()) => Verdict::Forwarded,
                 Err(reason) => Verdict::Dropped(reason),

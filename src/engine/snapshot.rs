@@ -11,6 +11,7 @@ use super::Engine;
 use crate::id::{NetworkId, PortId};
 use crate::nat::{Endpoint, Mapping, NatMode, Session, TcpState, Tuple};
 use crate::packet::{FlowKey, MacAddr, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP};
+use crate::switch::FdbKey;
 use crate::time::Instant;
 
 /// Version of the format; another one is refused.
@@ -136,12 +137,12 @@ impl Engine {
     fn restore_mac(&mut self, now: Instant, record: &FdbRecord) -> Option<()> {
         let network = self.network_by_name(&record.network)?;
         let port = self.port_by_name(&record.port)?;
-        let hash = self.fdb.hash(network, record.mac);
+        let key = FdbKey::new(network, record.mac);
         let fits = record.mac.is_station()
             && !self.is_gateway_mac(network, record.mac)
             && self.port(port).is_some_and(|port| port.network == network)
-            && self.fdb.find(network, record.mac, hash).is_none();
-        fits.then(|| self.fdb.learn(now, (network, record.mac), port, (hash, None))).map(|_| ())
+            && self.fdb.slot(key).is_none();
+        fits.then(|| self.fdb.learn(now, key, port, self.fdb.hash(key))).map(|_| ())
     }
 
     /// Enters a neighbour, unless it is known already or cannot be there.
