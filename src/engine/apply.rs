@@ -96,7 +96,7 @@ impl Engine {
         if is_retranslated {
             // What was opened under the old modes must not stay open under the new ones.
             ended += self.nat.end_where(now, |session| {
-                !session.is_published
+                !session.is_published()
                     && (session.original.network == id || session.reply.network == id)
             });
         }

@@ -14,6 +14,7 @@
 //! local + dropped + waiting, see [`Totals`].
 #![warn(clippy::indexing_slicing)]
 
+mod adjacency;
 mod answer;
 mod apply;
 mod command;
@@ -43,6 +44,7 @@ use crate::switch::{Bridge, Fdb, Port};
 use crate::table::TokenBucket;
 use crate::time::Instant;
 
+use adjacency::Adjacencies;
 use flow_cache::FlowCache;
 use pipeline::Staging;
 
@@ -84,6 +86,7 @@ pub struct Engine {
     icmp_limiter: IcmpLimiter,
     nat: Nat,
     fragments: Fragments,
+    adjacencies: Adjacencies,
     flows: FlowCache,
     epoch: u32,
     totals: Totals,
@@ -121,6 +124,7 @@ impl Engine {
                 now,
             ),
             fragments: Fragments::new(now),
+            adjacencies: Adjacencies::default(),
             flows: FlowCache::new(config.flows, random.next_u64()),
             epoch: 0,
             totals: Totals::default(),

@@ -2,15 +2,17 @@
 
 use bytes::Bytes;
 
-use super::flow_cache::Flow;
+use super::adjacency::Adjacency;
 use super::{Engine, Event, Pass, Tier};
 use crate::drop_reason::DropReason;
 use crate::id::{NetworkId, PortId};
+use crate::nat::{Direction, HopRef, Rewrite, Tuple};
 use crate::packet::{
     BURST_FRAMES, ETHERNET_HEADER, FlowKey, FrameRef, Headers, Held, Ipv4, Layer, MacAddr,
     Transport, ipv4,
 };
 use crate::switch::{FdbKey, Learned};
+use crate::time::Instant;
 
 /// What became of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +51,7 @@ struct Staged {
     dst_hash: u64,
     key: Option<FlowKey>,
     key_hash: u64,
-    flow: Option<u32>,
+    guess: Option<(u32, Direction)>,
 }
 
 /// The staged frames of a burst.
@@ -74,7 +76,14 @@ impl Frame {
     }
 }
 
+/// What the stages know about the session of a packet: the hash of its key, and a guess.
+type SessionHint = Option<(u64, Option<(u32, Direction)>)>;
+
 impl Staged {
+    fn session_hint(&self) -> SessionHint {
+        self.key.is_some().then_some((self.key_hash, self.guess))
+    }
+
     /// The FDB says where it goes.
     const fn is_bridged(&self) -> bool {
         !self.to_gateway && !self.frame.headers.dst.is_group()
@@ -101,12 +110,12 @@ impl Engine {
                 self.fdb.prefetch(staged.dst_hash);
             }
             if let Some(key) = &staged.key {
-                staged.key_hash = self.flows.hash(key);
+                staged.key_hash = self.nat.prefetch(key);
             }
         }
         for staged in &mut staging.frames {
-            if let Some(key) = &staged.key {
-                staged.flow = self.flows.find(key, staged.key_hash);
+            if staged.key.is_some() {
+                staged.guess = self.nat.guess(staged.key_hash);
             }
         }
         for staged in &staging.frames {
@@ -153,7 +162,7 @@ impl Engine {
             dst_hash: 0,
             key: if to_gateway || publishes { frame.flow_key() } else { None },
             key_hash: 0,
-            flow: None,
+            guess: None,
         })
     }
 
@@ -184,13 +193,13 @@ impl Engine {
             Learned::Known | Learned::New | Learned::Full => {}
         }
         if staged.to_gateway {
-            return self.gateway(pass, frame, staged.flow);
+            return self.gateway(pass, frame, staged.session_hint());
         }
         if dst.is_group() {
             return self.group(pass, frame);
         }
         if self.port(frame.port).is_some_and(|port| port.publishes)
-            && let Some(verdict) = self.hairpin_answer(pass, frame, staged.flow)
+            && let Some(verdict) = self.hairpin_answer(pass, frame, staged.session_hint())
         {
             return verdict;
         }
@@ -278,12 +287,12 @@ impl Engine {
     }
 
     /// A frame for the gateway's MAC.
-    fn gateway(&mut self, pass: &mut Pass<'_>, frame: &Frame, flow: Option<u32>) -> Verdict {
+    fn gateway(&mut self, pass: &mut Pass<'_>, frame: &Frame, hint: SessionHint) -> Verdict {
         if frame.headers.is_tagged() {
             return Verdict::Dropped(DropReason::VlanNotRouted);
         }
         match frame.headers.layer {
-            Layer::Ipv4(ipv4) => self.route(pass, frame, &ipv4, flow),
+            Layer::Ipv4(ipv4) => self.route(pass, frame, &ipv4, hint),
             Layer::Arp => self.arp(pass, frame),
             Layer::Ipv6 => Verdict::Dropped(DropReason::Ipv6NotRouted),
             Layer::Other => Verdict::Dropped(DropReason::EtherTypeNotRouted),
@@ -297,7 +306,7 @@ impl Engine {
         &mut self,
         pass: &mut Pass<'_>,
         frame: &Frame,
-        flow: Option<u32>,
+        hint: SessionHint,
     ) -> Option<Verdict> {
         let Layer::Ipv4(ipv4) = frame.headers.layer else { return None };
         if frame.headers.is_tagged() {
@@ -308,17 +317,13 @@ impl Engine {
             Transport::IcmpError => self.is_error_of_session(pass, frame, &ipv4),
             _ => {
                 let key = ipv4.datagram_key(frame.network)?;
-                let cached = flow.filter(|_| !ipv4.is_fragment());
-                cached
-                    .and_then(|flow| self.flows.verify(flow, &key))
-                    .is_some_and(|flow| flow.session.is_some() && self.is_current(flow))
-                    || self.nat.find(&key).is_some()
+                self.find_session(&key, hint).is_some()
             }
         };
         if !is_ours && ipv4.is_fragment() {
             return Some(self.bridge_first_fragment(pass, frame, &ipv4));
         }
-        is_ours.then(|| self.route(pass, frame, &ipv4, flow))
+        is_ours.then(|| self.route(pass, frame, &ipv4, hint))
     }
 
     /// An IPv4 packet for the router: replay its flow, or decide anew.
@@ -327,7 +332,7 @@ impl Engine {
         pass: &mut Pass<'_>,
         frame: &Frame,
         ipv4: &Ipv4,
-        flow: Option<u32>,
+        hint: SessionHint,
     ) -> Verdict {
         let bytes = pass.tx.frame(frame.at, pass.burst);
         let packet = bytes.get(ETHERNET_HEADER..).unwrap_or_default();
@@ -344,55 +349,66 @@ impl Engine {
         // What lies behind the total length is Ethernet padding and ends here.
         let len = ETHERNET_HEADER + usize::from(ipv4.total_len);
         pass.tx.truncate(frame.at, pass.burst, len);
-        if let Some(key) = ipv4.flow_key(frame.network) {
-            let found = flow
-                .filter(|flow| self.flows.verify(*flow, &key).is_some())
-                .or_else(|| self.flows.find(&key, self.flows.hash(&key)));
-            if let Some(flow) = found.and_then(|index| self.flows.verify(index, &key)).copied()
-                && let Some(verdict) = self.replay(pass, frame, ipv4, &flow)
-            {
-                return verdict;
-            }
+        if let Some(key) = ipv4.flow_key(frame.network)
+            && let Some(verdict) = self.replay(pass, frame, ipv4, (&key, hint))
+        {
+            return verdict;
         }
         self.report(pass.now, frame.port, Tier::SlowPath);
         self.slow_path(pass, frame, ipv4)
     }
 
-    /// Replays a compiled flow; none if the packet needs the slow path.
+    /// Sends a packet the way its flow is known to go; none if it must be decided anew.
     fn replay(
         &mut self,
         pass: &mut Pass<'_>,
         frame: &Frame,
         ipv4: &Ipv4,
-        flow: &Flow,
+        (key, hint): (&FlowKey, SessionHint),
     ) -> Option<Verdict> {
-        if !self.is_current(flow) || ipv4.ttl <= 1 || ipv4.total_len > flow.mtu {
+        let session = self.find_session(key, hint);
+        let hop = match session {
+            Some((index, direction)) => self.nat.session(index)?.hop(direction),
+            None => self.flows.find(key)?,
+        };
+        let way = *self.current_way(pass.now, hop)?;
+        if ipv4.ttl <= 1 || ipv4.total_len > way.mtu {
             return None;
         }
-        let tcp_flags = match ipv4.transport {
-            Transport::Tcp { flags, .. } => flags,
-            _ => 0,
+        let rewrite = match session {
+            Some((index, direction)) => self.nat.session(index)?.rewrite(direction, way.macs),
+            None => Rewrite::plain(ipv4.protocol, Tuple::from(*key), way.macs),
         };
-        if let Some((session, direction)) = flow.session {
-            self.nat.track(pass.now, session.index, direction, tcp_flags);
+        if let Some((index, direction)) = session {
+            let tcp_flags = match ipv4.transport {
+                Transport::Tcp { flags, .. } => flags,
+                _ => 0,
+            };
+            self.nat.track(pass.now, index, direction, tcp_flags);
         }
-        self.neighbours.touch(pass.now, flow.neighbour.index);
-        let id = flow.rewrite.wants_new_id(ipv4).then(|| self.nat.next_ip_id());
-        flow.rewrite.apply(pass.tx.frame_mut(frame.at, pass.burst), ipv4, id);
+        let id = rewrite.wants_new_id(ipv4).then(|| self.nat.next_ip_id());
+        rewrite.apply(pass.tx.frame_mut(frame.at, pass.burst), ipv4, id);
         self.report(pass.now, frame.port, Tier::FlowHit);
-        Some(match self.send(pass, frame.at, flow.egress, ETHERNET_HEADER as u8) {
+        Some(match self.send(pass, frame.at, way.egress, ETHERNET_HEADER as u8) {
             Ok(()) => Verdict::Forwarded,
             Err(reason) => Verdict::Dropped(reason),
         })
     }
 
-    fn is_current(&self, flow: &Flow) -> bool {
-        flow.epoch == self.epoch
-            && self.neighbours.generation(flow.neighbour.index) == flow.neighbour.generation
-            && self.fdb.is_at(flow.fdb.0, flow.fdb.1, flow.egress)
-            && flow
-                .session
-                .is_none_or(|(session, _)| self.nat.generation(session.index) == session.generation)
+    fn find_session(&self, key: &FlowKey, hint: SessionHint) -> Option<(u32, Direction)> {
+        match hint {
+            Some((hash, guess)) => self.nat.find_guessed(key, hash, guess),
+            None => self.nat.find(key),
+        }
+    }
+
+    /// The way a flow remembers, if it still holds; its neighbour is noted as used.
+    fn current_way(&mut self, now: Instant, hop: HopRef) -> Option<&Adjacency> {
+        let way = self.adjacencies.get(hop)?;
+        let holds = way.epoch == self.epoch
+            && self.fdb.is_at(way.fdb_slot, way.fdb_key, way.egress)
+            && self.neighbours.pass(now, hop.neighbour, way.generation);
+        holds.then_some(way)
     }
 
     /// Puts a frame on a port's list and counts it.

@@ -2,12 +2,14 @@
 
 use std::net::Ipv4Addr;
 
-use super::flow_cache::{Flow, Versioned};
+use super::adjacency::Adjacency;
 use super::pipeline::{Frame, Verdict};
 use super::{Engine, Event, Pass, Tier};
 use crate::drop_reason::DropReason;
 use crate::id::NetworkId;
-use crate::nat::{Destination, Direction, NatMode, Opening, Rewrite, Source, Tuple};
+use crate::nat::{
+    Destination, Direction, HopRef, NatMode, Opening, Rewrite, Session, Source, Tuple,
+};
 use crate::packet::icmp::IcmpError;
 use crate::packet::{ETHERNET_HEADER, FlowKey, Ipv4, MacAddr, Transport, fragment, ipv4};
 use crate::policy::Crossing;
@@ -133,7 +135,7 @@ impl Engine {
     ) -> Result<Verdict, Stop> {
         let plan = self.plan(pass, frame, ipv4)?;
         let (rewrite, session) = self.commit(pass, frame, &plan)?;
-        self.remember(&plan, rewrite, session);
+        self.remember(&plan, session);
         let id = rewrite.wants_new_id(ipv4).then(|| self.nat.next_ip_id());
         rewrite.apply(pass.tx.frame_mut(frame.at, pass.burst), ipv4, id);
         Ok(self.emit(pass, frame, &plan.path))
@@ -289,9 +291,9 @@ impl Engine {
         };
         // The far filter does not admit it yet, but it is outbound traffic: its own mapping was
         // refreshed (RFC 4787 REQ-6).
-        if session.is_some_and(|(index, _)| {
-            self.nat.session(index).is_some_and(|session| session.awaits_reply)
-        }) {
+        if session
+            .is_some_and(|(index, _)| self.nat.session(index).is_some_and(Session::awaits_reply))
+        {
             return Err(Stop::Drop(DropReason::Filtered));
         }
         Ok((Rewrite::new(plan.key.protocol, from, to, plan.path.macs), session))
@@ -337,26 +339,30 @@ impl Engine {
         })
     }
 
-    /// Enters the compiled flow into the cache, if its egress port is known.
-    fn remember(&mut self, plan: &Plan, rewrite: Rewrite, session: Option<(u32, Direction)>) {
-        let Path { egress, macs: (_, to), neighbour, mtu } = plan.path;
-        let fdb_key = FdbKey::new(egress, to);
-        let Some((fdb_slot, port)) = self.fdb.slot(fdb_key) else { return };
-        let neighbour =
-            Versioned { index: neighbour, generation: self.neighbours.generation(neighbour) };
-        let session = session
-            .map(|(index, way)| (Versioned { index, generation: self.nat.generation(index) }, way));
-        let epoch = self.epoch;
-        self.flows.insert(Flow {
-            key: plan.key,
-            rewrite,
-            egress: port,
+    /// Notes the way of this direction for the packets that follow, if its port is known.
+    fn remember(&mut self, plan: &Plan, session: Option<(u32, Direction)>) {
+        let Some(hop) = self.hop(&plan.path) else { return };
+        match session {
+            Some((index, direction)) => self.nat.set_hop(index, direction, hop),
+            None => self.flows.insert(plan.key, hop),
+        }
+    }
+
+    fn hop(&mut self, path: &Path) -> Option<HopRef> {
+        let Path { egress, macs, neighbour, mtu } = *path;
+        let fdb_key = FdbKey::new(egress, macs.1);
+        let (fdb_slot, egress) = self.fdb.slot(fdb_key)?;
+        let way = Adjacency {
+            epoch: self.epoch,
+            generation: self.neighbours.generation(neighbour),
+            fdb_slot,
+            fdb_key,
+            macs,
+            egress,
             mtu,
-            epoch,
-            session,
-            neighbour,
-            fdb: (fdb_slot, fdb_key),
-        });
+            ..Adjacency::default()
+        };
+        Some(self.adjacencies.enter(neighbour, way))
     }
 
     /// Sends a rewritten frame on its path: in one piece or in fragments, to the port of its

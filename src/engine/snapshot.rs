@@ -96,7 +96,9 @@ impl Engine {
             let network = self.network_name(entry.network);
             Some(NeighbourRecord { network, address: entry.ip, mac: entry.mac? })
         });
-        let sessions = self.nat.sessions().filter_map(|session| self.record(now, session));
+        let sessions = self.nat.mapped_sessions().filter_map(|(session, own, far)| {
+            far.is_none().then(|| self.record(now, session, own)).flatten()
+        });
         Snapshot {
             version: SNAPSHOT_VERSION,
             fdb: fdb.collect(),
@@ -156,25 +158,26 @@ impl Engine {
         fits.then(|| self.neighbours.restore(now, network, ip, mac))
     }
 
-    fn record(&self, now: Instant, session: &Session) -> Option<SessionRecord> {
+    fn record(
+        &self,
+        now: Instant,
+        session: &Session,
+        own: Option<&Mapping>,
+    ) -> Option<SessionRecord> {
         let side = |key: FlowKey| SideRecord {
             network: self.network_name(key.network),
             src: Endpoint::new(key.src, key.sport),
             dst: Endpoint::new(key.dst, key.dport),
         };
-        let (own, far) = self.nat.mappings_of(session);
-        if far.is_some() {
-            return None;
-        }
         Some(SessionRecord {
             protocol: session.original.protocol,
             original: side(session.original),
             reply: side(session.reply),
             idle_s: now.since(session.last_seen).as_secs(),
             tcp: session.tcp.to_bits(),
-            refreshes: (session.original_refreshes, session.reply_refreshes),
-            is_published: session.is_published,
-            is_answered: session.is_answered,
+            refreshes: session.refreshes(),
+            is_published: session.is_published(),
+            is_answered: session.is_answered(),
             is_overloaded: session.is_overloaded(),
             mapping: own.map(|mapping| (mapping.inside, mapping.external, mapping.mode)),
         })

@@ -10,14 +10,14 @@ use super::{Endpoint, Tuple};
 /// New MACs, addresses and ports of a flow, with the checksum changes they bring (RFC 1624).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rewrite {
-    dst_mac: MacAddr,
-    src_mac: MacAddr,
-    to: Tuple,
-    ip_delta: Delta,
-    transport_delta: Delta,
-    protocol: u8,
-    is_translated: bool,
-    has_new_source: bool,
+    pub(super) dst_mac: MacAddr,
+    pub(super) src_mac: MacAddr,
+    pub(super) to: Tuple,
+    pub(super) ip_delta: Delta,
+    pub(super) transport_delta: Delta,
+    pub(super) protocol: u8,
+    pub(super) is_translated: bool,
+    pub(super) has_new_source: bool,
 }
 
 impl Rewrite {
@@ -28,12 +28,7 @@ impl Rewrite {
         to: Tuple,
         (src_mac, dst_mac): (MacAddr, MacAddr),
     ) -> Self {
-        let ip_delta = Delta::NONE.address(from.src.ip, to.src.ip).address(from.dst.ip, to.dst.ip);
-        let ports = port_delta(from.src, to.src).plus(port_delta(from.dst, to.dst));
-        let transport_delta = match protocol {
-            PROTOCOL_TCP | PROTOCOL_UDP => ip_delta.plus(ports),
-            _ => ports,
-        };
+        let (ip_delta, transport_delta) = deltas(protocol, from, to);
         Self {
             dst_mac,
             src_mac,
@@ -43,6 +38,20 @@ impl Rewrite {
             protocol,
             is_translated: from != to,
             has_new_source: from.src.ip != to.src.ip,
+        }
+    }
+
+    /// New MACs and nothing else: a packet that keeps its addresses.
+    pub const fn plain(protocol: u8, tuple: Tuple, (src_mac, dst_mac): (MacAddr, MacAddr)) -> Self {
+        Self {
+            dst_mac,
+            src_mac,
+            to: tuple,
+            ip_delta: Delta::NONE,
+            transport_delta: Delta::NONE,
+            protocol,
+            is_translated: false,
+            has_new_source: false,
         }
     }
 
@@ -115,6 +124,17 @@ impl Rewrite {
         put16(segment, 0, self.to.src.port);
         put16(segment, 2, self.to.dst.port);
     }
+}
+
+/// What the checksums of the IP header and of the transport change by.
+pub(super) fn deltas(protocol: u8, from: Tuple, to: Tuple) -> (Delta, Delta) {
+    let ip_delta = Delta::NONE.address(from.src.ip, to.src.ip).address(from.dst.ip, to.dst.ip);
+    let ports = port_delta(from.src, to.src).plus(port_delta(from.dst, to.dst));
+    let transport_delta = match protocol {
+        PROTOCOL_TCP | PROTOCOL_UDP => ip_delta.plus(ports),
+        _ => ports,
+    };
+    (ip_delta, transport_delta)
 }
 
 const fn port_delta(from: Endpoint, to: Endpoint) -> Delta {

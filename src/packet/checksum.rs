@@ -77,6 +77,13 @@ impl Delta {
         Self(fold(self.0 as u64 + other.0 as u64))
     }
 
+    /// The change back: what undoes this one.
+    #[must_use]
+    pub const fn reversed(self) -> Self {
+        // Changes that cancel each other out are a negative zero either way, and none is none.
+        if self.0 == 0 || self.0 == 0xffff { self } else { Self(!self.0) }
+    }
+
     /// The checksum field after the change.
     pub const fn apply(self, checksum: u16) -> u16 {
         !fold((!checksum) as u64 + self.0 as u64)
@@ -121,6 +128,23 @@ mod tests {
             let new = Ipv4Addr::from(address);
             data[..4].copy_from_slice(&new.octets());
             prop_assert_eq!(Delta::NONE.address(old, new).apply(before), checksum(&data));
+        }
+
+        #[test]
+        fn a_reversed_change_is_the_change_computed_backwards(
+            words in proptest::collection::vec((any::<u16>(), any::<u16>()), 0..4),
+            cancels in any::<bool>(), field in any::<u16>(),
+        ) {
+            // Both forms of zero are right there; which of them comes out differs.
+            prop_assume!(!words.iter().any(|(old, new)| old ^ new == 0xffff && old * new == 0));
+            let mut words = words;
+            if cancels {
+                words.extend(words.clone().into_iter().map(|(old, new)| (new, old)));
+            }
+            let there = words.iter().fold(Delta::NONE, |sum, (old, new)| sum.word(*old, *new));
+            let back = words.iter().fold(Delta::NONE, |sum, (old, new)| sum.word(*new, *old));
+            prop_assert_eq!(there.reversed(), back);
+            prop_assert_eq!(there.reversed().apply(field), back.apply(field));
         }
 
         #[test]
