@@ -7,10 +7,11 @@ use super::{Engine, Event, Pass, Tier};
 use crate::drop_reason::DropReason;
 use crate::id::{NetworkId, PortId};
 use crate::packet::{
-    BURST_FRAMES, ETHERNET_HEADER, FlowKey, FrameRef, Headers, Held, Ipv4, Layer, MacAddr,
-    Transport, ipv4,
+    BURST_FRAMES, ETHERNET_HEADER, FlowKey, FrameRef, FrameView, Headers, Held, Ipv4, Layer,
+    MacAddr, Offload, Transport, ipv4,
 };
 use crate::switch::Learned;
+use crate::time::Instant;
 
 /// What became of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +64,15 @@ pub(super) struct Staging {
 impl Frame {
     /// A copy that can wait beyond the pass.
     pub(super) fn to_held(self, pass: &Pass<'_>) -> Held {
-        let frame = Bytes::copy_from_slice(pass.tx.frame(self.at, pass.burst));
-        Held { port: self.port, network: self.network, frame }
+        let FrameView { bytes, offload } = pass.tx.view(self.at, pass.burst);
+        let frame = Bytes::copy_from_slice(bytes);
+        Held { port: self.port, network: self.network, frame, offload }
+    }
+
+    /// The length of its packet, or of the largest of a super-frame's, as the wire sees it.
+    pub(super) fn wire_len(&self, pass: &Pass<'_>) -> usize {
+        let FrameView { bytes, offload } = pass.tx.view(self.at, pass.burst);
+        offload.largest_segment(bytes.len()).saturating_sub(ETHERNET_HEADER)
     }
 
     /// The flow it belongs to, if it can be routed by one.
@@ -124,31 +132,38 @@ impl Engine {
     /// Counts and parses a received frame; none if it ended here.
     fn admit(&mut self, pass: &mut Pass<'_>, index: usize) -> Option<Staged> {
         let port_id = pass.burst.port(index)?;
-        let bytes = pass.burst.frame(index);
+        let at = FrameRef::Burst(index as u16);
         self.totals.received += 1;
         let Some(port) = self.ports.get_mut(port_id.index()).and_then(Option::as_mut) else {
-            self.drop_frame(pass.now, port_id, DropReason::UnknownPort, bytes);
+            self.drop_frame(pass, port_id, DropReason::UnknownPort, at);
             return None;
         };
+        let (bytes, offload) = (pass.burst.frame(index), pass.burst.offload(index));
         port.counters.rx_frames += 1;
         port.counters.rx_bytes += bytes.len() as u64;
-        let network = port.network;
+        let (network, guard, publishes) = (port.network, port.guard, port.publishes);
         let parsed = if port.is_up { Headers::parse(bytes) } else { Err(DropReason::PortDown) };
-        let (headers, guard) = match parsed {
-            Ok(headers) => (headers, port.guard),
+        let checked = parsed.and_then(|headers| match &guard {
+            Some(guard) => guard.check(&headers, bytes).map(|()| headers),
+            None => Ok(headers),
+        });
+        let checked = match checked {
+            Ok(headers) if !offload.is_none() => {
+                self.admit_offload(pass, index, &headers).map(|()| headers)
+            }
+            checked => checked,
+        };
+        let headers = match checked {
+            Ok(headers) => headers,
             Err(reason) => {
-                self.drop_frame(pass.now, port_id, reason, bytes);
+                // Whatever was to be done with it, it is not.
+                pass.burst.set_offload(index, Offload::NONE);
+                self.count_rx_segments(port_id, 1);
+                self.drop_frame(pass, port_id, reason, at);
                 return None;
             }
         };
-        if let Some(guard) = guard
-            && let Err(reason) = guard.check(&headers, bytes)
-        {
-            self.drop_frame(pass.now, port_id, reason, bytes);
-            return None;
-        }
-        let publishes = port.publishes;
-        let at = FrameRef::Burst(index as u16);
+        self.count_rx_segments(port_id, pass.burst.segments(index));
         let frame = Frame { at, port: port_id, network, headers };
         let to_gateway = self.is_gateway_mac(network, headers.dst);
         Some(Staged {
@@ -162,6 +177,24 @@ impl Engine {
             key_hash: 0,
             flow: None,
         })
+    }
+
+    /// Compares what the sender's kernel left to be done with the frame.
+    fn admit_offload(
+        &mut self,
+        pass: &mut Pass<'_>,
+        index: usize,
+        headers: &Headers,
+    ) -> Result<(), DropReason> {
+        let offload = pass.burst.offload(index).admit(headers, pass.burst.frame_mut(index))?;
+        pass.burst.set_offload(index, offload);
+        Ok(())
+    }
+
+    fn count_rx_segments(&mut self, port: PortId, segments: u64) {
+        if let Some(port) = self.port_mut(port) {
+            port.counters.rx_segments += segments;
+        }
     }
 
     pub(super) fn is_gateway_mac(&self, network: NetworkId, mac: MacAddr) -> bool {
@@ -377,7 +410,15 @@ impl Engine {
         ipv4: &Ipv4,
         flow: &Flow,
     ) -> Option<Verdict> {
-        if !self.is_current(flow) || ipv4.ttl <= 1 || ipv4.total_len > flow.mtu {
+        let offload = pass.tx.offload(frame.at, pass.burst);
+        let wants_id = flow.rewrite.wants_new_id(ipv4);
+        let is_too_large = if offload.is_super() {
+            // Each of its segments wants an identification of its own.
+            wants_id || frame.wire_len(pass) > usize::from(flow.mtu)
+        } else {
+            ipv4.total_len > flow.mtu
+        };
+        if !self.is_current(flow) || ipv4.ttl <= 1 || is_too_large {
             return None;
         }
         let tcp_flags = match ipv4.transport {
@@ -388,8 +429,9 @@ impl Engine {
             self.nat.track(pass.now, session.index, direction, tcp_flags);
         }
         self.neighbours.touch(pass.now, flow.neighbour.index);
-        let id = flow.rewrite.wants_new_id(ipv4).then(|| self.nat.next_ip_id());
-        flow.rewrite.apply(pass.tx.frame_mut(frame.at, pass.burst), ipv4, id);
+        let id = wants_id.then(|| self.nat.next_ip_id());
+        let bytes = pass.tx.frame_mut(frame.at, pass.burst);
+        flow.rewrite.apply(bytes, ipv4, id, !offload.is_none());
         self.report(pass.now, frame.port, Tier::FlowHit);
         Some(match self.send(pass, frame.at, flow.egress, ETHERNET_HEADER as u8) {
             Ok(()) => Verdict::Forwarded,
@@ -414,15 +456,17 @@ impl Engine {
         egress: PortId,
         l3: u8,
     ) -> Result<(), DropReason> {
-        let len = pass.tx.frame(frame, pass.burst).len();
+        let FrameView { bytes, offload } = pass.tx.view(frame, pass.burst);
+        let len = bytes.len();
         let port = self.port_mut(egress).ok_or(DropReason::PortDown)?;
         if !port.is_up {
             return Err(DropReason::PortDown);
         }
-        if len.saturating_sub(usize::from(l3)) > usize::from(port.mtu) {
+        if offload.largest_segment(len).saturating_sub(usize::from(l3)) > usize::from(port.mtu) {
             return Err(DropReason::Oversize);
         }
         port.counters.tx_frames += 1;
+        port.counters.tx_segments += offload.segments(len);
         port.counters.tx_bytes += len as u64;
         pass.tx.push(egress, frame);
         Ok(())
@@ -447,7 +491,10 @@ impl Engine {
             Err(DropReason::PortDown)
         };
         let place = found.and_then(|headers| {
-            let at = pass.tx.generate(&[&held.frame]).map_err(|_| DropReason::EgressQueueFull)?;
+            let at = pass
+                .tx
+                .generate_with(&[&held.frame], held.offload)
+                .map_err(|_| DropReason::EgressQueueFull)?;
             Ok(Frame { at, port: held.port, network: held.network, headers })
         });
         place.map_err(|reason| self.drop_held(pass.now, held, reason)).ok()
@@ -469,32 +516,30 @@ impl Engine {
             }
             Verdict::Held => self.report(pass.now, frame.port, Tier::Hold),
             Verdict::Dropped(reason) => {
-                let bytes = pass.tx.frame(frame.at, pass.burst);
-                self.drop_frame(pass.now, frame.port, reason, bytes);
+                self.drop_frame(pass, frame.port, reason, frame.at);
             }
         }
     }
 
     /// Counts a frame that waited and ends now.
-    pub(super) fn drop_held(&mut self, now: crate::time::Instant, held: &Held, reason: DropReason) {
-        self.drop_frame(now, held.port, reason, &held.frame);
+    pub(super) fn drop_held(&mut self, now: Instant, held: &Held, reason: DropReason) {
+        let frame = FrameView { bytes: &held.frame, offload: held.offload };
+        self.count_drop(now, held.port, reason, frame);
     }
 
     /// Counts a dropped frame.
-    pub(super) fn drop_frame(
-        &mut self,
-        now: crate::time::Instant,
-        port: PortId,
-        reason: DropReason,
-        bytes: &[u8],
-    ) {
+    fn drop_frame(&mut self, pass: &Pass<'_>, port: PortId, reason: DropReason, at: FrameRef) {
+        self.count_drop(pass.now, port, reason, pass.tx.view(at, pass.burst));
+    }
+
+    fn count_drop(&mut self, now: Instant, port: PortId, reason: DropReason, frame: FrameView<'_>) {
         self.totals.dropped += 1;
         match self.port_mut(port) {
             Some(port) => port.counters.drop(reason, 1),
             None => self.totals.unknown_port += 1,
         }
         if let Some(observer) = &mut self.observer {
-            observer.dropped(now, port, reason, bytes);
+            observer.dropped(now, port, reason, frame);
         }
     }
 }
