@@ -31,7 +31,7 @@ impl Engine {
                 let to = Tuple { src: Endpoint::new(src, 0), dst: Endpoint::new(dst, 0) };
                 match self.later_fragment(pass, frame, ipv4, (from, to, id)) {
                     Ok(verdict) => verdict,
-                    Err(stop) => self.stop(pass, frame, ipv4, stop),
+                    Err(stop) => self.stop(pass, frame, stop),
                 }
             }
             Some(FragmentDecision::Bridge) | None => {
@@ -100,9 +100,9 @@ impl Engine {
                 }
                 return self.local_fragment(pass, frame, key);
             }
-            Err(stop @ Stop::Hold(_)) => return self.stop(pass, frame, ipv4, stop),
+            Err(stop @ Stop::Hold(_)) => return self.stop(pass, frame, stop),
             Err(stop @ (Stop::Drop(reason) | Stop::Report(reason, _))) => {
-                (self.stop(pass, frame, ipv4, stop), FragmentDecision::Drop(reason))
+                (self.stop(pass, frame, stop), FragmentDecision::Drop(reason))
             }
         };
         for held in self.fragments.decide(pass.now, key, decision) {
@@ -126,7 +126,7 @@ impl Engine {
         let (rewrite, _) = self.commit(pass, frame, &plan)?;
         let wants_id = rewrite.wants_new_id(ipv4);
         let id = if wants_id { self.nat.next_ip_id() } else { ipv4.id };
-        rewrite.apply(pass.tx.frame_mut(frame.at, pass.burst), ipv4, Some(id));
+        rewrite.apply(pass.tx.frame_mut(frame.at, pass.burst), ipv4, Some(id), false);
         let Tuple { src, dst } = rewrite.to();
         let decision = FragmentDecision::Translate { src: src.ip, dst: dst.ip, id };
         Ok((self.emit(pass, frame, &plan.path), decision))
@@ -143,7 +143,7 @@ impl Engine {
         let hop = self.fib.lookup(to.dst.ip).ok_or(no_route)?;
         let path = self.path(pass, frame, ipv4, hop)?;
         let rewrite = Rewrite::new(ipv4.protocol, from, to, path.macs);
-        rewrite.apply(pass.tx.frame_mut(frame.at, pass.burst), ipv4, Some(id));
+        rewrite.apply(pass.tx.frame_mut(frame.at, pass.burst), ipv4, Some(id), false);
         self.report(pass.now, frame.port, Tier::Fragment);
         Ok(self.emit(pass, frame, &path))
     }

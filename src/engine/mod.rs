@@ -38,7 +38,7 @@ use std::hash::BuildHasher;
 use crate::drop_reason::DropReason;
 use crate::id::{NetworkId, PortId};
 use crate::nat::{Fragments, Nat, NatPolicy, Random};
-use crate::packet::{Burst, TxLists};
+use crate::packet::{Burst, FrameView, TxLists};
 use crate::route::{Fib, IcmpLimiter, Interfaces, NeighbourEvent, Neighbours};
 use crate::switch::{Bridge, Fdb, Port};
 use crate::table::TokenBucket;
@@ -259,7 +259,8 @@ impl Engine {
         let Some(observer) = &mut self.observer else { return };
         for index in 0..burst.len() {
             if let Some(port) = burst.port(index) {
-                observer.received(now, port, burst.frame(index));
+                let frame = FrameView { bytes: burst.frame(index), offload: burst.offload(index) };
+                observer.received(now, port, frame);
             }
         }
     }

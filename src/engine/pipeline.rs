@@ -8,8 +8,8 @@ use crate::drop_reason::DropReason;
 use crate::id::{NetworkId, PortId};
 use crate::nat::{Direction, HopRef, Rewrite, Tuple};
 use crate::packet::{
-    BURST_FRAMES, ETHERNET_HEADER, FlowKey, FrameRef, Headers, Held, Ipv4, Layer, MacAddr,
-    Transport, ipv4,
+    BURST_FRAMES, ETHERNET_HEADER, FlowKey, FrameRef, FrameView, Headers, Held, Ipv4, Layer,
+    MacAddr, Offload, Transport, ipv4,
 };
 use crate::switch::{FdbKey, Learned};
 use crate::time::Instant;
@@ -63,8 +63,15 @@ pub(super) struct Staging {
 impl Frame {
     /// A copy that can wait beyond the pass.
     pub(super) fn to_held(self, pass: &Pass<'_>) -> Held {
-        let frame = Bytes::copy_from_slice(pass.tx.frame(self.at, pass.burst));
-        Held { port: self.port, network: self.network, frame }
+        let FrameView { bytes, offload } = pass.tx.view(self.at, pass.burst);
+        let frame = Bytes::copy_from_slice(bytes);
+        Held { port: self.port, network: self.network, frame, offload }
+    }
+
+    /// The length of its packet, or of the largest of a super-frame's, as the wire sees it.
+    pub(super) fn wire_len(&self, pass: &Pass<'_>) -> usize {
+        let FrameView { bytes, offload } = pass.tx.view(self.at, pass.burst);
+        offload.largest_segment(bytes.len()).saturating_sub(ETHERNET_HEADER)
     }
 
     /// The flow it belongs to, if it can be routed by one.
@@ -128,31 +135,38 @@ impl Engine {
     /// Counts and parses a received frame; none if it ended here.
     fn admit(&mut self, pass: &mut Pass<'_>, index: usize) -> Option<Staged> {
         let port_id = pass.burst.port(index)?;
-        let bytes = pass.burst.frame(index);
+        let at = FrameRef::Burst(index as u16);
         self.totals.received += 1;
         let Some(port) = self.ports.get_mut(port_id.index()).and_then(Option::as_mut) else {
-            self.drop_frame(pass.now, port_id, DropReason::UnknownPort, bytes);
+            self.drop_frame(pass, port_id, DropReason::UnknownPort, at);
             return None;
         };
+        let (bytes, offload) = (pass.burst.frame(index), pass.burst.offload(index));
         port.counters.rx_frames += 1;
         port.counters.rx_bytes += bytes.len() as u64;
-        let network = port.network;
+        let (network, guard, publishes) = (port.network, port.guard, port.publishes);
         let parsed = if port.is_up { Headers::parse(bytes) } else { Err(DropReason::PortDown) };
-        let (headers, guard) = match parsed {
-            Ok(headers) => (headers, port.guard),
+        let checked = parsed.and_then(|headers| match &guard {
+            Some(guard) => guard.check(&headers, bytes).map(|()| headers),
+            None => Ok(headers),
+        });
+        let checked = match checked {
+            Ok(headers) if !offload.is_none() => {
+                self.admit_offload(pass, index, &headers).map(|()| headers)
+            }
+            checked => checked,
+        };
+        let headers = match checked {
+            Ok(headers) => headers,
             Err(reason) => {
-                self.drop_frame(pass.now, port_id, reason, bytes);
+                // Whatever was to be done with it, it is not.
+                pass.burst.set_offload(index, Offload::NONE);
+                self.count_rx_segments(port_id, 1);
+                self.drop_frame(pass, port_id, reason, at);
                 return None;
             }
         };
-        if let Some(guard) = guard
-            && let Err(reason) = guard.check(&headers, bytes)
-        {
-            self.drop_frame(pass.now, port_id, reason, bytes);
-            return None;
-        }
-        let publishes = port.publishes;
-        let at = FrameRef::Burst(index as u16);
+        self.count_rx_segments(port_id, pass.burst.segments(index));
         let frame = Frame { at, port: port_id, network, headers };
         let to_gateway = self.is_gateway_mac(network, headers.dst);
         Some(Staged {
@@ -164,6 +178,24 @@ impl Engine {
             key_hash: 0,
             guess: None,
         })
+    }
+
+    /// Compares what the sender's kernel left to be done with the frame.
+    fn admit_offload(
+        &mut self,
+        pass: &mut Pass<'_>,
+        index: usize,
+        headers: &Headers,
+    ) -> Result<(), DropReason> {
+        let offload = pass.burst.offload(index).admit(headers, pass.burst.frame_mut(index))?;
+        pass.burst.set_offload(index, offload);
+        Ok(())
+    }
+
+    fn count_rx_segments(&mut self, port: PortId, segments: u64) {
+        if let Some(port) = self.port_mut(port) {
+            port.counters.rx_segments += segments;
+        }
     }
 
     pub(super) fn is_gateway_mac(&self, network: NetworkId, mac: MacAddr) -> bool {
@@ -371,14 +403,22 @@ impl Engine {
             Some((index, direction)) => self.nat.session(index)?.hop(direction),
             None => self.flows.find(key)?,
         };
-        let way = *self.current_way(pass.now, hop)?;
-        if ipv4.ttl <= 1 || ipv4.total_len > way.mtu {
-            return None;
-        }
+        let way = *self.adjacencies.get(hop)?;
         let rewrite = match session {
             Some((index, direction)) => self.nat.session(index)?.rewrite(direction, way.macs),
             None => Rewrite::plain(ipv4.protocol, Tuple::from(*key), way.macs),
         };
+        let offload = pass.tx.offload(frame.at, pass.burst);
+        let wants_id = rewrite.wants_new_id(ipv4);
+        let is_too_large = if offload.is_super() {
+            // Each of its segments wants an identification of its own.
+            wants_id || frame.wire_len(pass) > usize::from(way.mtu)
+        } else {
+            ipv4.total_len > way.mtu
+        };
+        if ipv4.ttl <= 1 || is_too_large || !self.holds(pass.now, hop, &way) {
+            return None;
+        }
         if let Some((index, direction)) = session {
             let tcp_flags = match ipv4.transport {
                 Transport::Tcp { flags, .. } => flags,
@@ -386,8 +426,9 @@ impl Engine {
             };
             self.nat.track(pass.now, index, direction, tcp_flags);
         }
-        let id = rewrite.wants_new_id(ipv4).then(|| self.nat.next_ip_id());
-        rewrite.apply(pass.tx.frame_mut(frame.at, pass.burst), ipv4, id);
+        let id = wants_id.then(|| self.nat.next_ip_id());
+        let bytes = pass.tx.frame_mut(frame.at, pass.burst);
+        rewrite.apply(bytes, ipv4, id, !offload.is_none());
         self.report(pass.now, frame.port, Tier::FlowHit);
         Some(match self.send(pass, frame.at, way.egress, ETHERNET_HEADER as u8) {
             Ok(()) => Verdict::Forwarded,
@@ -402,13 +443,11 @@ impl Engine {
         }
     }
 
-    /// The way a flow remembers, if it still holds; its neighbour is noted as used.
-    fn current_way(&mut self, now: Instant, hop: HopRef) -> Option<&Adjacency> {
-        let way = self.adjacencies.get(hop)?;
-        let holds = way.epoch == self.epoch
+    /// True if a way is what it was when it was compiled; its neighbour is noted as used.
+    fn holds(&mut self, now: Instant, hop: HopRef, way: &Adjacency) -> bool {
+        way.epoch == self.epoch
             && self.fdb.is_at(way.fdb_slot, way.fdb_key, way.egress)
-            && self.neighbours.pass(now, hop.neighbour, way.generation);
-        holds.then_some(way)
+            && self.neighbours.pass(now, hop.neighbour, way.generation)
     }
 
     /// Puts a frame on a port's list and counts it.
@@ -419,15 +458,17 @@ impl Engine {
         egress: PortId,
         l3: u8,
     ) -> Result<(), DropReason> {
-        let len = pass.tx.frame(frame, pass.burst).len();
+        let FrameView { bytes, offload } = pass.tx.view(frame, pass.burst);
+        let len = bytes.len();
         let port = self.port_mut(egress).ok_or(DropReason::PortDown)?;
         if !port.is_up {
             return Err(DropReason::PortDown);
         }
-        if len.saturating_sub(usize::from(l3)) > usize::from(port.mtu) {
+        if offload.largest_segment(len).saturating_sub(usize::from(l3)) > usize::from(port.mtu) {
             return Err(DropReason::Oversize);
         }
         port.counters.tx_frames += 1;
+        port.counters.tx_segments += offload.segments(len);
         port.counters.tx_bytes += len as u64;
         pass.tx.push(egress, frame);
         Ok(())
@@ -452,7 +493,10 @@ impl Engine {
             Err(DropReason::PortDown)
         };
         let place = found.and_then(|headers| {
-            let at = pass.tx.generate(&[&held.frame]).map_err(|_| DropReason::EgressQueueFull)?;
+            let at = pass
+                .tx
+                .generate_with(&[&held.frame], held.offload)
+                .map_err(|_| DropReason::EgressQueueFull)?;
             Ok(Frame { at, port: held.port, network: held.network, headers })
         });
         place.map_err(|reason| self.drop_held(pass.now, held, reason)).ok()
@@ -474,32 +518,30 @@ impl Engine {
             }
             Verdict::Held => self.report(pass.now, frame.port, Tier::Hold),
             Verdict::Dropped(reason) => {
-                let bytes = pass.tx.frame(frame.at, pass.burst);
-                self.drop_frame(pass.now, frame.port, reason, bytes);
+                self.drop_frame(pass, frame.port, reason, frame.at);
             }
         }
     }
 
     /// Counts a frame that waited and ends now.
-    pub(super) fn drop_held(&mut self, now: crate::time::Instant, held: &Held, reason: DropReason) {
-        self.drop_frame(now, held.port, reason, &held.frame);
+    pub(super) fn drop_held(&mut self, now: Instant, held: &Held, reason: DropReason) {
+        let frame = FrameView { bytes: &held.frame, offload: held.offload };
+        self.count_drop(now, held.port, reason, frame);
     }
 
     /// Counts a dropped frame.
-    pub(super) fn drop_frame(
-        &mut self,
-        now: crate::time::Instant,
-        port: PortId,
-        reason: DropReason,
-        bytes: &[u8],
-    ) {
+    fn drop_frame(&mut self, pass: &Pass<'_>, port: PortId, reason: DropReason, at: FrameRef) {
+        self.count_drop(pass.now, port, reason, pass.tx.view(at, pass.burst));
+    }
+
+    fn count_drop(&mut self, now: Instant, port: PortId, reason: DropReason, frame: FrameView<'_>) {
         self.totals.dropped += 1;
         match self.port_mut(port) {
             Some(port) => port.counters.drop(reason, 1),
             None => self.totals.unknown_port += 1,
         }
         if let Some(observer) = &mut self.observer {
-            observer.dropped(now, port, reason, bytes);
+            observer.dropped(now, port, reason, frame);
         }
     }
 }

@@ -68,7 +68,8 @@ impl Rewrite {
 
     /// Changes a frame in place: MACs, TTL, addresses, ports, checksums, and the identification
     /// if one is given. `ipv4` is what the frame held; it must have been admitted by the caller.
-    pub fn apply(&self, frame: &mut [u8], ipv4: &Ipv4, new_id: Option<u16>) {
+    /// A transport checksum that `is_partial` covers addresses only so far.
+    pub fn apply(&self, frame: &mut [u8], ipv4: &Ipv4, new_id: Option<u16>, is_partial: bool) {
         put(frame, 0, &self.dst_mac.0);
         put(frame, 6, &self.src_mac.0);
         let Some(packet) = frame.get_mut(ETHERNET_HEADER..) else { return };
@@ -90,12 +91,19 @@ impl Rewrite {
         if ipv4.fragment_offset == 0
             && let Some(segment) = packet.get_mut(usize::from(ipv4.header_len)..)
         {
-            self.apply_transport(segment, ipv4.transport);
+            self.apply_transport(segment, ipv4.transport, is_partial);
         }
     }
 
-    fn apply_transport(&self, segment: &mut [u8], transport: Transport) {
+    fn apply_transport(&self, segment: &mut [u8], transport: Transport, is_partial: bool) {
         match self.protocol {
+            PROTOCOL_TCP | PROTOCOL_UDP if is_partial => {
+                self.put_ports(segment);
+                let field = if self.protocol == PROTOCOL_TCP { 16 } else { 6 };
+                let sum = be16(segment, field).unwrap_or(0);
+                // The change of the addresses is that of the IP header's sum.
+                put16(segment, field, self.ip_delta.apply_partial(sum));
+            }
             PROTOCOL_TCP => {
                 self.put_ports(segment);
                 let sum = be16(segment, 16).unwrap_or(0);

@@ -37,11 +37,15 @@ pub fn is_valid(data: &[u8]) -> bool {
 /// The checksum field of a TCP, UDP or other segment under an IPv4 pseudo header. The field in
 /// `segment` must be zero to compute it; if it is filled in, a valid segment yields zero.
 pub fn transport(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, segment: &[u8]) -> u16 {
-    let pseudo = u64::from(sum(&src.octets()))
-        + u64::from(sum(&dst.octets()))
-        + u64::from(protocol)
-        + segment.len() as u64;
-    !fold(pseudo + u64::from(sum(segment)))
+    let pseudo = pseudo_header(src, dst, protocol, segment.len());
+    !fold(u64::from(pseudo) + u64::from(sum(segment)))
+}
+
+/// The uncomplemented sum of the pseudo header of a segment of `len` bytes: what a partial checksum
+/// field holds.
+pub fn pseudo_header(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, len: usize) -> u16 {
+    let addresses = u64::from(sum(&src.octets())) + u64::from(sum(&dst.octets()));
+    fold(addresses + u64::from(protocol) + len as u64)
 }
 
 /// What a checksum changes by when some of the words it covers change: the folded sum of
@@ -87,6 +91,11 @@ impl Delta {
     /// The checksum field after the change.
     pub const fn apply(self, checksum: u16) -> u16 {
         !fold((!checksum) as u64 + self.0 as u64)
+    }
+
+    /// A partial checksum field after the change: an uncomplemented sum, of which 0 is one.
+    pub const fn apply_partial(self, sum: u16) -> u16 {
+        fold(sum as u64 + self.0 as u64)
     }
 
     /// The UDP checksum field after the change: zero means "no checksum" and stays (RFC 768), a

@@ -609,7 +609,12 @@ mod tests {
         let Resolution::Pending(index) = table.resolve(secs(0), NET, IP, PortId(1)) else {
             panic!("resolved out of nothing");
         };
-        let held = Held { port: PortId(1), network: NET, frame: Bytes::from_static(b"frame") };
+        let held = Held {
+            port: PortId(1),
+            network: NET,
+            frame: Bytes::from_static(b"frame"),
+            offload: crate::packet::Offload::NONE,
+        };
         table.hold(index, held.clone());
         for _ in 0..50 {
             assert_eq!(table.resolve(secs(0), NET, IP, PortId(1)), Resolution::Pending(index));

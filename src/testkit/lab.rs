@@ -13,7 +13,7 @@ use crate::drop_reason::DropReason;
 use crate::engine::{Command, Engine, EngineConfig, Gateway, NetworkSpec, PortSpec, Reply, Totals};
 use crate::id::{NetworkId, PortId};
 use crate::nat::{Endpoint, Publish};
-use crate::packet::{Arp, ArpOperation, Burst, MacAddr, TxLists};
+use crate::packet::{Arp, ArpOperation, Burst, FrameView, MacAddr, TxLists};
 use crate::time::Instant;
 
 /// The uplink's network in a [`Lab`].
@@ -184,6 +184,15 @@ impl Lab {
         self.send_all(&[(from.port, frame.to_vec())])
     }
 
+    /// Sends one frame as its sender's kernel left it; gives back what came out, finished.
+    pub fn send_view(&mut self, from: &LabPort, frame: FrameView<'_>) -> Vec<(PortId, Vec<u8>)> {
+        self.burst.clear();
+        self.tx.clear();
+        debug_assert!(self.burst.push_view(from.port, frame).is_ok(), "burst too large");
+        self.engine.process(self.now, &mut self.burst, &mut self.tx);
+        self.collect()
+    }
+
     /// Sends frames as one burst; gives back what came out.
     pub fn send_all(&mut self, frames: &[(PortId, Vec<u8>)]) -> Vec<(PortId, Vec<u8>)> {
         self.burst.clear();
@@ -267,7 +276,7 @@ impl Lab {
         let mut out = Vec::new();
         for port in self.tx.ports() {
             for frame in self.tx.frames(*port, &self.burst) {
-                out.push((*port, frame.to_vec()));
+                frame.for_each_segment(&mut Vec::new(), |frame| out.push((*port, frame.to_vec())));
             }
         }
         self.log.extend(out.iter().cloned());

@@ -211,7 +211,7 @@ impl<H: Hasher> Run<H> {
             self.engine.port_stats().into_iter().map(|(port, stats)| (port, stats.mtu)).collect();
         for port in self.tx.ports() {
             let Some(mtu) = mtus.get(port) else { panic!("sent to {port}, which is not there") };
-            for frame in self.tx.frames(*port, &self.burst) {
+            for frame in self.tx.frames(*port, &self.burst).map(|frame| frame.bytes) {
                 self.hash.write_u16(port.0);
                 self.hash.write(frame);
                 let most = usize::from(*mtu) + MAX_L2;
