@@ -39,7 +39,7 @@ impl Engine {
             }
         }
         self.epoch = self.epoch.wrapping_add(1);
-        self.flag_publishing_ports();
+        self.refresh_ports();
         Ok(reply)
     }
 
@@ -214,6 +214,7 @@ impl Engine {
             is_up: spec.is_up,
             is_isolated,
             guard: spec.guard,
+            gateway: FdbKey::NONE,
             publishes: false,
             storm: TokenBucket::new(limit, limit, now),
             counters: PortCounters::default(),
@@ -315,12 +316,15 @@ impl Engine {
             .map_err(|conflict| CommandError::PublishConflict { conflict })
     }
 
-    /// Flags the ports whose hosts publish something, or may: without a configured address any
-    /// port of the network may be the one.
-    fn flag_publishing_ports(&mut self) {
+    /// Notes at each port what its frames are compared with: the gateway's MAC, and whether its
+    /// host publishes something, or may. Without a configured address any port of the network
+    /// may be the one.
+    fn refresh_ports(&mut self) {
         let nat = &self.nat;
         for port in self.ports.iter_mut().flatten() {
             let network = port.network;
+            let interface = self.interfaces.get(network);
+            port.gateway = interface.map_or(FdbKey::NONE, |own| FdbKey::new(network, own.mac));
             port.publishes = match port.guard {
                 Some(guard) => {
                     nat.publishes().has_target(network, guard.address)

@@ -53,7 +53,7 @@ impl Engine {
         let key = DatagramKey::new(frame.network, ipv4);
         match self.fragments.decision(&key) {
             Some(FragmentDecision::Bridge) => None,
-            Some(_) => Some(self.route(pass, frame, ipv4, None)),
+            Some(_) => Some(self.route(pass, frame, ipv4)),
             None => {
                 self.fragments.hold(pass.now, key, frame.to_held(pass));
                 Some(Verdict::Held)
@@ -73,7 +73,7 @@ impl Engine {
         for held in self.fragments.decide(pass.now, key, FragmentDecision::Bridge) {
             let Some(frame) = self.frame_of(pass, &held) else { continue };
             let verdict = self.bridge_fragment(pass, &frame);
-            self.finish(pass, &frame, verdict);
+            self.finish(pass, frame.at, frame.port, verdict);
         }
         verdict
     }

@@ -3,8 +3,8 @@
 //! No syscall, no clock, no thread, no lock. The same commands, times, frames and seed give the
 //! same bytes. A frame walks through these files:
 //!
-//! * `pipeline`: the burst in stages (parse all, hash all, look up all, act); the bridge; the
-//!   replay of a cached flow,
+//! * `stages`: the burst in stages (parse and hash all, ask for memory, act),
+//! * `pipeline`: the bridge; the replay of a known flow,
 //! * `slow_path`: a packet without a cached flow: session or published port, policy, route,
 //!   neighbour, new session, and the [`Rewrite`](crate::nat::Rewrite) that later packets replay,
 //! * `fragments`, `icmp_errors`: packets that have no flow,
@@ -27,6 +27,7 @@ mod observer;
 mod pipeline;
 mod slow_path;
 mod snapshot;
+mod stages;
 mod stats;
 mod view;
 
@@ -46,7 +47,7 @@ use crate::time::Instant;
 
 use adjacency::Adjacencies;
 use flow_cache::FlowCache;
-use pipeline::Staging;
+use stages::Staging;
 
 pub use command::{Command, CommandError, Gateway, NetworkSpec, PortSpec, Reply};
 pub use config::EngineConfig;
@@ -128,7 +129,7 @@ impl Engine {
             flows: FlowCache::new(config.flows, random.next_u64()),
             epoch: 0,
             totals: Totals::default(),
-            staging: Staging::default(),
+            staging: Staging::new(),
             announce: Vec::new(),
             events: VecDeque::new(),
             event_limits: [TokenBucket::new(EVENTS_PER_SECOND, EVENT_BURST, now); Event::KINDS],

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use crate::id::{NetworkId, PortId};
-use crate::packet::MacAddr;
+use crate::packet::{ETHERNET_HEADER, MacAddr, array};
 use crate::table::{Links, List, Placed, WordMap};
 use crate::time::Instant;
 
@@ -73,7 +73,7 @@ pub struct Fdb {
     by_port: Vec<List>,
     by_network: Vec<usize>,
     limits: FdbLimits,
-    ageing: Duration,
+    ageing_ns: u64,
     next_sweep: Option<Instant>,
 }
 
@@ -84,13 +84,37 @@ impl FdbKey {
         Self((network.0 as u64) << 48 | mac.as_u64())
     }
 
-    const fn network(self) -> NetworkId {
+    /// The key of no station.
+    pub const NONE: Self = Self(u64::MAX);
+
+    /// The key of the MAC at offset `AT` of an Ethernet header.
+    #[inline(always)]
+    pub fn at<const AT: usize>(network: NetworkId, ethernet: &[u8; ETHERNET_HEADER]) -> Self {
+        let word = array::<8>(ethernet, AT).map_or(0, u64::from_be_bytes);
+        Self(u64::from(network.0) << 48 | word >> 16)
+    }
+
+    /// The network.
+    pub const fn network(self) -> NetworkId {
         NetworkId((self.0 >> 48) as u16)
     }
 
-    const fn mac(self) -> MacAddr {
+    /// The MAC.
+    pub const fn mac(self) -> MacAddr {
         let [_, _, mac @ ..] = self.0.to_be_bytes();
         MacAddr(mac)
+    }
+
+    /// As [`MacAddr::is_group`].
+    #[inline(always)]
+    pub const fn is_group(self) -> bool {
+        self.0 & 1 << 40 != 0
+    }
+
+    /// As [`MacAddr::is_station`].
+    #[inline(always)]
+    pub const fn is_station(self) -> bool {
+        !self.is_group() && self.0 << 16 != 0
     }
 }
 
@@ -119,8 +143,10 @@ impl Place {
         Instant::from_secs(self.0 >> 32)
     }
 
-    fn has_aged(self, now: Instant, ageing: Duration) -> bool {
-        !self.is_static() && now.since(self.last_seen()) > ageing
+    #[inline(always)]
+    const fn has_aged(self, now: Instant, ageing_ns: u64) -> bool {
+        let unused_ns = now.as_nanos().saturating_sub((self.0 >> 32) * NANOS_PER_SECOND);
+        unused_ns > ageing_ns && !self.is_static()
     }
 }
 
@@ -133,7 +159,7 @@ impl Fdb {
             by_port: Vec::new(),
             by_network: Vec::new(),
             limits,
-            ageing,
+            ageing_ns: u64::try_from(ageing.as_nanos()).unwrap_or(u64::MAX),
             next_sweep: None,
         }
     }
@@ -159,7 +185,7 @@ impl Fdb {
     #[inline(always)]
     pub fn lookup_hashed(&self, now: Instant, key: FdbKey, hash: u64) -> Option<PortId> {
         let (_, place) = self.find(key, hash)?;
-        (!place.has_aged(now, self.ageing)).then(|| place.port())
+        (!place.has_aged(now, self.ageing_ns)).then(|| place.port())
     }
 
     /// The slot in which a MAC lies, and the port it is behind, aged or not.
@@ -222,7 +248,7 @@ impl Fdb {
         for port in 0..self.by_port.len() {
             while let Some(slot) = self.by_port.get(port).and_then(List::front) {
                 let place = Place(self.entries.get(slot).1);
-                if !place.has_aged(now, self.ageing) {
+                if !place.has_aged(now, self.ageing_ns) {
                     let due = self.due(place);
                     next = Some(next.map_or(due, |next| next.min(due)));
                     break;
@@ -320,7 +346,7 @@ impl Fdb {
 
     /// When an entry will have aged.
     fn due(&self, place: Place) -> Instant {
-        place.last_seen() + self.ageing + Duration::from_nanos(1)
+        place.last_seen() + Duration::from_nanos(self.ageing_ns.saturating_add(1))
     }
 
     /// Evicts what must go before `port` may learn another MAC.

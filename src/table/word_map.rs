@@ -155,12 +155,13 @@ impl WordMap {
     #[inline(always)]
     fn find_in(&self, at: usize, key: u64) -> Option<(u32, u64)> {
         let bucket = self.buckets.get(at)?;
-        for (slot, (found, value)) in bucket.keys.iter().zip(&bucket.values).enumerate() {
-            if *found == key {
-                return Some(((at * SLOTS + slot) as u32, *value));
-            }
+        // Without branches on which slot it is: that is different for every key.
+        let mut bits = 0;
+        for (slot, found) in bucket.keys.iter().enumerate() {
+            bits |= u32::from(*found == key) << slot;
         }
-        None
+        let slot = bits.trailing_zeros() as usize;
+        bucket.values.get(slot).map(|value| ((at * SLOTS + slot) as u32, *value))
     }
 
     fn free_slot(&self, at: usize) -> Option<u32> {
