@@ -156,6 +156,21 @@ impl Headers {
 }
 
 impl Ipv4 {
+    /// What is read of no packet.
+    pub const NONE: Self = Self {
+        src: Ipv4Addr::UNSPECIFIED,
+        dst: Ipv4Addr::UNSPECIFIED,
+        total_len: 0,
+        id: 0,
+        fragment_offset: 0,
+        header_len: 0,
+        ttl: 0,
+        protocol: 0,
+        dont_fragment: false,
+        more_fragments: false,
+        transport: Transport::Truncated,
+    };
+
     /// Reads an IPv4 packet; bytes behind its total length are ignored.
     ///
     /// # Errors
@@ -211,6 +226,7 @@ impl Ipv4 {
     }
 
     /// The key of the flow this packet belongs to; none for fragments and ICMP errors.
+    #[inline(always)]
     pub fn flow_key(&self, network: NetworkId) -> Option<FlowKey> {
         if self.is_fragment() {
             return None;
@@ -219,6 +235,7 @@ impl Ipv4 {
     }
 
     /// The key of the flow the datagram belongs to, for a first fragment too.
+    #[inline(always)]
     pub fn datagram_key(&self, network: NetworkId) -> Option<FlowKey> {
         let (sport, dport) = self.transport.ports()?;
         Some(FlowKey {
@@ -278,7 +295,17 @@ impl Transport {
         }
     }
 
+    /// The flags of a TCP segment; none set in what is not one.
+    #[inline(always)]
+    pub const fn tcp_flags(self) -> u8 {
+        match self {
+            Self::Tcp { flags, .. } => flags,
+            _ => 0,
+        }
+    }
+
     /// Source and destination port as a [`FlowKey`] holds them; none where there is no flow.
+    #[inline(always)]
     pub const fn ports(self) -> Option<(u16, u16)> {
         match self {
             Self::Tcp { sport, dport, .. } | Self::Udp { sport, dport } => Some((sport, dport)),

@@ -200,10 +200,7 @@ impl Neighbours {
     /// stale one will be probed.
     #[inline(always)]
     pub fn pass(&mut self, now: Instant, index: u32, generation: u32) -> bool {
-        let Some(entry) = self.entries.get(index) else { return false };
-        if self.entries.generation(index) != generation {
-            return false;
-        }
+        let Some(entry) = self.entries.get_versioned(index, generation) else { return false };
         let is_settled = match entry.state {
             NeighbourState::Reachable => now <= entry.deadline,
             NeighbourState::Stale => false,

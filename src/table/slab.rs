@@ -97,6 +97,17 @@ impl<T> Slab<T> {
         }
     }
 
+    /// The record at `index`, if the slot's generation is still this one.
+    #[inline(always)]
+    pub fn get_versioned(&self, index: u32, generation: u32) -> Option<&T> {
+        match self.slots.get(index as usize)? {
+            Slot { generation: now, state: State::Occupied(record) } if *now == generation => {
+                Some(record)
+            }
+            _ => None,
+        }
+    }
+
     /// The record at `index`, to be changed.
     pub fn get_mut(&mut self, index: u32) -> Option<&mut T> {
         match &mut self.slots.get_mut(index as usize)?.state {
@@ -147,6 +158,8 @@ mod tests {
         assert_eq!(slab.remove(first), None);
         assert_eq!(slab.insert('d'), Ok(first));
         assert_ne!(slab.generation(first), generation);
+        assert_eq!(slab.get_versioned(first, generation), None);
+        assert_eq!(slab.get_versioned(first, slab.generation(first)), Some(&'d'));
         assert_eq!(slab.iter().collect::<Vec<_>>(), [(first, &'d'), (second, &'b')]);
     }
 }
