@@ -266,22 +266,16 @@ impl Engine {
         packet: &Packet<'_>,
         hint: Option<SessionHint>,
     ) -> Result<Verdict, Option<DropReason>> {
-        let Packet { at, ipv4, key, .. } = *packet;
+        let Packet { at, ipv4, .. } = *packet;
         let (bytes, offload) = pass.tx.view_mut(at, pass.burst);
-        check_header(bytes, ipv4)?;
         // What lies behind the total length is Ethernet padding and ends here.
-        let len = bytes.len().min(ETHERNET_HEADER + usize::from(ipv4.total_len));
-        if len < bytes.len() {
+        let received = bytes.len();
+        let len = received.min(ETHERNET_HEADER + usize::from(ipv4.total_len));
+        let egress = self.rewrite_known(pass.now, bytes, (packet, offload), hint);
+        if len < received {
             pass.tx.truncate(at, pass.burst, len);
         }
-        let key = key.ok_or(None)?;
-        let session = match hint {
-            Some(SessionHint { hash, guess }) => self.nat.find_guessed(key, hash, guess),
-            None => self.nat.find(key),
-        };
-        let (bytes, _) = pass.tx.view_mut(at, pass.burst);
-        let egress =
-            self.rewrite_known(pass.now, bytes, (packet, offload), (key, session)).ok_or(None)?;
+        let egress = egress?;
         self.report(pass.now, packet.port, Tier::FlowHit);
         Ok(match self.send_sized(pass, at, egress, (len, ETHERNET_HEADER as u8, offload)) {
             Ok(()) => Verdict::Forwarded,
@@ -289,26 +283,31 @@ impl Engine {
         })
     }
 
-    /// Rewrites a packet of a flow whose way is known; gives the port it leaves by. None if it
-    /// must be decided anew, and then nothing has changed.
+    /// Rewrites a packet of a flow whose way is known; gives the port it leaves by.
+    ///
+    /// # Errors
+    /// As [`Engine::forward_known`]; nothing has changed then.
     #[inline(always)]
     fn rewrite_known(
         &mut self,
         now: Instant,
         bytes: &mut [u8],
         (packet, offload): (&Packet<'_>, Offload),
-        (key, session): (&FlowKey, Option<(u32, Direction)>),
-    ) -> Option<PortId> {
+        hint: Option<SessionHint>,
+    ) -> Result<PortId, Option<DropReason>> {
         let ipv4 = packet.ipv4;
-        let known = match session {
-            Some((index, direction)) => Some((self.nat.session(index)?, direction)),
-            None => None,
+        check_header(bytes, ipv4)?;
+        let key = packet.key.ok_or(None)?;
+        let session = match hint {
+            Some(SessionHint { hash, guess }) => self.nat.find_guessed(key, hash, guess),
+            None => self.nat.find(key),
         };
+        let known = session.and_then(|(index, way)| Some((self.nat.session(index)?, way)));
         let hop = match known {
             Some((session, direction)) => session.hop(direction),
-            None => self.flows.find(key)?,
+            None => self.flows.find(key).ok_or(None)?,
         };
-        let way = self.adjacencies.get(hop)?;
+        let way = self.adjacencies.get(hop).ok_or(None)?;
         let rewrite = match known {
             Some((session, direction)) => session.rewrite(direction, way.macs),
             None => Rewrite::plain(ipv4.protocol, Tuple::from(*key), way.macs),
@@ -326,14 +325,14 @@ impl Engine {
             && !is_too_large
             && self.neighbours.pass(now, hop.neighbour, way.generation);
         if !holds {
-            return None;
+            return Err(None);
         }
         if let Some((index, direction)) = session {
             self.nat.track(now, index, direction, ipv4.transport.tcp_flags());
         }
         let id = wants_id.then(|| self.nat.next_ip_id());
         rewrite.apply(bytes, ipv4, id, !offload.is_none());
-        Some(way.egress)
+        Ok(way.egress)
     }
 
     /// Puts a frame on a port's list and counts it; `l3` is the length of its Ethernet header.

@@ -9,7 +9,7 @@ use super::pipeline::{Frame, Packet, SessionHint, Verdict};
 use super::{Engine, Event, Pass};
 use crate::drop_reason::DropReason;
 use crate::id::{NetworkId, PortId};
-use crate::nat::Direction;
+use crate::nat::{Direction, Nat};
 use crate::packet::{
     BURST_FRAMES, ETHERNET_HEADER, ETHERTYPE_IPV4, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN, FlowKey,
     FrameRef, FrameView, Headers, Ipv4, Layer, Offload,
@@ -133,7 +133,7 @@ impl Engine {
         staged.is_isolated = port.is_isolated;
         staged.len = bytes.len() as u32;
         staged.offload = Offload::NONE;
-        staged.course = staged.course(port, bytes);
+        staged.course = staged.course(&self.nat, port, bytes);
         let is_plain = port.is_up && port.guard.is_none() && offload.is_none();
         if is_plain && staged.course != Course::Other {
             port.counters.rx_segments += 1;
@@ -149,7 +149,7 @@ impl Engine {
                 staged.hash = self.fdb.hash(staged.dst);
                 self.fdb.prefetch(staged.hash);
             }
-            Course::Routed => staged.hash = self.nat.prefetch(&staged.key),
+            Course::Routed => self.nat.prefetch(staged.hash),
             Course::Other => {}
         }
         true
@@ -277,7 +277,7 @@ impl Staged {
     }
     /// How a frame goes on, by its MACs and EtherType; notes what is read on the way.
     #[inline(always)]
-    fn course(&mut self, port: &Port, bytes: &[u8]) -> Course {
+    fn course(&mut self, nat: &Nat, port: &Port, bytes: &[u8]) -> Course {
         let Some((ethernet, packet)) = bytes.split_first_chunk::<ETHERNET_HEADER>() else {
             return Course::Other;
         };
@@ -297,6 +297,8 @@ impl Staged {
             && let Ok(ipv4) = Ipv4::parse(packet)
             && let Some(key) = ipv4.flow_key(port.network)
         {
+            // Hashed while it is in registers.
+            self.hash = nat.hash(&key);
             (self.ipv4, self.key) = (ipv4, key);
             return Course::Routed;
         }

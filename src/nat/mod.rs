@@ -176,22 +176,25 @@ impl Nat {
         self.sessions.find(key, self.sessions.hash(key))
     }
 
-    /// The hash of a key, so that the keys of a burst can be hashed at once; asks for the memory
-    /// to look it up in.
+    /// The hash of a key, so that the keys of a burst can be hashed at once.
     #[inline(always)]
-    pub fn prefetch(&self, key: &FlowKey) -> u64 {
-        let hash = self.sessions.hash(key);
-        self.sessions.prefetch_index(hash);
-        hash
+    pub fn hash(&self, key: &FlowKey) -> u64 {
+        self.sessions.hash(key)
     }
 
-    /// The session that a hash of [`Nat::prefetch`] most likely means; asks for its memory.
+    /// Asks for the memory to look a hash up in.
+    #[inline(always)]
+    pub fn prefetch(&self, hash: u64) {
+        self.sessions.prefetch_index(hash);
+    }
+
+    /// The session that a hash most likely means; asks for its memory.
     #[inline(always)]
     pub fn guess(&self, hash: u64) -> Option<(u32, Direction)> {
         self.sessions.guess(hash)
     }
 
-    /// As [`Nat::find`], with what [`Nat::prefetch`] and [`Nat::guess`] gave before. A right
+    /// As [`Nat::find`], with what [`Nat::hash`] and [`Nat::guess`] gave before. A right
     /// guess spares the search; whatever happened since, the answer is exact.
     #[inline(always)]
     pub fn find_guessed(

@@ -15,9 +15,8 @@ pub trait Address: Copy + Eq + fmt::Debug + fmt::Display {
 impl Address for Ipv4Addr {
     #[inline(always)]
     fn fold_pair<H: Hasher>(first: Self, second: Self, state: &mut H) {
-        let [a, b, c, d] = first.octets();
-        let [e, f, g, h] = second.octets();
-        state.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+        let word = |address: Self| u64::from(u32::from_le_bytes(address.octets()));
+        state.write_u64(word(second) << 32 | word(first));
     }
 }
 

@@ -176,6 +176,7 @@ impl Ipv4 {
     /// # Errors
     /// The reason for which a router drops it silently (RFC 1812 5.2.2). The header checksum is
     /// not verified here: a bridge does not care, see [`super::ipv4::header_is_valid`].
+    #[inline(always)]
     pub fn parse(packet: &[u8]) -> Result<Self, DropReason> {
         let Some((header, _)) = packet.split_first_chunk::<IPV4_HEADER>() else {
             return Err(DropReason::Ipv4Truncated);
@@ -250,6 +251,7 @@ impl Ipv4 {
 }
 
 impl Transport {
+    #[inline(always)]
     fn parse(protocol: u8, payload: &[u8]) -> Self {
         match protocol {
             PROTOCOL_TCP => Self::parse_tcp(payload),
