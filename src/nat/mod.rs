@@ -165,7 +165,7 @@ impl Nat {
             overloads: HashMap::with_hasher(FixedState::with_seed(random.next_u64())),
             publishes: Publishes::default(),
             statics: Vec::new(),
-            wheel: TimerWheel::new(TICK, TURN, now),
+            wheel: TimerWheel::new(TICK, TURN, now, settings.sessions),
             transitory: List::default(),
             transitory_links: Links::default(),
             host_links: Links::default(),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Endpoint, Rewrite, TcpPhase, TcpState, Tuple, rewrite};
 use crate::packet::{Delta, FlowKey, MacAddr, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP};
-use crate::table::{HashIndex, Slab, prefetch};
+use crate::table::{HashIndex, Slab, prefetch, reserve};
 use crate::time::Instant;
 
 /// Which way a packet of a session goes.
@@ -310,7 +310,7 @@ impl Sessions {
     pub(super) fn new(capacity: usize, seed: u64) -> Self {
         let capacity = capacity.min(1 << 30);
         Self {
-            sessions: Vec::new(),
+            sessions: reserve(capacity),
             holdings: Slab::new(capacity),
             index: HashIndex::new(capacity * 2),
             hasher: FixedState::with_seed(seed),

@@ -154,7 +154,7 @@ impl Neighbours {
             entries: Slab::new(limits.total),
             index: HashIndex::new(limits.total),
             hasher: FixedState::with_seed(seed),
-            wheel: TimerWheel::new(TICK, TURN, now),
+            wheel: TimerWheel::new(TICK, TURN, now, limits.total),
             links: Links::default(),
             failed: List::default(),
             idle: List::default(),

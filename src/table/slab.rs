@@ -1,6 +1,6 @@
 //! Records addressed by a 32-bit index that stays theirs until they are removed.
 
-use super::{NONE, prefetch};
+use super::{NONE, prefetch, reserve};
 
 #[derive(Clone, Debug)]
 struct Slot<T> {
@@ -26,9 +26,9 @@ pub struct Slab<T> {
 
 impl<T> Slab<T> {
     /// An empty slab for at most `capacity` records.
-    pub const fn new(capacity: usize) -> Self {
+    pub fn new(capacity: usize) -> Self {
         let capacity = if capacity < NONE as usize { capacity } else { NONE as usize - 1 };
-        Self { slots: Vec::new(), free: NONE, len: 0, capacity }
+        Self { slots: reserve(capacity), free: NONE, len: 0, capacity }
     }
 
     /// Records in the slab.
