@@ -1,6 +1,7 @@
 //! What the benchmarks share: the unit of time, and an engine that is fed with bursts.
 
 mod clocks;
+mod huge_pages;
 mod world;
 
 use std::sync::Arc;
@@ -102,6 +103,7 @@ pub fn measure<M: Measurement<Value = u64>>(
     group.throughput(Throughput::Elements(bursts.frames() as u64));
     let mut made: Option<World> = None;
     group.bench_function(name, |bencher| {
+        huge_pages::ask();
         let world = made.get_or_insert_with(&make);
         bencher.iter_custom(|iterations| {
             let mut clocks = 0;
@@ -127,7 +129,7 @@ fn slow_path_frames(world: &mut World, bursts: &mut Bursts) -> u64 {
     world.engine.set_observer(Some(Box::new(SlowPath(Arc::clone(&slow)))));
     world.prepare(bursts.frames());
     bursts.fill(|| world.next_frame());
-    bursts.process(&mut world.engine, world.now);
+    bursts.warm_up(&mut world.engine, world.now);
     world.engine.set_observer(None);
     slow.load(Ordering::Relaxed)
 }

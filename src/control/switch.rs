@@ -15,7 +15,7 @@ use super::model::{Model, PortEntry};
 use super::registry::Registry;
 use super::supervisor::Supervisor;
 use crate::engine::Engine;
-use crate::io::{Broker, Clock, OpenError, Opened, Worker, WorkerError};
+use crate::io::{Broker, Clock, OpenError, Opened, Worker, WorkerError, ask_for_huge_pages};
 use crate::time::Instant;
 
 /// How long devices are waited for in all that a killed tapway has not let go of yet.
@@ -77,6 +77,7 @@ impl Switch {
     ) -> Result<Self, StartError> {
         let system = |what| move |error| StartError::System { what, error };
         let seed = secret_seed().map_err(system("random numbers"))?;
+        ask_for_huge_pages();
         let engine = Engine::new(model.engine, seed, Clock.now());
         let worker = Worker::spawn("dataplane", engine).map_err(system("the dataplane thread"))?;
         let worker = Arc::new(worker);

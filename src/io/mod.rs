@@ -7,6 +7,7 @@
 mod broker;
 mod capture_port;
 mod clock;
+mod huge_pages;
 mod link_counters;
 mod link_watch;
 mod linux_broker;
@@ -26,6 +27,7 @@ mod worker;
 pub use broker::{Broker, DeviceChange, Opened};
 pub use capture_port::{RecordPort, ReplayPort};
 pub use clock::Clock;
+pub use huge_pages::ask_for_huge_pages;
 pub use linux_broker::LinuxBroker;
 pub use namespace::Namespace;
 pub use netlink::LinkState;

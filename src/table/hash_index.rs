@@ -12,7 +12,7 @@
 //!
 //! The caller hashes with a secret seed: frames come from strangers.
 
-use super::memory::{Zero, zeroed};
+use super::memory::{Zero, Zeroed};
 use super::prefetch;
 
 const SLOTS: usize = 8;
@@ -29,7 +29,7 @@ struct Bucket {
     entries: [u32; SLOTS],
 }
 
-// SAFETY: all zero is eight free slots.
+// SAFETY: numbers only, sixteen of 32 bits; all zero is eight free slots.
 unsafe impl Zero for Bucket {}
 
 impl Bucket {
@@ -93,7 +93,7 @@ pub struct IndexFull;
 /// A bounded multi-map from hashes to 32-bit indices.
 #[derive(Clone, Debug)]
 pub struct HashIndex {
-    buckets: Box<[Bucket]>,
+    buckets: Zeroed<Bucket>,
     len: usize,
 }
 
@@ -102,7 +102,7 @@ impl HashIndex {
     /// until used.
     pub fn new(capacity: usize) -> Self {
         let count = capacity.div_ceil(LOAD).clamp(2, u32::MAX as usize);
-        Self { buckets: zeroed(count), len: 0 }
+        Self { buckets: Zeroed::new(count), len: 0 }
     }
 
     /// Records in the index.
@@ -211,14 +211,14 @@ impl HashIndex {
 
     /// The bucket a record is looked for first.
     #[inline(always)]
-    const fn first(&self, hash: u64) -> usize {
+    fn first(&self, hash: u64) -> usize {
         scale(hash as u32, self.buckets.len())
     }
 
     /// The other bucket of a record that is in bucket `at`: the two add up to a number that the
     /// tag gives, so each leads to the other.
     #[inline(always)]
-    const fn other(&self, at: usize, tag: u32) -> usize {
+    fn other(&self, at: usize, tag: u32) -> usize {
         let count = self.buckets.len();
         let sum = scale(tag.wrapping_mul(0x9e37_79b1), count);
         if sum >= at { sum - at } else { sum + count - at }

@@ -13,7 +13,7 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 
-use super::memory::{Zero, zeroed};
+use super::memory::{Zero, Zeroed};
 use super::prefetch;
 
 const SLOTS: usize = 4;
@@ -29,7 +29,7 @@ struct Bucket {
     values: [u64; SLOTS],
 }
 
-// SAFETY: all zero is four free slots.
+// SAFETY: numbers only, eight of 64 bits; all zero is four free slots.
 unsafe impl Zero for Bucket {}
 
 /// What an insertion did.
@@ -44,7 +44,7 @@ pub struct Placed {
 /// A bounded map. The key 0 means "free" and is never found or taken.
 #[derive(Clone, Debug)]
 pub struct WordMap {
-    buckets: Box<[Bucket]>,
+    buckets: Zeroed<Bucket>,
     hasher: FixedState,
     len: usize,
     capacity: usize,
@@ -55,7 +55,7 @@ impl WordMap {
     pub fn new(capacity: usize, seed: u64) -> Self {
         let capacity = capacity.min(1 << 30);
         let count = capacity.div_ceil(LOAD).max(2);
-        Self { buckets: zeroed(count), hasher: FixedState::with_seed(seed), len: 0, capacity }
+        Self { buckets: Zeroed::new(count), hasher: FixedState::with_seed(seed), len: 0, capacity }
     }
 
     /// Entries in the map.
@@ -194,17 +194,17 @@ impl WordMap {
     }
 
     #[inline(always)]
-    const fn first(&self, hash: u64) -> usize {
+    fn first(&self, hash: u64) -> usize {
         self.scale(hash as u32)
     }
 
     #[inline(always)]
-    const fn second(&self, hash: u64) -> usize {
+    fn second(&self, hash: u64) -> usize {
         self.scale((hash >> 32) as u32)
     }
 
     #[inline(always)]
-    const fn scale(&self, hash: u32) -> usize {
+    fn scale(&self, hash: u32) -> usize {
         ((hash as u64 * self.buckets.len() as u64) >> 32) as usize
     }
 }
