@@ -97,6 +97,11 @@ impl Offloads {
         };
         self.checksum && segments && (self.ecn || !offload.has_ecn)
     }
+
+    /// True if the device takes any super-frame that could be joined of segments.
+    pub const fn take_joined(self) -> bool {
+        self.checksum && (self.tso4 || self.tso6 || self.uso)
+    }
 }
 
 impl Offload {
@@ -150,6 +155,16 @@ impl Offload {
     #[must_use]
     pub const fn segmented(self, gso: Gso, size: u16) -> Self {
         Self { gso, gso_size: size, ..self }
+    }
+
+    /// A super-frame that tapway made itself, with a partial checksum: as if it had been admitted
+    /// with a transport header at the first and a payload at the second offset.
+    pub(super) const fn joined(gso: Gso, size: u16, (transport, payload): (u16, u16)) -> Self {
+        let field = match gso {
+            Gso::Udp => UDP_CHECKSUM,
+            _ => TCP_CHECKSUM,
+        };
+        Self { header_len: payload, ..Self::partial(transport, field).segmented(gso, size) }
     }
 
     /// The same for a frame into which `bytes` bytes were put before its network layer.

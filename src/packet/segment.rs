@@ -123,7 +123,7 @@ impl Segments {
 }
 
 /// Where the IP header is, behind any VLAN tags, and whether it is IPv4.
-fn ip_of(frame: &[u8]) -> Option<(usize, bool)> {
+pub(super) fn ip_of(frame: &[u8]) -> Option<(usize, bool)> {
     let mut at = ETHERNET_HEADER;
     for _ in 0..3 {
         match be16(frame, at - 2)? {
