@@ -1,7 +1,6 @@
 //! What offloads cost and save: summing, cutting a super-frame, joining segments, and looking in
 //! vain for something to join. Clocks per frame; for checksums a "frame" is the whole of the data.
 
-#[expect(dead_code, reason = "only the unit of time is used here")]
 mod support;
 
 use std::hint::black_box;

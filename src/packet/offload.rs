@@ -9,6 +9,8 @@
 //! A partial checksum field holds the *uncomplemented* sum of the pseudo header. There 0 is a
 //! sum, also in UDP, and not "no checksum".
 
+use std::fmt;
+
 use super::{
     Headers, Ipv4, Layer, PROTOCOL_TCP, PROTOCOL_UDP, Segments, Transport, be16, checksum, put16,
 };
@@ -98,6 +100,16 @@ impl Offloads {
             Gso::Udp => self.uso,
         };
         self.checksum && segments
+    }
+}
+
+impl fmt::Display for Offloads {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { checksum, tso4, tso6, ecn, uso } = *self;
+        let all = [("csum", checksum), ("tso4", tso4), ("tso6", tso6), ("ecn", ecn), ("uso", uso)];
+        let mut taken = all.into_iter().filter(|(_, is_taken)| *is_taken).map(|(name, _)| name);
+        out.write_str(taken.next().unwrap_or("none"))?;
+        taken.try_for_each(|name| write!(out, ",{name}"))
     }
 }
 
