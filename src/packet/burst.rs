@@ -212,6 +212,17 @@ impl Burst {
         }
     }
 
+    /// The same to be read only.
+    pub fn with_room(&self, index: usize) -> &[u8] {
+        match self.slots.get(index) {
+            Some(slot) => {
+                let start = slot.offset as usize - VNET_HEADER;
+                self.arena.get(start..slot.range().end).unwrap_or_default()
+            }
+            None => &[],
+        }
+    }
+
     /// The port the frame at `index` came in by.
     pub fn port(&self, index: usize) -> Option<PortId> {
         self.slots.get(index).map(|slot| slot.port)

@@ -197,6 +197,17 @@ impl TxLists {
         }
     }
 
+    /// The same to be read only.
+    pub fn with_room<'a>(&'a self, frame: FrameRef, burst: &'a Burst) -> &'a [u8] {
+        match frame {
+            FrameRef::Burst(index) => burst.with_room(usize::from(index)),
+            FrameRef::Own(index) => {
+                let range = self.range(index).map(|range| range.start - VNET_HEADER..range.end);
+                range.and_then(|range| self.arena.get(range)).unwrap_or_default()
+            }
+        }
+    }
+
     /// The bytes of a frame.
     pub fn frame<'a>(&'a self, frame: FrameRef, burst: &'a Burst) -> &'a [u8] {
         match frame {
