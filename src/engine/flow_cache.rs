@@ -2,11 +2,7 @@
 //!
 //! Derived state only, so a full or stale cache breaks no connection; sessions remember their
 //! ways themselves. What an entry says holds as long as its way does, see `adjacency`. At capacity
-//! an arbitrary entry makes room.
-
-use std::hash::BuildHasher;
-
-use foldhash::fast::FixedState;
+//! an arbitrary entry makes room. Keys are hashed by the caller, under a secret seed.
 
 use crate::nat::HopRef;
 use crate::packet::FlowKey;
@@ -16,6 +12,8 @@ use crate::table::{HashIndex, Slab};
 #[derive(Clone, Copy, Debug)]
 struct Flow {
     key: FlowKey,
+    /// So that it can be removed without hashing it again.
+    hash: u64,
     hop: HopRef,
 }
 
@@ -24,31 +22,30 @@ struct Flow {
 pub(super) struct FlowCache {
     flows: Slab<Flow>,
     index: HashIndex,
-    hasher: FixedState,
     hand: u32,
 }
 
 impl FlowCache {
-    pub(super) fn new(capacity: usize, seed: u64) -> Self {
-        Self {
-            flows: Slab::new(capacity),
-            index: HashIndex::new(capacity),
-            hasher: FixedState::with_seed(seed),
-            hand: 0,
-        }
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { flows: Slab::new(capacity), index: HashIndex::new(capacity), hand: 0 }
+    }
+
+    /// Asks for the memory to look a hash up in.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, hash: u64) {
+        self.index.prefetch(hash);
     }
 
     /// Where packets with a key leave, as was noted last.
     #[inline(always)]
-    pub(super) fn find(&self, key: &FlowKey) -> Option<HopRef> {
-        let index = self.find_index(key, self.hash(key))?;
+    pub(super) fn find(&self, key: &FlowKey, hash: u64) -> Option<HopRef> {
+        let index = self.find_index(key, hash)?;
         self.flows.get(index).map(|flow| flow.hop)
     }
 
     /// Enters a flow, replacing one with the same key.
-    pub(super) fn insert(&mut self, key: FlowKey, hop: HopRef) {
-        let hash = self.hash(&key);
-        let flow = Flow { key, hop };
+    pub(super) fn insert(&mut self, key: FlowKey, hash: u64, hop: HopRef) {
+        let flow = Flow { key, hash, hop };
         if let Some(index) = self.find_index(&key, hash) {
             if let Some(slot) = self.flows.get_mut(index) {
                 *slot = flow;
@@ -72,17 +69,12 @@ impl FlowCache {
 
     fn remove(&mut self, index: u32) {
         if let Some(flow) = self.flows.remove(index) {
-            self.index.remove(self.hash(&flow.key), index);
+            self.index.remove(flow.hash, index);
         }
     }
 
     #[inline(always)]
     fn find_index(&self, key: &FlowKey, hash: u64) -> Option<u32> {
         self.index.find(hash, |index| self.flows.get(index).is_some_and(|flow| flow.key == *key))
-    }
-
-    #[inline(always)]
-    fn hash(&self, key: &FlowKey) -> u64 {
-        self.hasher.hash_one(key)
     }
 }

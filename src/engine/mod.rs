@@ -126,7 +126,7 @@ impl Engine {
             ),
             fragments: Fragments::new(now),
             adjacencies: Adjacencies::default(),
-            flows: FlowCache::new(config.flows, random.next_u64()),
+            flows: FlowCache::new(config.flows),
             epoch: 0,
             totals: Totals::default(),
             staging: Staging::new(),
@@ -146,7 +146,9 @@ impl Engine {
         let mut pass = Pass { now, burst, tx };
         self.run_stages(&mut pass);
         self.settle(&mut pass);
-        self.observe_sent(&pass);
+        if self.observer.is_some() {
+            self.observe_sent(&pass);
+        }
     }
 
     /// When [`Engine::handle_timeout`] wants to be called, if nothing happens before.
@@ -202,7 +204,15 @@ impl Engine {
 
     /// What neighbours and fragments want done after a pass: requests, released and failed
     /// frames. Released frames may wait again; each round makes one hop of progress.
+    #[inline(always)]
     fn settle(&mut self, pass: &mut Pass<'_>) {
+        if self.neighbours.has_events() || self.fragments.has_expired() {
+            self.settle_events(pass);
+        }
+    }
+
+    #[inline(never)]
+    fn settle_events(&mut self, pass: &mut Pass<'_>) {
         while let Some(event) = self.neighbours.poll_event() {
             match event {
                 NeighbourEvent::Request { network, ip, to } => {
@@ -266,6 +276,7 @@ impl Engine {
         }
     }
 
+    #[inline(never)]
     fn observe_sent(&mut self, pass: &Pass<'_>) {
         let Some(observer) = &mut self.observer else { return };
         for port in pass.tx.ports() {

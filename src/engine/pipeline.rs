@@ -8,7 +8,7 @@ use crate::id::{NetworkId, PortId};
 use crate::nat::{Direction, Rewrite, Tuple};
 use crate::packet::{
     ETHERNET_HEADER, FlowKey, FrameRef, FrameView, Headers, Held, IPV4_HEADER, Ipv4, Layer,
-    MacAddr, Offload, Transport, ipv4,
+    MacAddr, Offload, Transport, array, checksum, ipv4,
 };
 use crate::switch::FdbKey;
 use crate::time::Instant;
@@ -298,21 +298,17 @@ impl Engine {
         let ipv4 = packet.ipv4;
         check_header(bytes, ipv4)?;
         let key = packet.key.ok_or(None)?;
-        let session = match hint {
-            Some(SessionHint { hash, guess }) => self.nat.find_guessed(key, hash, guess),
-            None => self.nat.find(key),
-        };
+        let SessionHint { hash, guess } =
+            hint.unwrap_or_else(|| SessionHint { hash: self.nat.hash(key), guess: None });
+        let session = self.nat.find_guessed(key, hash, guess);
         let known = session.and_then(|(index, way)| Some((self.nat.session(index)?, way)));
         let hop = match known {
             Some((session, direction)) => session.hop(direction),
-            None => self.flows.find(key).ok_or(None)?,
+            None => self.flows.find(key, hash).ok_or(None)?,
         };
         let way = self.adjacencies.get(hop).ok_or(None)?;
-        let rewrite = match known {
-            Some((session, direction)) => session.rewrite(direction, way.macs),
-            None => Rewrite::plain(ipv4.protocol, Tuple::from(*key), way.macs),
-        };
-        let wants_id = rewrite.wants_new_id(ipv4);
+        let wants_id = ipv4.is_or_may_be_fragmented()
+            && known.is_some_and(|(session, direction)| session.gives_new_source(direction));
         let is_too_large = if offload.is_super() {
             // Each of its segments wants an identification of its own.
             wants_id || wire_len(bytes.len(), offload) > usize::from(way.mtu)
@@ -331,6 +327,11 @@ impl Engine {
             self.nat.track(now, index, direction, ipv4.transport.tcp_flags());
         }
         let id = wants_id.then(|| self.nat.next_ip_id());
+        let known = session.and_then(|(index, way)| Some((self.nat.session(index)?, way)));
+        let rewrite = match known {
+            Some((session, direction)) => session.rewrite(direction, way.macs),
+            None => Rewrite::plain(ipv4.protocol, Tuple::from(*key), way.macs),
+        };
         rewrite.apply(bytes, ipv4, id, !offload.is_none());
         Ok(way.egress)
     }
@@ -462,12 +463,23 @@ fn wire_len(frame_len: usize, offload: Offload) -> usize {
 /// The header checksum, and the options that a router must look at.
 #[inline(always)]
 fn check_header(frame: &[u8], ipv4: &Ipv4) -> Result<(), Option<DropReason>> {
+    if usize::from(ipv4.header_len) != IPV4_HEADER {
+        return check_options(frame, ipv4);
+    }
+    match array::<IPV4_HEADER>(frame, ETHERNET_HEADER) {
+        Some(header) if checksum::header_is_valid(&header) => Ok(()),
+        _ => Err(Some(DropReason::Ipv4Checksum)),
+    }
+}
+
+#[inline(never)]
+fn check_options(frame: &[u8], ipv4: &Ipv4) -> Result<(), Option<DropReason>> {
     let packet = frame.get(ETHERNET_HEADER..).unwrap_or_default();
-    if !ipv4::header_is_valid(packet, ipv4.header_len) {
+    let header = packet.get(..usize::from(ipv4.header_len)).unwrap_or_default();
+    if !checksum::is_valid(header) {
         return Err(Some(DropReason::Ipv4Checksum));
     }
-    let header = packet.get(..usize::from(ipv4.header_len)).unwrap_or_default();
-    if header.len() > IPV4_HEADER && ipv4::has_source_route(header) {
+    if ipv4::has_source_route(header) {
         return Err(Some(DropReason::Ipv4SourceRoute));
     }
     Ok(())

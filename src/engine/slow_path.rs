@@ -387,7 +387,7 @@ impl Engine {
         let Some(hop) = self.hop(&plan.path) else { return };
         match session {
             Some((index, direction)) => self.nat.set_hop(index, direction, hop),
-            None => self.flows.insert(plan.key, hop),
+            None => self.flows.insert(plan.key, self.nat.hash(&plan.key), hop),
         }
     }
 

@@ -105,11 +105,17 @@ impl Engine {
                 _ => None,
             };
         }
-        for (index, direction) in frames.iter().filter_map(|staged| staged.guess) {
-            if let Some(session) = self.nat.session(index) {
-                let hop = session.hop(direction);
-                self.adjacencies.prefetch(hop);
-                self.neighbours.prefetch(hop.neighbour);
+        for staged in &*frames {
+            match staged.guess {
+                Some((index, direction)) => {
+                    if let Some(session) = self.nat.session(index) {
+                        let hop = session.hop(direction);
+                        self.adjacencies.prefetch(hop);
+                        self.neighbours.prefetch(hop.neighbour);
+                    }
+                }
+                None if staged.course == Course::Routed => self.flows.prefetch(staged.hash),
+                None => {}
             }
         }
     }

@@ -226,6 +226,11 @@ impl Fragments {
         std::mem::take(&mut self.expired)
     }
 
+    /// True if [`Fragments::take_expired`] has something to give.
+    pub const fn has_expired(&self) -> bool {
+        !self.expired.is_empty()
+    }
+
     /// Fragments that wait.
     pub fn held_frames(&self) -> usize {
         self.datagrams.iter().map(|(_, datagram)| datagram.held.len()).sum()

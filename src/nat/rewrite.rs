@@ -66,7 +66,7 @@ impl Rewrite {
     /// True if packets may share their new source address with those of other hosts, so that
     /// their identification must be made unique (RFC 6864 section 5.3).
     pub const fn wants_new_id(&self, ipv4: &Ipv4) -> bool {
-        self.has_new_source && (!ipv4.dont_fragment || ipv4.more_fragments)
+        self.has_new_source && ipv4.is_or_may_be_fragmented()
     }
 
     /// Changes a frame in place: MACs, TTL, addresses, ports, checksums, and the identification

@@ -221,6 +221,12 @@ impl Session {
         }
     }
 
+    /// True if packets of one direction leave with another source address.
+    #[inline(always)]
+    pub fn gives_new_source(&self, direction: Direction) -> bool {
+        self.key(direction).src != self.key(direction.opposite()).dst
+    }
+
     /// The change that packets of one direction undergo, with the MACs they leave with.
     #[inline(always)]
     pub fn rewrite(&self, direction: Direction, macs: (MacAddr, MacAddr)) -> Rewrite {
@@ -237,7 +243,7 @@ impl Session {
             transport_delta,
             protocol: self.original.protocol,
             is_translated: self.has(TRANSLATED),
-            has_new_source: self.key(direction).src != to.src.ip,
+            has_new_source: self.gives_new_source(direction),
         }
     }
 

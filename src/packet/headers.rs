@@ -221,6 +221,13 @@ impl Ipv4 {
         self.more_fragments || self.fragment_offset > 0
     }
 
+    /// True if it is one of more fragments to come, or may be cut into some: its identification
+    /// means something (RFC 6864 section 4).
+    #[inline(always)]
+    pub const fn is_or_may_be_fragmented(&self) -> bool {
+        !self.dont_fragment || self.more_fragments
+    }
+
     /// Bytes of payload.
     pub const fn payload_len(&self) -> usize {
         (self.total_len as usize).saturating_sub(self.header_len as usize)
@@ -309,12 +316,15 @@ impl Transport {
     /// Source and destination port as a [`FlowKey`] holds them; none where there is no flow.
     #[inline(always)]
     pub const fn ports(self) -> Option<(u16, u16)> {
+        // Asked first, so that the usual case is no jump through a table.
+        if let Self::Tcp { sport, dport, .. } | Self::Udp { sport, dport } = self {
+            return Some((sport, dport));
+        }
         match self {
-            Self::Tcp { sport, dport, .. } | Self::Udp { sport, dport } => Some((sport, dport)),
             Self::Query { id, reply: false } => Some((id, 0)),
             Self::Query { id, reply: true } => Some((0, id)),
             Self::Other => Some((0, 0)),
-            Self::IcmpError | Self::LaterFragment | Self::Truncated => None,
+            _ => None,
         }
     }
 }
