@@ -86,21 +86,18 @@ impl Offloads {
 
     /// True if the device takes a frame with this left to be done.
     pub const fn take(self, offload: Offload) -> bool {
-        if offload.is_none() {
-            return true;
-        }
-        let segments = match offload.gso {
+        offload.is_none() || self.take_kind(offload.gso) && (self.ecn || !offload.has_ecn)
+    }
+
+    /// True if the device takes partial checksums and, unless that is all, such super-frames.
+    pub const fn take_kind(self, gso: Gso) -> bool {
+        let segments = match gso {
             Gso::None => true,
             Gso::Tcp4 => self.tso4,
             Gso::Tcp6 => self.tso6,
             Gso::Udp => self.uso,
         };
-        self.checksum && segments && (self.ecn || !offload.has_ecn)
-    }
-
-    /// True if the device takes any super-frame that could be joined of segments.
-    pub const fn take_joined(self) -> bool {
-        self.checksum && (self.tso4 || self.tso6 || self.uso)
+        self.checksum && segments
     }
 }
 

@@ -7,8 +7,8 @@
 //! flow's open super-frame, so that no frame overtakes another of its flow; flows may overtake
 //! each other. Nothing waits for the next list.
 //!
-//! Bounds: [`OPEN_FLOWS`] super-frames grow at a time, a new flow closes the one that was opened
-//! longest ago; a super-frame has at most [`MAX_SEGMENTS`] segments and 65535 bytes of IP. The
+//! Bounds: [`OPEN_FLOWS`] super-frames grow at a time, and a new flow takes the place of each in
+//! turn; a super-frame has at most [`MAX_SEGMENTS`] segments and 65535 bytes of IP. The
 //! memory is that of the largest list joined so far.
 //!
 //! Nothing is summed or copied before a second piece fits the first: a list without such costs a
@@ -21,7 +21,7 @@ mod piece;
 mod tests;
 
 use super::segment::ip_of;
-use super::{FrameView, MAX_SEGMENTS, Offload, Offloads, VNET_HEADER, checksum, put, put16};
+use super::{FrameView, Gso, MAX_SEGMENTS, Offload, Offloads, VNET_HEADER, checksum, put, put16};
 use piece::{Concern, FlowId, Piece};
 
 /// Super-frames that grow at the same time: flows that one host interleaves within one burst.
@@ -116,8 +116,8 @@ pub struct Coalescer {
     /// One per frame once something was joined, else empty.
     slots: Vec<Slot>,
     open: Vec<Open>,
-    /// The next to be closed for another flow if all are taken.
-    oldest: usize,
+    /// Whose place another flow takes next if all are taken.
+    turn: usize,
     built: Vec<Built>,
     arena: Vec<u8>,
 }
@@ -139,7 +139,8 @@ impl Coalescer {
     ) -> bool {
         self.clear();
         self.count = count;
-        if count < 2 || !offloads.take_joined() {
+        let kinds = [Gso::Tcp4, Gso::Tcp6, Gso::Udp];
+        if count < 2 || !kinds.iter().any(|kind| offloads.take_kind(*kind)) {
             return false;
         }
         for index in 0..count {
@@ -170,7 +171,7 @@ impl Coalescer {
     fn clear(&mut self) {
         self.slots.clear();
         self.open.clear();
-        self.oldest = 0;
+        self.turn = 0;
         self.built.clear();
         self.arena.clear();
     }
@@ -183,50 +184,36 @@ impl Coalescer {
     ) {
         let frame = view(index);
         let Some((ip, is_ipv4)) = ip_of(frame.bytes) else { return };
-        let Some(piece) = Piece::read(frame, ip, offloads) else {
+        let Some(piece) = Piece::read(frame, (ip, is_ipv4), offloads) else {
             if !self.open.is_empty() {
                 self.close_concerned(Concern::of(frame.bytes, ip, is_ipv4), view);
             }
             return;
         };
         let flow = piece.flow(frame.bytes);
-        if let Some(at) = self.open.iter().position(|open| open.flow == flow) {
-            if self.join(at, (index, &piece), view) {
-                return;
-            }
-            self.close(at, view);
-        }
-        if !piece.is_end() {
-            self.start(flow, index, piece, view);
+        let at = self.open.iter().position(|open| open.flow == flow);
+        match at {
+            Some(at) if self.join(at, (index, &piece), view) => {}
+            Some(at) if piece.is_end() => self.close(at, view),
+            None if piece.is_end() => {}
+            at => self.start(at, Open::new(flow, index, piece), view),
         }
     }
 
-    /// Remembers a frame that others may follow.
-    fn start<'f>(
-        &mut self,
-        flow: FlowId,
-        index: usize,
-        piece: Piece,
-        view: &impl Fn(usize) -> FrameView<'f>,
-    ) {
-        let open = Open {
-            flow,
-            piece,
-            first: index,
-            last: index,
-            len: piece.len,
-            count: 1,
-            flags: piece.flags,
-            is_verified: false,
+    /// Remembers a frame that others may follow, in the place of the open one at `at`, or of
+    /// another if all places are taken.
+    fn start<'f>(&mut self, at: Option<usize>, open: Open, view: &impl Fn(usize) -> FrameView<'f>) {
+        let at = match at {
+            Some(at) => at,
+            None if self.open.len() < OPEN_FLOWS => return self.open.push(open),
+            None => {
+                let at = self.turn;
+                self.turn = (at + 1) % OPEN_FLOWS;
+                at
+            }
         };
-        if self.open.len() < OPEN_FLOWS {
-            self.open.push(open);
-            return;
-        }
-        let at = self.oldest % OPEN_FLOWS;
-        self.oldest = at + 1;
-        if let Some(slot) = self.open.get_mut(at) {
-            let closed = std::mem::replace(slot, open);
+        if let Some(place) = self.open.get_mut(at) {
+            let closed = std::mem::replace(place, open);
             self.build(&closed, view);
         }
     }
@@ -252,9 +239,9 @@ impl Coalescer {
         if let Some(slot) = self.slots.get_mut(index) {
             slot.fate = Fate::Later;
         }
-        let is_last = piece.len < open.piece.len || piece.is_end();
+        let is_last = piece.len() < open.piece.len() || piece.is_end();
         open.last = index;
-        open.len += piece.len;
+        open.len += piece.len();
         open.count += 1;
         open.flags = piece.flags;
         if is_last {
@@ -282,7 +269,7 @@ impl Coalescer {
             return;
         }
         let from = (self.arena.len() + VNET_HEADER).next_multiple_of(ALIGNMENT);
-        let payload = open.piece.payload;
+        let payload = open.piece.payload();
         self.arena.resize(from, 0);
         self.arena.extend_from_slice(view(open.first).bytes.get(..payload).unwrap_or_default());
         let mut index = open.first;
@@ -290,7 +277,7 @@ impl Coalescer {
             self.arena.extend_from_slice(view(index).bytes.get(payload..).unwrap_or_default());
             index = self.slots.get(index).map_or(0, |slot| slot.next);
         }
-        let offload = open.piece.offload(open.piece.len);
+        let offload = open.piece.offload();
         let start = from - VNET_HEADER;
         put(&mut self.arena, start, &offload.to_header());
         open.finish(self.arena.get_mut(from..).unwrap_or_default());
@@ -303,9 +290,22 @@ impl Coalescer {
 }
 
 impl Open {
+    const fn new(flow: FlowId, index: usize, piece: Piece) -> Self {
+        Self {
+            flow,
+            piece,
+            first: index,
+            last: index,
+            len: piece.len(),
+            count: 1,
+            flags: piece.flags,
+            is_verified: false,
+        }
+    }
+
     /// True if a piece goes on where this ends. The cheap tests come first.
     fn fits(&mut self, first: &[u8], piece: &Piece, bytes: &[u8]) -> bool {
-        let packet = self.piece.payload - self.piece.ip + self.len + piece.len;
+        let packet = self.piece.payload() - self.piece.ip() + self.len + piece.len();
         if usize::from(self.count) >= MAX_SEGMENTS
             || packet > MAX_PACKET
             || !self.piece.is_followed(first, (piece, bytes), self.count)
@@ -318,7 +318,7 @@ impl Open {
 
     /// Turns the headers of the first piece into those of the whole.
     fn finish(&self, frame: &mut [u8]) {
-        let Piece { ip, transport, .. } = self.piece;
+        let (ip, transport) = (self.piece.ip(), self.piece.transport());
         let segment = frame.len() - transport;
         if self.piece.is_ipv4 {
             put16(frame, ip + 2, (frame.len() - ip) as u16);

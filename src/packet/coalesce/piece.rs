@@ -1,7 +1,7 @@
 //! A frame as a piece of a super-frame to be: whether it could be one, and whether it is whole.
 
 use super::super::{
-    ETHERTYPE_IPV4, FrameView, Gso, IPV4_HEADER, Offload, Offloads, PROTOCOL_TCP, PROTOCOL_UDP,
+    ETHERNET_HEADER, FrameView, Gso, IPV4_HEADER, Offload, Offloads, PROTOCOL_TCP, PROTOCOL_UDP,
     array, be16, be32, checksum, tcp,
 };
 
@@ -15,6 +15,7 @@ const TCP_PSH: u8 = 0x08;
 const FRAGMENT: u16 = 0x3fff;
 
 /// What a frame must be to go into a super-frame, first or later. Nothing of it is verified yet.
+/// Small: one is kept for each open super-frame.
 #[derive(Clone, Copy, Debug)]
 pub struct Piece {
     pub gso: Gso,
@@ -22,14 +23,12 @@ pub struct Piece {
     is_partial: bool,
     /// Byte 13 of the TCP header: ACK, perhaps with PSH or FIN; 0 for UDP.
     pub flags: u8,
-    /// Where the IP header starts.
-    pub ip: usize,
-    /// Where the TCP or UDP header starts.
-    pub transport: usize,
-    /// Where the payload starts.
-    pub payload: usize,
+    /// Where the IP header starts, at most 22.
+    ip: u8,
+    /// Where the payload starts, at most 22 + 40 + 60.
+    payload: u8,
     /// Bytes of payload, at least one.
-    pub len: usize,
+    len: u16,
     /// IPv4 identification; 0 for IPv6.
     id: u16,
     /// TCP sequence number; 0 for UDP.
@@ -37,39 +36,40 @@ pub struct Piece {
 }
 
 impl Piece {
-    /// Reads a frame whose IP header is at `ip`. None if a device with these offloads would not
-    /// take a super-frame of it, or if it can be neither the first nor a later piece of one.
-    pub fn read(frame: FrameView<'_>, ip: usize, offloads: Offloads) -> Option<Self> {
-        if frame.offload.is_super() {
-            return None;
-        }
-        let is_ipv4 = be16(frame.bytes, ip.checked_sub(2)?)? == ETHERTYPE_IPV4;
+    /// Reads a frame whose IP header of that version is at `ip`. None if a device with these
+    /// offloads would not take a super-frame of it, or if it can be neither the first nor a later
+    /// piece of one.
+    pub fn read(
+        frame: FrameView<'_>,
+        (ip, is_ipv4): (usize, bool),
+        offloads: Offloads,
+    ) -> Option<Self> {
         let (protocol, id) =
             if is_ipv4 { read_ipv4(frame.bytes, ip)? } else { (read_ipv6(frame.bytes, ip)?, 0) };
+        let gso = match (protocol, is_ipv4) {
+            (PROTOCOL_TCP, true) => Gso::Tcp4,
+            (PROTOCOL_TCP, false) => Gso::Tcp6,
+            _ => Gso::Udp,
+        };
+        if !offloads.take_kind(gso) {
+            return None;
+        }
         let piece = Self {
-            gso: match (protocol, is_ipv4) {
-                (PROTOCOL_TCP, true) => Gso::Tcp4,
-                (PROTOCOL_TCP, false) => Gso::Tcp6,
-                _ => Gso::Udp,
-            },
+            gso,
             is_ipv4,
             is_partial: !frame.offload.is_none(),
             flags: 0,
-            ip,
-            transport: ip + if is_ipv4 { IPV4_HEADER } else { IPV6_HEADER },
+            ip: ip as u8,
             payload: 0,
             len: 0,
             id,
             sequence: 0,
         };
-        if !offloads.take(piece.offload(1)) {
-            return None;
-        }
         if piece.is_tcp() { piece.with_tcp(frame) } else { piece.with_udp(frame) }
     }
 
     fn with_tcp(self, frame: FrameView<'_>) -> Option<Self> {
-        let header = array::<TCP_HEADER>(frame.bytes, self.transport)?;
+        let header = array::<TCP_HEADER>(frame.bytes, self.transport())?;
         let [_, _, _, _, s0, s1, s2, s3, _, _, _, _, offset, flags, ..] = header;
         let header_len = usize::from(offset >> 4) * 4;
         // The low half of `offset` has AE (RFC 9768) and reserved bits: flags, too.
@@ -82,20 +82,43 @@ impl Piece {
     }
 
     fn with_udp(self, frame: FrameView<'_>) -> Option<Self> {
-        let [_, _, _, _, l0, l1, c0, c1] = array::<UDP_HEADER>(frame.bytes, self.transport)?;
-        let is_whole =
-            usize::from(u16::from_be_bytes([l0, l1])) + self.transport == frame.bytes.len();
+        let [_, _, _, _, l0, l1, c0, c1] = array::<UDP_HEADER>(frame.bytes, self.transport())?;
+        let len = usize::from(u16::from_be_bytes([l0, l1]));
         // A checksum that is not there is not verified (RFC 768).
         let has_sum = self.is_partial || [c0, c1] != [0, 0];
-        if is_whole && has_sum { self.with_payload(frame, UDP_HEADER) } else { None }
+        if len + self.transport() != frame.bytes.len() || !has_sum {
+            return None;
+        }
+        self.with_payload(frame, UDP_HEADER)
     }
 
     fn with_payload(self, frame: FrameView<'_>, header_len: usize) -> Option<Self> {
-        let payload = self.transport + header_len;
+        let payload = self.transport() + header_len;
         let len = frame.bytes.len().checked_sub(payload).filter(|len| *len > 0)?;
-        let own = Offload::partial(self.transport as u16, self.checksum_field() as u16);
+        // A super-frame, or a checksum elsewhere, is not equal to this.
+        let own = Offload::partial(self.transport() as u16, self.checksum_field() as u16);
         let is_own = frame.offload.is_none() || frame.offload == own;
-        is_own.then_some(Self { payload, len, ..self })
+        is_own.then_some(Self { payload: payload as u8, len: len as u16, ..self })
+    }
+
+    /// Where the IP header starts.
+    pub const fn ip(&self) -> usize {
+        self.ip as usize
+    }
+
+    /// Where the TCP or UDP header starts.
+    pub const fn transport(&self) -> usize {
+        self.ip() + if self.is_ipv4 { IPV4_HEADER } else { IPV6_HEADER }
+    }
+
+    /// Where the payload starts.
+    pub const fn payload(&self) -> usize {
+        self.payload as usize
+    }
+
+    /// Bytes of payload.
+    pub const fn len(&self) -> usize {
+        self.len as usize
     }
 
     pub const fn is_tcp(&self) -> bool {
@@ -111,9 +134,10 @@ impl Piece {
         if self.is_tcp() { TCP_CHECKSUM } else { UDP_CHECKSUM }
     }
 
-    /// What is left to be done with a super-frame of pieces with `size` bytes of payload.
-    pub const fn offload(&self, size: usize) -> Offload {
-        Offload::joined(self.gso, size as u16, (self.transport as u16, self.payload as u16))
+    /// What is left to be done with a super-frame that begins with this.
+    pub fn offload(&self) -> Offload {
+        let parts = (self.transport() as u16, u16::from(self.payload));
+        Offload::joined(self.gso, self.len, parts)
     }
 
     /// True if no piece may follow it: PSH and FIN belong to the last segment.
@@ -123,56 +147,59 @@ impl Piece {
 
     /// The addresses as they stand in the frame.
     pub fn addresses<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
-        let from = self.ip + if self.is_ipv4 { 12 } else { 8 };
-        frame.get(from..self.transport).unwrap_or_default()
+        let from = self.ip() + if self.is_ipv4 { 12 } else { 8 };
+        frame.get(from..self.transport()).unwrap_or_default()
     }
 
     /// True if `later` is what cutting a super-frame that begins with `self` gives as segment
     /// `index` (see [`super::super::Segments`]), checksums aside.
     pub fn is_followed(&self, frame: &[u8], later: (&Self, &[u8]), index: u16) -> bool {
         let (piece, bytes) = later;
-        let passed = (self.len as u32).wrapping_mul(u32::from(index));
+        let passed = u32::from(self.len).wrapping_mul(u32::from(index));
         let is_next = !self.is_tcp() || piece.sequence == self.sequence.wrapping_add(passed);
         let has_id = !self.is_ipv4 || piece.id == self.id.wrapping_add(index);
-        piece.gso == self.gso
-            && (piece.ip, piece.payload) == (self.ip, self.payload)
-            && piece.is_ipv4 == self.is_ipv4
-            && piece.len <= self.len
-            && is_next
+        is_next
             && has_id
+            && piece.len <= self.len
+            && piece.gso == self.gso
+            && piece.is_ipv4 == self.is_ipv4
+            && (piece.ip, piece.payload) == (self.ip, self.payload)
             && self.has_headers_of(frame, bytes)
     }
 
     /// Compares all that must be the same: everything but lengths, identification, sequence
     /// number, PSH, FIN and checksums.
     fn has_headers_of(&self, frame: &[u8], other: &[u8]) -> bool {
-        let (ip, transport) = (self.ip, self.transport);
-        let same = |from: usize, to: usize| {
-            frame.get(from..to).is_some_and(|own| other.get(from..to) == Some(own))
-        };
+        let (ip, at) = (self.ip(), self.transport());
+        let both = (frame, other);
         let has_ip = if self.is_ipv4 {
-            same(0, ip + 2) && same(ip + 6, ip + 10) && same(ip + 12, transport + 4)
+            same::<2>(both, ip) && same::<4>(both, ip + 6) && same::<12>(both, ip + 12)
         } else {
-            same(0, ip + 4) && same(ip + 6, transport + 4)
+            same::<4>(both, ip) && same::<38>(both, ip + 6)
         };
         let has_tcp = || {
-            same(transport + 8, transport + 13)
-                && same(transport + 14, transport + 16)
-                && same(transport + 18, self.payload)
+            let rest = at + 18..self.payload();
+            same::<5>(both, at + 8)
+                && same::<2>(both, at + 14)
+                && frame.get(rest.clone()).is_some_and(|own| other.get(rest) == Some(own))
         };
-        has_ip && (!self.is_tcp() || has_tcp())
+        // The ports are compared with the addresses; the tags, two at most, with the MACs.
+        has_ip
+            && same::<ETHERNET_HEADER>(both, 0)
+            && frame.get(..ip) == other.get(..ip)
+            && (!self.is_tcp() || has_tcp())
     }
 
     /// True if every checksum is right, and written as [`super::super::Segments`] would: of the
     /// two forms of zero, only one.
     pub fn is_verified(&self, frame: &[u8]) -> bool {
-        let header = || frame.get(self.ip..self.transport).unwrap_or_default();
+        let header = || frame.get(self.ip()..self.transport()).unwrap_or_default();
         if self.is_ipv4
-            && (!checksum::is_valid(header()) || be16(frame, self.ip + 10) == Some(0xffff))
+            && (!checksum::is_valid(header()) || be16(frame, self.ip() + 10) == Some(0xffff))
         {
             return false;
         }
-        let Some(segment) = frame.get(self.transport..) else { return false };
+        let Some(segment) = frame.get(self.transport()..) else { return false };
         let Some(field) = be16(segment, self.checksum_field()) else { return false };
         let pseudo =
             checksum::pseudo_header_of(self.addresses(frame), self.protocol(), segment.len());
@@ -185,9 +212,13 @@ impl Piece {
 
     /// The flow it belongs to.
     pub fn flow(&self, frame: &[u8]) -> FlowId {
-        let ports = be32(frame, self.transport).unwrap_or_default();
+        let ports = be32(frame, self.transport()).unwrap_or_default();
         FlowId { pair: pair_of(self.addresses(frame)), ports: ports_of(self.protocol(), ports) }
     }
+}
+
+fn same<const N: usize>((one, other): (&[u8], &[u8]), at: usize) -> bool {
+    array::<N>(one, at).is_some_and(|one| array(other, at) == Some(one))
 }
 
 /// Protocol and identification of an IPv4 packet that fills its frame, whole and without options.
