@@ -106,6 +106,7 @@ impl Nat {
             self.pool(&mapping).release(now, port, inside.ip, Duration::ZERO);
             return Err(DropReason::SessionTableFull);
         };
+        self.pool(&mapping).set_mapping(port, Some(index));
         self.count_port(host, key.protocol, 1);
         Ok(index)
     }
@@ -153,8 +154,8 @@ impl Nat {
         };
         let mut reply = reply_to(source.endpoint);
         for _ in 0..MAX_PORT_TRIES {
-            let is_taken = self.sessions.find(&reply).is_some()
-                || source.is_overloaded && !self.may_overload(&reply);
+            let is_taken =
+                self.find(&reply).is_some() || source.is_overloaded && !self.may_overload(&reply);
             if !is_taken {
                 return Some(reply);
             }

@@ -88,16 +88,18 @@ impl Offloads {
 
     /// True if the device takes a frame with this left to be done.
     pub const fn take(self, offload: Offload) -> bool {
-        if offload.is_none() {
-            return true;
-        }
-        let segments = match offload.gso {
+        offload.is_none() || self.take_kind(offload.gso) && (self.ecn || !offload.has_ecn)
+    }
+
+    /// True if the device takes partial checksums and, unless that is all, such super-frames.
+    pub const fn take_kind(self, gso: Gso) -> bool {
+        let segments = match gso {
             Gso::None => true,
             Gso::Tcp4 => self.tso4,
             Gso::Tcp6 => self.tso6,
             Gso::Udp => self.uso,
         };
-        self.checksum && segments && (self.ecn || !offload.has_ecn)
+        self.checksum && segments
     }
 }
 
@@ -162,6 +164,16 @@ impl Offload {
     #[must_use]
     pub const fn segmented(self, gso: Gso, size: u16) -> Self {
         Self { gso, gso_size: size, ..self }
+    }
+
+    /// A super-frame that tapway made itself, with a partial checksum: as if it had been admitted
+    /// with a transport header at the first and a payload at the second offset.
+    pub(super) const fn joined(gso: Gso, size: u16, (transport, payload): (u16, u16)) -> Self {
+        let field = match gso {
+            Gso::Udp => UDP_CHECKSUM,
+            _ => TCP_CHECKSUM,
+        };
+        Self { header_len: payload, ..Self::partial(transport, field).segmented(gso, size) }
     }
 
     /// The same for a frame into which `bytes` bytes were put before its network layer.

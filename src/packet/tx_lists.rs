@@ -65,7 +65,17 @@ impl TxLists {
     }
 
     /// Appends a frame to a port's list.
+    #[inline(always)]
     pub fn push(&mut self, port: PortId, frame: FrameRef) {
+        match self.lists.get_mut(port.index()) {
+            Some(list) if !list.is_empty() && list.len() < list.capacity() => list.push(frame),
+            _ => self.push_first(port, frame),
+        }
+    }
+
+    /// Appends the first frame of a list, or one for which the list must grow.
+    #[inline(never)]
+    fn push_first(&mut self, port: PortId, frame: FrameRef) {
         if self.lists.len() <= port.index() {
             self.lists.resize_with(port.index() + 1, Vec::new);
         }
@@ -125,6 +135,22 @@ impl TxLists {
     /// A frame with what is left to be done with it.
     pub fn view<'a>(&'a self, frame: FrameRef, burst: &'a Burst) -> FrameView<'a> {
         FrameView { bytes: self.frame(frame, burst), offload: self.offload(frame, burst) }
+    }
+
+    /// A frame to be changed in place, and what is left to be done with it.
+    #[inline(always)]
+    pub fn view_mut<'a>(
+        &'a mut self,
+        frame: FrameRef,
+        burst: &'a mut Burst,
+    ) -> (&'a mut [u8], Offload) {
+        match frame {
+            FrameRef::Burst(index) => burst.view_mut(usize::from(index)),
+            FrameRef::Own(_) => {
+                let offload = self.offload(frame, burst);
+                (self.frame_mut(frame, burst), offload)
+            }
+        }
     }
 
     /// What is left to be done with a frame.
