@@ -1,0 +1,142 @@
+//! The order of measurements: for every scenario and group of tests all peers in turn, in an
+//! order that rotates, and all of that again. So peers that are compared are measured soon after
+//! one another, and none always comes first.
+
+use crate::error::{BenchError, Result};
+use crate::figure::{Scenario, Test};
+use crate::interrupt;
+use crate::load::{self, Settings};
+use crate::peer::Peer;
+use crate::progress::Progress;
+use crate::results::{Failure, Results};
+use crate::testbed::Testbed;
+
+/// What is to be measured.
+pub struct Plan {
+    /// Of whom; all of them can be measured here.
+    pub peers: Vec<Box<dyn Peer>>,
+    /// In which scenarios.
+    pub scenarios: Vec<Scenario>,
+    /// Which tests.
+    pub tests: Vec<Test>,
+    /// How often.
+    pub repetitions: usize,
+    /// How.
+    pub settings: Settings,
+}
+
+/// One start of a switch and the tests it is for.
+struct Round<'a> {
+    peer: &'a dyn Peer,
+    scenario: Scenario,
+    tests: Vec<Test>,
+    repetition: usize,
+}
+
+impl Plan {
+    fn rounds(&self) -> Vec<Round<'_>> {
+        let mut rounds = Vec::new();
+        for repetition in 0..self.repetitions {
+            for scenario in &self.scenarios {
+                for group in Test::groups(*scenario) {
+                    let mut in_turn: Vec<_> = self.peers.iter().map(Box::as_ref).collect();
+                    in_turn.retain(|peer| peer.refuses(*scenario).is_none());
+                    let turns = repetition % in_turn.len().max(1);
+                    in_turn.rotate_left(turns);
+                    let tests: Vec<Test> =
+                        group.iter().copied().filter(|test| self.tests.contains(test)).collect();
+                    if tests.is_empty() {
+                        continue;
+                    }
+                    rounds.extend(in_turn.into_iter().map(|peer| Round {
+                        peer,
+                        scenario: *scenario,
+                        tests: tests.clone(),
+                        repetition,
+                    }));
+                }
+            }
+        }
+        rounds
+    }
+}
+
+/// Measures all of it. After an interrupt the results so far are lost, and nothing else.
+///
+/// # Errors
+/// [`BenchError::Interrupted`]; what goes wrong with a peer is among the results.
+pub fn run(plan: &Plan) -> Result<Results> {
+    let rounds = plan.rounds();
+    let total = rounds.iter().map(|round| round.tests.len()).sum();
+    let mut progress = Progress::new(total);
+    let mut results = Results::default();
+    for round in rounds {
+        interrupt::check()?;
+        run_round(&round, plan.settings, &mut results, &mut progress)?;
+    }
+    Ok(results)
+}
+
+fn run_round(
+    round: &Round<'_>,
+    settings: Settings,
+    results: &mut Results,
+    progress: &mut Progress,
+) -> Result<()> {
+    let place = format!("{} {}", round.scenario.key(), round.peer.name());
+    progress.doing(&place);
+    let mut testbed = match bring_up(round, settings) {
+        Ok(testbed) => testbed,
+        Err(BenchError::Interrupted) => return Err(BenchError::Interrupted),
+        Err(error) => {
+            let why = error.to_string();
+            progress.note(&format!("{place} did not come up: {why}"));
+            for test in &round.tests {
+                progress.did(&format!("{place} {}", test.key()), "no switch");
+            }
+            results.failures.push(round.failure(None, why));
+            return Ok(());
+        }
+    };
+    for test in &round.tests {
+        let place = format!("{place} {}", test.key());
+        progress.doing(&place);
+        match load::measure(*test, &mut testbed, settings) {
+            Ok(figures) => {
+                let mut told = Vec::new();
+                for (figure, value) in figures {
+                    let at = (round.scenario, figure);
+                    results.add(at, round.peer.name(), round.repetition, value);
+                    told.push(format!("{} {value:.3} {}", figure.title(), figure.unit()));
+                }
+                progress.did(&place, &told.join(", "));
+            }
+            Err(BenchError::Interrupted) => return Err(BenchError::Interrupted),
+            Err(error) => {
+                let why = error.to_string();
+                progress.note(&format!("{place} failed: {why}"));
+                progress.did(&place, "failed");
+                results.failures.push(round.failure(Some(*test), why));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn bring_up(round: &Round<'_>, settings: Settings) -> Result<Testbed> {
+    let mut testbed = round.peer.start(round.scenario)?;
+    load::wait_until_reachable(&mut testbed, settings)?;
+    Ok(testbed)
+}
+
+impl Round<'_> {
+    fn failure(&self, test: Option<Test>, why: String) -> Failure {
+        Failure {
+            scenario: self.scenario,
+            test,
+            peer: self.peer.name().to_owned(),
+            repetition: self.repetition,
+            why,
+        }
+    }
+}
