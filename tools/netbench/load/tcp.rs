@@ -21,11 +21,13 @@ pub fn listen(host: &Host, port: u16) -> Result<TcpListener> {
     })
 }
 
-/// A connection from a host, with timeouts after which its user looks around.
+/// A connection from a host, with timeouts after which its user looks around. One byte is on its
+/// way already: some proxies complete the handshake on the far side with the first data only.
 pub fn connect(host: &Host, target: SocketAddrV4) -> Result<TcpStream> {
     host.netns.run(|| {
-        let stream = TcpStream::connect_timeout(&target.into(), CONNECT_PATIENCE)
+        let mut stream = TcpStream::connect_timeout(&target.into(), CONNECT_PATIENCE)
             .context(format!("connecting to {target}"))?;
+        stream.write_all(&[0]).context(format!("writing to {target}"))?;
         with_timeouts(stream)
     })
 }

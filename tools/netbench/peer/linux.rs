@@ -75,14 +75,24 @@ pub fn start_router(scenario: Scenario) -> Result<Testbed> {
     inside.netns.ip(&format!("route add default via {GATEWAY}"))?;
     attach(&outside, &router, "out0")?;
     router.set_address("out0", EXTERNAL)?;
-    let route = Route::translated(scenario, &inside, &outside);
-    Ok(Testbed {
-        processes: Vec::new(),
-        route,
-        bystanders: Vec::new(),
-        own: vec![router],
-        folder: Testbed::folder()?,
-    })
+    let mut testbed = Testbed::between(vec![inside.clone(), outside.clone()], Testbed::folder()?);
+    testbed.route = Route::translated(scenario, &inside, &outside);
+    testbed.own.push(router);
+    Ok(testbed)
+}
+
+/// A host outside, and a namespace in `own` with `out0` from which a process reaches it, for the
+/// sake of a host inside that has no other way out.
+pub fn start_exit(scenario: Scenario, inside: &Host) -> Result<Testbed> {
+    let outside = Host::create("out", OUTSIDE)?;
+    let router = Netns::create("sw")?;
+    attach(&outside, &router, "out0")?;
+    router.set_address("out0", EXTERNAL)?;
+    router.ip(&format!("route add default via {OUTSIDE}"))?;
+    let mut testbed = Testbed::between(vec![inside.clone(), outside.clone()], Testbed::folder()?);
+    testbed.route = Route::translated(scenario, inside, &outside);
+    testbed.own.push(router);
+    Ok(testbed)
 }
 
 /// Rules as Docker's, without what Docker needs for its own filters.
