@@ -6,6 +6,8 @@
 #[path = "skip.rs"]
 mod skip;
 
+pub use skip::skip;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

@@ -97,7 +97,7 @@ fn benchmark(options: &Options) -> Result<ExitCode> {
             eprintln!("netbench: {} skipped: {why}", note.name);
         }
     }
-    netns::sweep();
+    testbed::sweep();
     let report = measure(options, peers, notes, machine)?;
     publish(options, &report)?;
     let has_tapway = report.results.keys().any(|(_, _, peer)| peer == TAPWAY);

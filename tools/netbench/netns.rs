@@ -147,16 +147,21 @@ pub fn sweep() {
     let Ok(entries) = fs::read_dir(FOLDER) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if maker_of(&name).is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+        if maker_of(&name, PREFIX).is_some_and(is_gone) {
             remove(&name);
         }
     }
 }
 
-/// The process id in the name of a benchmark's namespace.
-fn maker_of(name: &str) -> Option<&str> {
-    let (pid, _) = name.strip_prefix(PREFIX)?.split_once('-')?;
+/// The process id in a name that a benchmark gave.
+pub fn maker_of<'a>(name: &'a str, prefix: &str) -> Option<&'a str> {
+    let (pid, _) = name.strip_prefix(prefix)?.split_once('-')?;
     (!pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit())).then_some(pid)
+}
+
+/// True if there is no process of that id.
+pub fn is_gone(pid: &str) -> bool {
+    !Path::new("/proc").join(pid).exists()
 }
 
 fn remove(name: &str) {
@@ -175,9 +180,9 @@ mod tests {
 
     #[test]
     fn only_names_of_benchmarks_are_swept() {
-        assert_eq!(maker_of("nb123-4a"), Some("123"));
-        assert_eq!(maker_of("nb-4a"), None);
-        assert_eq!(maker_of("nbx1-4a"), None);
-        assert_eq!(maker_of("web"), None);
+        assert_eq!(maker_of("nb123-4a", PREFIX), Some("123"));
+        assert_eq!(maker_of("nb-4a", PREFIX), None);
+        assert_eq!(maker_of("nbx1-4a", PREFIX), None);
+        assert_eq!(maker_of("web", PREFIX), None);
     }
 }

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::error::{Context, Result};
 use crate::figure::Scenario;
-use crate::netns::Netns;
+use crate::netns::{self, Netns};
 use crate::process::Process;
 
 /// The router inside.
@@ -30,6 +30,9 @@ pub const ECHO_PORT: u16 = 7002;
 pub const FLOOD_PORT: u16 = 7003;
 /// Where connections are closed at once.
 pub const CONNECT_PORT: u16 = 7004;
+
+/// Temporary folders are called that, the process id, and something random.
+const FOLDERS: &str = "netbench-";
 
 /// MTU of every interface.
 pub const MTU: u16 = 1500;
@@ -126,7 +129,8 @@ impl Testbed {
     /// # Errors
     /// If there is no room for temporary files.
     pub fn folder() -> Result<TempDir> {
-        let folder = tempfile::Builder::new().prefix("netbench-").tempdir();
+        let prefix = format!("{FOLDERS}{}-", std::process::id());
+        let folder = tempfile::Builder::new().prefix(&prefix).tempdir();
         folder.context("making a folder for temporary files")
     }
 
@@ -157,5 +161,18 @@ impl Testbed {
     /// The end of its log.
     pub fn check(&mut self) -> Result<()> {
         self.processes.iter_mut().try_for_each(Process::check)
+    }
+}
+
+/// Removes namespaces and folders of benchmarks that were killed.
+pub fn sweep() {
+    netns::sweep();
+    for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if netns::maker_of(&name, FOLDERS).is_some_and(netns::is_gone)
+            && let Err(error) = std::fs::remove_dir_all(entry.path())
+        {
+            eprintln!("netbench: {name} is left behind: {error}");
+        }
     }
 }

@@ -22,7 +22,7 @@ use crate::{clock, cpu, interrupt};
 /// How long a socket waits before its thread looks whether it is to stop.
 const SOCKET_PATIENCE: Duration = Duration::from_millis(100);
 /// How long a connection may take to come about.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How to measure.
 #[derive(Clone, Copy, Debug)]

@@ -1,5 +1,7 @@
 //! VDE's switch with its own TAPs.
 
+use std::time::Duration;
+
 use super::{ONLY_SWITCHES, Peer, version_of};
 use crate::error::Result;
 use crate::figure::Scenario;
@@ -7,8 +9,6 @@ use crate::interrupt;
 use crate::netns::Netns;
 use crate::process::{Process, run};
 use crate::testbed::{Host, Testbed, hosts_of};
-use std::time::Duration;
-
 /// How long it may take to make its TAPs.
 const PATIENCE: Duration = Duration::from_secs(5);
 
