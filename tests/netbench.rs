@@ -13,17 +13,25 @@ use std::process::{Command, Stdio};
 use hosts::{skip_unless, unique};
 use serde_json::Value;
 
-/// Where cargo puts the example that it builds along with this test; `cargo test --test netbench`
-/// alone builds none.
-fn netbench() -> Option<PathBuf> {
+/// The example as a program, built if need be: `cargo test` builds only its unit tests.
+fn netbench() -> PathBuf {
     let own = std::env::current_exe().unwrap();
-    let target = own.parent().unwrap().parent().unwrap();
-    Some(target.join("examples/netbench")).filter(|path| path.is_file())
+    let folder = own.parent().unwrap().parent().unwrap();
+    let profile = folder.file_name().unwrap().to_str().unwrap();
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--example", "netbench", "--target-dir"])
+        .arg(folder.parent().unwrap())
+        .args(["--profile", if profile == "debug" { "dev" } else { profile }])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .unwrap();
+    assert!(built.success());
+    folder.join("examples/netbench")
 }
 
 /// Runs it to its end; gives its process id, exit code and standard error.
 fn run(arguments: &[&str]) -> (u32, Option<i32>, String) {
-    let child = Command::new(netbench().unwrap())
+    let child = Command::new(netbench())
         .args(["--tapway", env!("CARGO_BIN_EXE_tapway")])
         .args(arguments)
         .stdin(Stdio::null())
@@ -56,9 +64,6 @@ fn a_short_run_reports_every_figure_asked_for_and_leaves_nothing() {
     if skip_unless(&["ip"]) {
         return;
     }
-    if netbench().is_none() {
-        return hosts::skip("the example is not built; `cargo build --example netbench`");
-    }
     let file = std::env::temp_dir().join(unique("report"));
     let tests = ["--scenarios", "l2", "--tests", "tcp1,udp,rtt,rest", "--seconds", "0.1"];
     let output = ["--repetitions", "2", "--json", file.to_str().unwrap()];
@@ -90,9 +95,6 @@ fn a_short_run_reports_every_figure_asked_for_and_leaves_nothing() {
 
 #[test]
 fn an_unknown_peer_is_a_usage_error() {
-    if netbench().is_none() {
-        return hosts::skip("the example is not built; `cargo build --example netbench`");
-    }
     let (_, code, said) = run(&["--peers", "docker0"]);
     assert_eq!(code, Some(2));
     assert!(said.contains("`docker0`") && said.contains("--list"), "{said}");

@@ -6,8 +6,6 @@
 #[path = "skip.rs"]
 mod skip;
 
-pub use skip::skip;
-
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

@@ -124,20 +124,29 @@ fn missing_privilege() -> Option<&'static str> {
 
 /// Those that were asked for and can be measured, and notes about all that were asked for.
 fn choose_peers(options: &Options) -> (Vec<Box<dyn Peer>>, Vec<PeerNote>) {
-    let binary = peer::find_binary(options.tapway.as_deref(), !options.no_build);
+    let may_build = !options.no_build && !options.list;
+    let binary = peer::find_binary(options.tapway.as_deref(), may_build);
     let problem = binary.as_ref().err().map(ToString::to_string);
     let mut chosen = Vec::new();
     let mut notes = Vec::new();
     for peer in peer::all(binary.ok()) {
         let name = peer.name().to_owned();
-        if !options.peers.is_empty() && !options.peers.contains(&name) {
+        let is_wanted = match options.peers.as_slice() {
+            [] => options.list || peer.is_default(),
+            names => names.contains(&name),
+        };
+        if !is_wanted {
             continue;
         }
         let version = match &problem {
             Some(problem) if name.starts_with(TAPWAY) => Err(problem.clone()),
             _ => peer.version(),
         };
-        notes.push(PeerNote { name, about: peer.about(), version: version.clone() });
+        let mut about = peer.about();
+        if !peer.is_default() {
+            about.push_str(" (measured when asked for by --peers)");
+        }
+        notes.push(PeerNote { name, about, version: version.clone() });
         if version.is_ok() {
             chosen.push(peer);
         }

@@ -24,7 +24,7 @@ pub struct Options {
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// Peers to measure, by name (see --list); default: all that can be
+    /// Peers to measure, by name; default: all of --list but variants of tapway
     #[arg(long, value_delimiter = ',', value_name = "NAME,...")]
     pub peers: Vec<String>,
 

@@ -37,6 +37,11 @@ pub trait Peer {
     /// Why it has no part in a scenario.
     fn refuses(&self, scenario: Scenario) -> Option<&'static str>;
 
+    /// False if it is measured only when it is asked for by name.
+    fn is_default(&self) -> bool {
+        true
+    }
+
     /// Makes hosts and starts it between them.
     ///
     /// # Errors

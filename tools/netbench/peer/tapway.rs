@@ -57,6 +57,7 @@ pub fn find_binary(given: Option<&Path>, may_build: bool) -> Result<PathBuf> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR"));
     let has_source = source.join("Cargo.toml").is_file() && process::find("cargo").is_some();
     if may_build && has_source {
+        eprintln!("netbench: building tapway");
         let mut cargo = Command::new("cargo");
         let build = ["build", "--release", "--quiet", "--bin", "tapway"];
         process::run_with(cargo.args(build).current_dir(source))?;
@@ -132,6 +133,10 @@ impl Peer for Tapway {
 
     fn refuses(&self, _: Scenario) -> Option<&'static str> {
         None
+    }
+
+    fn is_default(&self) -> bool {
+        self.name == TAPWAY
     }
 
     fn start(&self, scenario: Scenario) -> Result<Testbed> {
