@@ -12,6 +12,7 @@ use tapway::drop_reason::DropReason;
 use tapway::engine::NetworkSpec;
 use tapway::nat::Publish;
 use tapway::packet::tcp::SYN;
+use tapway::packet::{FrameView, Offload};
 
 /// Reasons that only a device can bring about; the tests of the ports drive them.
 const OF_DEVICES: &[DropReason] = &[
@@ -117,6 +118,12 @@ drops! {
     FrameTooShort frame_too_short(lab) {
         let host = lab.inside(2);
         lab.send(&host, &[2; 13]);
+    }
+    VnetHeader vnet_header(lab) {
+        let host = lab.known_inside(2);
+        let bytes = query(&host, 5000);
+        // The sum would be written over the source address.
+        lab.send_view(&host, FrameView { bytes: &bytes, offload: Offload::partial(26, 0) });
     }
     Oversize oversize(lab) {
         let (a, b) = (lab.inside(2), lab.known_inside(3));

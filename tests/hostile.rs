@@ -9,7 +9,6 @@ use std::time::Duration;
 use proptest::prelude::*;
 use support::*;
 use tapway::nat::Publish;
-use tapway::packet::TxLists;
 
 /// One step of a scenario.
 #[derive(Clone, Debug)]
@@ -176,8 +175,7 @@ impl World {
                 Command::AddPort(self.other.port, PortSpec { network: OTHER, ..port_spec("again") })
             }
         };
-        let now = self.lab.now();
-        let _ = self.lab.engine.apply(now, command);
+        let _ = self.lab.apply(command);
     }
 
     fn check(&mut self, out: &[(PortId, Vec<u8>)]) {
@@ -191,9 +189,8 @@ impl World {
                 assert!(![172, 10].contains(&frame[26]), "{frame:02x?}");
             }
         }
+        self.lab.run_timers();
         let now = self.lab.now();
-        let mut tx = TxLists::new();
-        self.lab.engine.handle_timeout(now, &mut tx);
         assert!(self.lab.engine.poll_timeout().is_none_or(|at| at > now));
     }
 }

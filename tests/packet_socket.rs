@@ -19,7 +19,7 @@ use tapway::io::{
     Broker, Clock, DevicePlan, LinuxBroker, Loss, Namespace, Netns, OpenError, PortIo, PortPlan,
     ReceiveError, TapBackend, TapPlan, Worker,
 };
-use tapway::packet::MacAddr;
+use tapway::packet::{FrameView, Headers, MacAddr, VNET_HEADER};
 
 const OWN_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x42]);
 
@@ -71,10 +71,16 @@ impl Link {
 }
 
 fn receive(io: &mut dyn PortIo) -> Option<Vec<u8>> {
-    let mut room = vec![0; io.max_frame()];
+    let mut room = vec![0; VNET_HEADER + io.max_frame()];
     for _ in 0..100 {
         match io.receive(&mut room) {
-            Ok(len) => return Some(room[..len].to_vec()),
+            Ok(got) => {
+                let FrameView { bytes, offload } = got.frame_in(&room);
+                let mut frame = bytes.to_vec();
+                let headers = Headers::parse(&frame).unwrap();
+                let offload = offload.admit(&headers, &mut frame).unwrap();
+                return Some(FrameView { bytes: &frame, offload }.to_complete());
+            }
             Err(ReceiveError::Empty) => std::thread::sleep(Duration::from_millis(1)),
             Err(error) => panic!("{error:?}"),
         }

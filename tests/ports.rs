@@ -15,7 +15,7 @@ use tapway::io::{
     Broker, Clock, LinuxBroker, Netns, Opened, PortIo, PortPlan, ReceiveError, TapBackend, TapPlan,
     WireEnd, Worker, WorkerEvent, wire,
 };
-use tapway::packet::MacAddr;
+use tapway::packet::{MacAddr, Received, VNET_HEADER};
 
 const TAP: PortId = PortId(0);
 const WIRE: PortId = PortId(1);
@@ -103,10 +103,10 @@ fn plan(netns: &Name, backend: TapBackend) -> TapPlan {
 }
 
 fn receive(io: &mut dyn PortIo, patience: Duration) -> Option<Vec<u8>> {
-    let mut room = vec![0; io.max_frame()];
+    let mut room = vec![0; VNET_HEADER + io.max_frame()];
     for _ in 0..=patience.as_millis() {
         match io.receive(&mut room) {
-            Ok(len) => return Some(room[..len].to_vec()),
+            Ok(got) => return Some(got.frame_in(&room).bytes.to_vec()),
             Err(ReceiveError::Empty) => std::thread::sleep(Duration::from_millis(1)),
             Err(error) => panic!("{error:?}"),
         }
@@ -273,7 +273,7 @@ impl PortIo for Unwatched {
         self.0.max_frame()
     }
 
-    fn receive(&mut self, _: &mut [u8]) -> Result<usize, ReceiveError> {
+    fn receive(&mut self, _: &mut [u8]) -> Result<Received, ReceiveError> {
         Err(ReceiveError::Empty)
     }
 

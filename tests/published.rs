@@ -78,16 +78,11 @@ fn the_whole_port_space_and_its_edges_can_be_published() {
 fn ranges_that_are_empty_or_leave_the_port_space_are_refused() {
     let mut lab = Lab::new();
     let server = lab.inside(2);
-    let now = lab.now();
     for (port, count, target) in
         [(80, 0, 80), (0, 1, 80), (80, 1, 0), (65_535, 2, 1), (1, 2, 65_535)]
     {
         let wrong = publish(6, None, port, count, server.at(target));
-        assert_eq!(
-            lab.engine.apply(now, Command::Publish(wrong)),
-            Err(CommandError::BadRange),
-            "{wrong:?}"
-        );
+        assert_eq!(lab.apply(Command::Publish(wrong)), Err(CommandError::BadRange), "{wrong:?}");
     }
     assert!(lab.engine.publishes().is_empty());
 }
@@ -214,11 +209,7 @@ fn unpublishing_ends_exactly_its_sessions() {
         assert_eq!(lab.engine.session_usage().0, 0);
         // A cached flow must not survive its session.
         assert!(lab.send(&router, &syn(80, 1)).is_empty());
-        let now = lab.now();
-        assert_eq!(
-            lab.engine.apply(now, Command::Unpublish(first)),
-            Err(CommandError::NotPublished(first))
-        );
+        assert_eq!(lab.apply(Command::Unpublish(first)), Err(CommandError::NotPublished(first)));
         lab
     });
 }
@@ -243,10 +234,9 @@ fn a_port_is_published_once() {
     let mut lab = Lab::new();
     let server = lab.inside(2);
     lab.must(Command::Publish(publish(6, None, 80, 10, server.at(80))));
-    let now = lab.now();
     for (address, port, count) in [(None, 89, 1), (Some(Lab::EXTERNAL), 80, 1), (None, 70, 11)] {
         let again = publish(6, address, port, count, server.at(1));
-        let refused = lab.engine.apply(now, Command::Publish(again)).unwrap_err();
+        let refused = lab.apply(Command::Publish(again)).unwrap_err();
         assert!(matches!(refused, CommandError::PublishConflict { .. }), "{refused}");
     }
     lab.must(Command::Publish(publish(17, None, 80, 10, server.at(80))));
@@ -318,7 +308,7 @@ fn a_static_translation_of_a_host_outside_is_refused() {
     uplink.is_outside = true;
     let (inside, external) = (Lab::ROUTER, Ipv4Addr::new(192, 168, 33, 20));
     uplink.gateway.as_mut().unwrap().statics = vec![(UPLINK, inside, external)];
-    let refused = lab.engine.apply(lab.now(), Command::AddNetwork(UPLINK, uplink));
+    let refused = lab.apply(Command::AddNetwork(UPLINK, uplink));
     let error = tapway::engine::CommandError::StaticNatOutside(inside, external);
     assert_eq!(refused, Err(error));
     assert!(lab.engine.statics().is_empty());

@@ -52,8 +52,10 @@ fn ports() -> Vec<PortStats> {
             mtu: 1500,
             rx_frames: 12,
             rx_bytes: 1_234,
+            rx_segments: 12,
             tx_frames: 9,
             tx_bytes: 900,
+            tx_segments: 9,
             dropped: 4,
         },
         PortStats {
@@ -63,8 +65,10 @@ fn ports() -> Vec<PortStats> {
             mtu: 9000,
             rx_frames: 12_345_678,
             rx_bytes: 98_765_432_100,
+            rx_segments: 123_456_789,
             tx_frames: 1,
             tx_bytes: 42,
+            tx_segments: 1,
             dropped: 0,
         },
         PortStats {

@@ -62,8 +62,7 @@ fn the_longest_prefix_wins_and_a_change_takes_cached_flows_along() {
 fn routes_that_cannot_be_are_refused_and_change_nothing() {
     let mut lab = Lab::new();
     let before = lab.engine.route_rows();
-    let now = lab.now();
-    let mut refused = |command| lab.engine.apply(now, command).unwrap_err();
+    let mut refused = |command| lab.apply(command).unwrap_err();
     let nowhere = Ipv4Addr::new(10, 9, 9, 9);
     let default = Ipv4Net::default();
     assert_eq!(

@@ -81,8 +81,7 @@ fn connections_go_on_in_a_new_engine_without_a_packet_lost() {
             let mut new = Bench::silent(mode);
             let (router, host, server) = (new.router, new.host, new.server);
             new.lab.publish(6, 80, server.at(8080));
-            let now = new.lab.now();
-            let restored = new.lab.engine.restore(now, &snapshot).unwrap();
+            let restored = new.lab.restore(&snapshot).unwrap();
             assert_eq!((restored.sessions, restored.left_out), (4, 0));
             // From outside, at once: MACs and neighbours are known too.
             assert_eq!(only_tcp(&new.tcp_back(ACK), &host).dst, host.at(5000));
@@ -116,8 +115,7 @@ fn a_snapshot_of_what_was_restored_is_the_same_again() {
     let snapshot = old.snapshot();
     let mut new = Bench::silent(NatMode::EimApdf);
     new.lab.publish(6, 80, new.server.at(8080));
-    let now = new.lab.now();
-    new.lab.engine.restore(now, &snapshot).unwrap();
+    new.lab.restore(&snapshot).unwrap();
     let sorted = |snapshot: &Snapshot| {
         let mut value = serde_json::to_value(snapshot).unwrap();
         for rows in value.as_object_mut().unwrap().values_mut() {
@@ -129,7 +127,7 @@ fn a_snapshot_of_what_was_restored_is_the_same_again() {
     };
     assert_eq!(sorted(&new.snapshot()), sorted(&snapshot));
     // Twice changes nothing.
-    let again = new.lab.engine.restore(now, &snapshot).unwrap();
+    let again = new.lab.restore(&snapshot).unwrap();
     assert_eq!((again.sessions, again.left_out), (0, 4 + 3 + 3));
     assert_eq!(sorted(&new.snapshot()), sorted(&snapshot));
 }
@@ -139,8 +137,7 @@ fn another_version_is_refused_and_changes_nothing() {
     let mut bench = Bench::busy(NatMode::EimApdf);
     let mut snapshot = bench.snapshot();
     snapshot.version += 1;
-    let now = bench.lab.now();
-    let refused = bench.lab.engine.restore(now, &snapshot).unwrap_err();
+    let refused = bench.lab.restore(&snapshot).unwrap_err();
     assert_eq!(refused, SnapshotError::Version(SNAPSHOT_VERSION + 1));
 }
 
@@ -150,7 +147,7 @@ fn what_no_longer_fits_the_configuration_is_left_out() {
     // Without the published port its session is not restored, and its port is free.
     let mut new = Bench::new(NatMode::EimApdf);
     let now = new.lab.now();
-    let restored = new.lab.engine.restore(now, &snapshot).unwrap();
+    let restored = new.lab.restore(&snapshot).unwrap();
     assert_eq!(restored.sessions, 3);
     let (router, server) = (new.router, new.server);
     let answer = build::tcp(server.to_gateway(), server.at(8080), far(4000), ACK, b"");
@@ -159,7 +156,7 @@ fn what_no_longer_fits_the_configuration_is_left_out() {
     // A mapping whose port is published now.
     let mut new = Bench::new(NatMode::EimApdf);
     new.lab.publish(17, 6000, new.host.at(1));
-    let restored = new.lab.engine.restore(now, &snapshot).unwrap();
+    let restored = new.lab.restore(&snapshot).unwrap();
     assert_eq!(restored.sessions, 2);
 
     // Another external address: nothing that was translated to the old one.
@@ -167,7 +164,7 @@ fn what_no_longer_fits_the_configuration_is_left_out() {
     let mut uplink = Lab::network_spec("uplink", std::net::Ipv4Addr::new(192, 168, 33, 11), 24);
     uplink.is_outside = true;
     new.lab.must(Command::AddNetwork(UPLINK, uplink));
-    assert_eq!(new.lab.engine.restore(now, &snapshot).unwrap().sessions, 0);
+    assert_eq!(new.lab.restore(&snapshot).unwrap().sessions, 0);
     assert_eq!(new.lab.engine.session_usage().0, 0);
 
     // Networks and ports of other names.
@@ -184,8 +181,7 @@ fn what_was_learned_since_wins_over_the_snapshot() {
     // The host is behind the other port now.
     let moved = LabPort { port: new.server.port, ..new.host };
     new.lab.introduce(&moved, Lab::GATEWAY);
-    let now = new.lab.now();
-    let restored = new.lab.engine.restore(now, &snapshot).unwrap();
+    let restored = new.lab.restore(&snapshot).unwrap();
     assert_eq!(restored.left_out, 2);
     let to_host = build::udp(new.server.to(&new.host), new.server.at(1), new.host.at(2), b"");
     assert!(new.lab.send(&new.server, &to_host).is_empty());
@@ -204,8 +200,7 @@ fn a_full_table_takes_what_it_can_and_ends_nothing_for_it() {
         let syn = build::tcp(other.to_gateway(), other.at(sport), far(81), SYN, b"");
         only_tcp(&lab.send(&other, &syn), &router);
     }
-    let now = lab.now();
-    let restored = lab.engine.restore(now, &snapshot).unwrap();
+    let restored = lab.restore(&snapshot).unwrap();
     assert_eq!((restored.sessions, lab.engine.session_usage().0), (1, 4));
     for sport in 1..=3 {
         let answer = build::tcp(router.to_gateway(), far(81), ext(sport), SYN | ACK, b"");
@@ -222,8 +217,7 @@ fn restored_sessions_are_charged_to_the_inside_host() {
     let (router, server) = (lab.router(), lab.known_inside(3));
     lab.publish(6, 80, server.at(8080));
     lab.publish(17, 53, server.at(53));
-    let now = lab.now();
-    assert_eq!(lab.engine.restore(now, &snapshot).unwrap().sessions, 4);
+    assert_eq!(lab.restore(&snapshot).unwrap().sessions, 4);
     // The server holds two: the one from outside counts. The half-open one makes room once.
     assert!(arrives(&mut lab, (&router, &server), stranger(1), ext(53), 53));
     assert!(!arrives(&mut lab, (&router, &server), stranger(2), ext(53), 53));

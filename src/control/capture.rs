@@ -25,6 +25,7 @@ use crate::drop_reason::DropReason;
 use crate::engine::Observer;
 use crate::id::PortId;
 use crate::io::{Clock, Worker, WorkerError};
+use crate::packet::FrameView;
 use crate::packet::pcap::{CapturedFrame, FrameDirection, Writer};
 use crate::time::Instant;
 
@@ -166,10 +167,11 @@ struct FanOut {
 }
 
 impl FanOut {
-    fn offer(&self, record: &Record, frame: &[u8]) {
+    /// Checksums are complete in a capture; a super-frame is shown as the one frame it is here.
+    fn offer(&self, record: &Record, frame: FrameView<'_>) {
         let mut copy = None;
         for tap in self.taps.iter().filter(|tap| tap.port.is_none_or(|port| port == record.port)) {
-            let frame = copy.get_or_insert_with(|| Bytes::copy_from_slice(frame)).clone();
+            let frame = copy.get_or_insert_with(|| Bytes::from(frame.to_complete())).clone();
             let record = Record { frame, ..*record };
             if tap.records.try_send(record).is_err() {
                 tap.missed.fetch_add(1, Ordering::Relaxed);
@@ -179,15 +181,15 @@ impl FanOut {
 }
 
 impl Observer for FanOut {
-    fn received(&mut self, at: Instant, port: PortId, frame: &[u8]) {
+    fn received(&mut self, at: Instant, port: PortId, frame: FrameView<'_>) {
         self.offer(&Record::new(at, port, FrameDirection::Received, None), frame);
     }
 
-    fn dropped(&mut self, at: Instant, port: PortId, reason: DropReason, frame: &[u8]) {
+    fn dropped(&mut self, at: Instant, port: PortId, reason: DropReason, frame: FrameView<'_>) {
         self.offer(&Record::new(at, port, FrameDirection::Received, Some(reason)), frame);
     }
 
-    fn sent(&mut self, at: Instant, port: PortId, frame: &[u8]) {
+    fn sent(&mut self, at: Instant, port: PortId, frame: FrameView<'_>) {
         self.offer(&Record::new(at, port, FrameDirection::Sent, None), frame);
     }
 }

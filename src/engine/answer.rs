@@ -16,10 +16,11 @@ use crate::id::{NetworkId, PortId};
 use crate::local::{self, Outcome};
 use crate::packet::icmp::IcmpError;
 use crate::packet::{
-    Arp, ArpOperation, ETHERNET_HEADER, FrameRef, Headers, Held, Ipv4, Layer, MacAddr, fragment,
-    ipv4,
+    Arp, ArpOperation, ETHERNET_HEADER, FrameRef, FrameView, Headers, Held, Ipv4, Layer, MacAddr,
+    fragment, ipv4,
 };
 use crate::route::{Resolution, may_report};
+use crate::switch::FdbKey;
 
 impl Engine {
     /// An ARP message that tapway can read: to its MAC, or to all.
@@ -101,8 +102,8 @@ impl Engine {
         let resolution = self.neighbours.resolve(pass.now, frame.network, target, frame.port);
         let Resolution::Known(mac, _) = resolution else { return false };
         // Behind the same port it answers itself.
-        let place = self.fdb.lookup(pass.now, frame.network, mac);
-        place.is_some_and(|(_, port)| port != frame.port)
+        let place = self.fdb.lookup(pass.now, FdbKey::new(frame.network, mac));
+        place.is_some_and(|port| port != frame.port)
     }
 
     /// Somebody claims an address of tapway: say whose it is (RFC 5227 2.4), at a limited rate.
@@ -133,9 +134,9 @@ impl Engine {
             target_ip: ip,
         };
         let bytes = request.frame(to.unwrap_or(MacAddr::BROADCAST));
-        let known = to.and_then(|mac| self.fdb.lookup(pass.now, network, mac));
+        let known = to.and_then(|mac| self.fdb.lookup(pass.now, FdbKey::new(network, mac)));
         let ports = match known {
-            Some((_, port)) => vec![port],
+            Some(port) => vec![port],
             None => self.network(network).map_or_else(Vec::new, |n| n.bridge.ports().to_vec()),
         };
         self.generate(pass, &ports, &[&bytes]);
@@ -153,10 +154,14 @@ impl Engine {
     }
 
     /// A packet for tapway itself.
-    pub(super) fn local(&mut self, pass: &mut Pass<'_>, frame: &Frame, ipv4: &Ipv4) -> Verdict {
-        let bytes = pass.tx.frame(frame.at, pass.burst);
-        let packet = bytes.get(ETHERNET_HEADER..).unwrap_or_default().to_vec();
-        self.local_datagram(pass, frame, &packet, ipv4)
+    pub(super) fn local(&mut self, pass: &mut Pass<'_>, frame: &Frame) -> Verdict {
+        // Nothing here takes part in a stream: the first segment of a super-frame tells all.
+        let bytes = pass.tx.view(frame.at, pass.burst).first_segment();
+        let packet = bytes.get(ETHERNET_HEADER..).unwrap_or_default();
+        match Ipv4::parse(packet) {
+            Ok(ipv4) => self.local_datagram(pass, frame, packet, &ipv4),
+            Err(reason) => Verdict::Dropped(reason),
+        }
     }
 
     /// A whole datagram for tapway itself; `frame` is, or belongs to, what brought it.
@@ -190,9 +195,9 @@ impl Engine {
 
     /// Tells the sender of a frame why its packet ends, where that may be and the rate allows.
     pub(super) fn report_error(&mut self, pass: &mut Pass<'_>, frame: &Frame, error: IcmpError) {
-        let bytes = pass.tx.frame(frame.at, pass.burst);
-        let packet = bytes.get(ETHERNET_HEADER..).unwrap_or_default().to_vec();
-        self.report_packet(pass, frame, &packet, error);
+        let quoted = pass.tx.view(frame.at, pass.burst).first_segment();
+        let packet = quoted.get(ETHERNET_HEADER..).unwrap_or_default();
+        self.report_packet(pass, frame, packet, error);
     }
 
     fn report_packet(
@@ -227,7 +232,8 @@ impl Engine {
         let Held { port, network, .. } = *held;
         // `at` is not used: the report quotes the frame that waited.
         let frame = Frame { at: FrameRef::Own(u16::MAX), port, network, headers };
-        let packet = held.frame.get(ETHERNET_HEADER..).unwrap_or_default();
+        let quoted = FrameView { bytes: &held.frame, offload: held.offload }.first_segment();
+        let packet = quoted.get(ETHERNET_HEADER..).unwrap_or_default();
         self.report_packet(pass, &frame, packet, error);
     }
 

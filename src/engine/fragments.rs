@@ -8,6 +8,7 @@ use crate::local;
 use crate::nat::{DatagramKey, Endpoint, Expired, FragmentDecision, Rewrite, Tuple};
 use crate::packet::icmp::IcmpError;
 use crate::packet::{ETHERNET_HEADER, Headers, Ipv4, Layer, PROTOCOL_TCP, Transport};
+use crate::switch::FdbKey;
 
 /// A TCP fragment at this offset could overwrite the header's flags (RFC 1858 section 4).
 const OVERLAPS_TCP_HEADER: u16 = 8;
@@ -30,7 +31,7 @@ impl Engine {
                 let to = Tuple { src: Endpoint::new(src, 0), dst: Endpoint::new(dst, 0) };
                 match self.later_fragment(pass, frame, ipv4, (from, to, id)) {
                     Ok(verdict) => verdict,
-                    Err(stop) => self.stop(pass, frame, ipv4, stop),
+                    Err(stop) => self.stop(pass, frame, stop),
                 }
             }
             Some(FragmentDecision::Bridge) | None => {
@@ -52,7 +53,7 @@ impl Engine {
         let key = DatagramKey::new(frame.network, ipv4);
         match self.fragments.decision(&key) {
             Some(FragmentDecision::Bridge) => None,
-            Some(_) => Some(self.route(pass, frame, ipv4, None)),
+            Some(_) => Some(self.route(pass, frame, ipv4)),
             None => {
                 self.fragments.hold(pass.now, key, frame.to_held(pass));
                 Some(Verdict::Held)
@@ -72,14 +73,15 @@ impl Engine {
         for held in self.fragments.decide(pass.now, key, FragmentDecision::Bridge) {
             let Some(frame) = self.frame_of(pass, &held) else { continue };
             let verdict = self.bridge_fragment(pass, &frame);
-            self.finish(pass, &frame, verdict);
+            self.finish(pass, frame.at, frame.port, verdict);
         }
         verdict
     }
 
     fn bridge_fragment(&mut self, pass: &mut Pass<'_>, frame: &Frame) -> Verdict {
-        let egress = self.fdb.lookup(pass.now, frame.network, frame.headers.dst);
-        self.unicast(pass, frame, egress.map(|(_, port)| port))
+        let key = FdbKey::new(frame.network, frame.headers.dst);
+        let egress = self.fdb.lookup(pass.now, key);
+        self.unicast(pass, frame, egress)
     }
 
     fn first_fragment(
@@ -98,9 +100,9 @@ impl Engine {
                 }
                 return self.local_fragment(pass, frame, key);
             }
-            Err(stop @ Stop::Hold(_)) => return self.stop(pass, frame, ipv4, stop),
+            Err(stop @ Stop::Hold(_)) => return self.stop(pass, frame, stop),
             Err(stop @ (Stop::Drop(reason) | Stop::Report(reason, _))) => {
-                (self.stop(pass, frame, ipv4, stop), FragmentDecision::Drop(reason))
+                (self.stop(pass, frame, stop), FragmentDecision::Drop(reason))
             }
         };
         for held in self.fragments.decide(pass.now, key, decision) {
@@ -124,7 +126,7 @@ impl Engine {
         let (rewrite, _) = self.commit(pass, frame, &plan)?;
         let wants_id = rewrite.wants_new_id(ipv4);
         let id = if wants_id { self.nat.next_ip_id() } else { ipv4.id };
-        rewrite.apply(pass.tx.frame_mut(frame.at, pass.burst), ipv4, Some(id));
+        rewrite.apply(pass.tx.frame_mut(frame.at, pass.burst), ipv4, Some(id), false);
         let Tuple { src, dst } = rewrite.to();
         let decision = FragmentDecision::Translate { src: src.ip, dst: dst.ip, id };
         Ok((self.emit(pass, frame, &plan.path), decision))
@@ -141,7 +143,7 @@ impl Engine {
         let hop = self.fib.lookup(to.dst.ip).ok_or(no_route)?;
         let path = self.path(pass, frame, ipv4, hop)?;
         let rewrite = Rewrite::new(ipv4.protocol, from, to, path.macs);
-        rewrite.apply(pass.tx.frame_mut(frame.at, pass.burst), ipv4, Some(id));
+        rewrite.apply(pass.tx.frame_mut(frame.at, pass.burst), ipv4, Some(id), false);
         self.report(pass.now, frame.port, Tier::Fragment);
         Ok(self.emit(pass, frame, &path))
     }

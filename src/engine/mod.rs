@@ -3,8 +3,8 @@
 //! No syscall, no clock, no thread, no lock. The same commands, times, frames and seed give the
 //! same bytes. A frame walks through these files:
 //!
-//! * `pipeline`: the burst in stages (parse all, hash all, look up all, act); the bridge; the
-//!   replay of a cached flow,
+//! * `stages`: the burst in stages (parse and hash all, ask for memory, act),
+//! * `pipeline`: the bridge; the replay of a known flow,
 //! * `slow_path`: a packet without a cached flow: session or published port, policy, route,
 //!   neighbour, new session, and the [`Rewrite`](crate::nat::Rewrite) that later packets replay,
 //! * `fragments`, `icmp_errors`: packets that have no flow,
@@ -14,6 +14,7 @@
 //! local + dropped + waiting, see [`Totals`].
 #![warn(clippy::indexing_slicing)]
 
+mod adjacency;
 mod answer;
 mod apply;
 mod command;
@@ -26,6 +27,7 @@ mod observer;
 mod pipeline;
 mod slow_path;
 mod snapshot;
+mod stages;
 mod stats;
 mod view;
 
@@ -37,14 +39,15 @@ use std::hash::BuildHasher;
 use crate::drop_reason::DropReason;
 use crate::id::{NetworkId, PortId};
 use crate::nat::{Fragments, Nat, NatPolicy, Random};
-use crate::packet::{Burst, TxLists};
+use crate::packet::{Burst, FrameView, TxLists};
 use crate::route::{Fib, IcmpLimiter, Interfaces, NeighbourEvent, Neighbours};
 use crate::switch::{Bridge, Fdb, Port};
 use crate::table::TokenBucket;
 use crate::time::Instant;
 
+use adjacency::Adjacencies;
 use flow_cache::FlowCache;
-use pipeline::Staging;
+use stages::Staging;
 
 pub use command::{Command, CommandError, Gateway, NetworkSpec, PortSpec, Reply};
 pub use config::EngineConfig;
@@ -84,6 +87,7 @@ pub struct Engine {
     icmp_limiter: IcmpLimiter,
     nat: Nat,
     fragments: Fragments,
+    adjacencies: Adjacencies,
     flows: FlowCache,
     epoch: u32,
     totals: Totals,
@@ -121,10 +125,11 @@ impl Engine {
                 now,
             ),
             fragments: Fragments::new(now),
+            adjacencies: Adjacencies::default(),
             flows: FlowCache::new(config.flows, random.next_u64()),
             epoch: 0,
             totals: Totals::default(),
-            staging: Staging::default(),
+            staging: Staging::new(),
             announce: Vec::new(),
             events: VecDeque::new(),
             event_limits: [TokenBucket::new(EVENTS_PER_SECOND, EVENT_BURST, now); Event::KINDS],
@@ -255,7 +260,8 @@ impl Engine {
         let Some(observer) = &mut self.observer else { return };
         for index in 0..burst.len() {
             if let Some(port) = burst.port(index) {
-                observer.received(now, port, burst.frame(index));
+                let frame = FrameView { bytes: burst.frame(index), offload: burst.offload(index) };
+                observer.received(now, port, frame);
             }
         }
     }

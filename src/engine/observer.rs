@@ -4,6 +4,7 @@
 
 use crate::drop_reason::DropReason;
 use crate::id::PortId;
+use crate::packet::FrameView;
 use crate::time::Instant;
 
 /// A station of a frame's journey.
@@ -34,14 +35,21 @@ pub enum Tier {
 /// A watcher. All methods do nothing unless given.
 pub trait Observer: Send {
     /// A frame came in by a port.
-    fn received(&mut self, _now: Instant, _port: PortId, _frame: &[u8]) {}
+    fn received(&mut self, _now: Instant, _port: PortId, _frame: FrameView<'_>) {}
 
     /// A frame that came in by `port` reached a station.
     fn reached(&mut self, _now: Instant, _port: PortId, _tier: Tier) {}
 
     /// A frame that came in by `port` ended, looking as it did then.
-    fn dropped(&mut self, _now: Instant, _port: PortId, _reason: DropReason, _frame: &[u8]) {}
+    fn dropped(
+        &mut self,
+        _now: Instant,
+        _port: PortId,
+        _reason: DropReason,
+        _frame: FrameView<'_>,
+    ) {
+    }
 
     /// A frame goes out by a port.
-    fn sent(&mut self, _now: Instant, _port: PortId, _frame: &[u8]) {}
+    fn sent(&mut self, _now: Instant, _port: PortId, _frame: FrameView<'_>) {}
 }

@@ -2,16 +2,21 @@
 
 use std::net::Ipv4Addr;
 
-use super::flow_cache::{Flow, Versioned};
+use super::adjacency::Adjacency;
 use super::pipeline::{Frame, Verdict};
 use super::{Engine, Event, Pass, Tier};
 use crate::drop_reason::DropReason;
 use crate::id::NetworkId;
-use crate::nat::{Destination, Direction, NatMode, Opening, Rewrite, Source, Tuple};
+use crate::nat::{
+    Destination, Direction, HopRef, NatMode, Opening, Rewrite, Session, Source, Tuple,
+};
 use crate::packet::icmp::IcmpError;
-use crate::packet::{ETHERNET_HEADER, FlowKey, Ipv4, MacAddr, Transport, fragment, ipv4};
+use crate::packet::{
+    ETHERNET_HEADER, FlowKey, Headers, Ipv4, Layer, MacAddr, Transport, fragment, ipv4,
+};
 use crate::policy::Crossing;
 use crate::route::{Interface, NextHop, Resolution, is_martian_destination, is_martian_source};
+use crate::switch::FdbKey;
 
 /// Why a packet does not go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +64,13 @@ enum SourceKind {
     Gateway(Ipv4Addr),
 }
 
+impl Path {
+    /// True if a packet, or the largest segment of a super-frame, needs no fragmenting.
+    fn fits(&self, pass: &Pass<'_>, frame: &Frame) -> bool {
+        frame.wire_len(pass) <= usize::from(self.mtu)
+    }
+}
+
 impl Engine {
     /// Decides about an admitted packet.
     pub(super) fn slow_path(&mut self, pass: &mut Pass<'_>, frame: &Frame, ipv4: &Ipv4) -> Verdict {
@@ -73,20 +85,14 @@ impl Engine {
         };
         match outcome {
             Ok(verdict) => verdict,
-            Err(stop) => self.stop(pass, frame, ipv4, stop),
+            Err(stop) => self.stop(pass, frame, stop),
         }
     }
 
     /// What a stop means for the frame.
-    pub(super) fn stop(
-        &mut self,
-        pass: &mut Pass<'_>,
-        frame: &Frame,
-        ipv4: &Ipv4,
-        stop: Stop,
-    ) -> Verdict {
+    pub(super) fn stop(&mut self, pass: &mut Pass<'_>, frame: &Frame, stop: Stop) -> Verdict {
         match stop {
-            Stop::Local => self.local(pass, frame, ipv4),
+            Stop::Local => self.local(pass, frame),
             Stop::Hold(neighbour) => {
                 self.neighbours.hold(neighbour, frame.to_held(pass));
                 Verdict::Held
@@ -132,10 +138,50 @@ impl Engine {
     ) -> Result<Verdict, Stop> {
         let plan = self.plan(pass, frame, ipv4)?;
         let (rewrite, session) = self.commit(pass, frame, &plan)?;
-        self.remember(&plan, rewrite, session);
+        self.remember(&plan, session);
+        let is_super = pass.tx.offload(frame.at, pass.burst).is_super();
+        if is_super && (rewrite.wants_new_id(ipv4) || !plan.path.fits(pass, frame)) {
+            return Ok(self.forward_segments(pass, frame, &rewrite, &plan.path));
+        }
+        Ok(self.rewrite_and_emit(pass, frame, ipv4, (&rewrite, &plan.path)))
+    }
+
+    /// Forwards a super-frame segment by segment: each is to be fragmented, or wants an
+    /// identification of its own.
+    fn forward_segments(
+        &mut self,
+        pass: &mut Pass<'_>,
+        frame: &Frame,
+        rewrite: &Rewrite,
+        path: &Path,
+    ) -> Verdict {
+        let mut segments = Vec::new();
+        let view = pass.tx.view(frame.at, pass.burst);
+        view.for_each_segment(&mut Vec::new(), |segment| segments.push(segment.to_vec()));
+        let mut verdict = Verdict::Dropped(DropReason::EgressQueueFull);
+        for segment in segments {
+            let Ok(at) = pass.tx.generate(&[&segment]) else {
+                return Verdict::Dropped(DropReason::EgressQueueFull);
+            };
+            let Ok(headers) = Headers::parse(&segment) else { continue };
+            let Layer::Ipv4(ipv4) = headers.layer else { continue };
+            self.totals.generated += 1;
+            verdict = self.rewrite_and_emit(pass, &Frame { at, ..*frame }, &ipv4, (rewrite, path));
+        }
+        verdict
+    }
+
+    fn rewrite_and_emit(
+        &mut self,
+        pass: &mut Pass<'_>,
+        frame: &Frame,
+        ipv4: &Ipv4,
+        (rewrite, path): (&Rewrite, &Path),
+    ) -> Verdict {
         let id = rewrite.wants_new_id(ipv4).then(|| self.nat.next_ip_id());
-        rewrite.apply(pass.tx.frame_mut(frame.at, pass.burst), ipv4, id);
-        Ok(self.emit(pass, frame, &plan.path))
+        let is_partial = !pass.tx.offload(frame.at, pass.burst).is_none();
+        rewrite.apply(pass.tx.frame_mut(frame.at, pass.burst), ipv4, id, is_partial);
+        self.emit(pass, frame, path)
     }
 
     /// Session or destination, policy, route, neighbour. Changes nothing but neighbour states.
@@ -247,14 +293,15 @@ impl Engine {
         if ipv4.ttl <= 1 {
             return Err(Stop::Report(DropReason::TtlExceeded, IcmpError::TtlExceeded));
         }
-        check_size(ipv4, mtu)?;
+        let wire_len = frame.wire_len(pass);
+        check_size(ipv4, wire_len, mtu)?;
         match self.neighbours.resolve(pass.now, hop.network, hop.address, frame.port) {
             Resolution::Known(to, neighbour) => {
                 // The port behind the MAC may take less than its network.
-                let port = self.fdb.lookup(pass.now, hop.network, to).map(|(_, port)| port);
+                let port = self.fdb.lookup(pass.now, FdbKey::new(hop.network, to));
                 let of_port = port.and_then(|port| self.port(port)).map_or(mtu, |port| port.mtu);
                 let mtu = mtu.min(of_port);
-                check_size(ipv4, mtu)?;
+                check_size(ipv4, wire_len, mtu)?;
                 Ok(Path { egress: hop.network, macs: (mac, to), neighbour, mtu })
             }
             Resolution::Pending(index) => Err(Stop::Hold(index)),
@@ -288,9 +335,9 @@ impl Engine {
         };
         // The far filter does not admit it yet, but it is outbound traffic: its own mapping was
         // refreshed (RFC 4787 REQ-6).
-        if session.is_some_and(|(index, _)| {
-            self.nat.session(index).is_some_and(|session| session.awaits_reply)
-        }) {
+        if session
+            .is_some_and(|(index, _)| self.nat.session(index).is_some_and(Session::awaits_reply))
+        {
             return Err(Stop::Drop(DropReason::Filtered));
         }
         Ok((Rewrite::new(plan.key.protocol, from, to, plan.path.macs), session))
@@ -336,37 +383,39 @@ impl Engine {
         })
     }
 
-    /// Enters the compiled flow into the cache, if its egress port is known.
-    fn remember(&mut self, plan: &Plan, rewrite: Rewrite, session: Option<(u32, Direction)>) {
-        let Path { egress, macs: (_, to), neighbour, mtu } = plan.path;
-        let hash = self.fdb.hash(egress, to);
-        let Some(entry) = self.fdb.find(egress, to, hash) else { return };
-        let Some(port) = self.fdb.port(entry) else { return };
-        let fdb = Versioned { index: entry, generation: self.fdb.generation(entry) };
-        let neighbour =
-            Versioned { index: neighbour, generation: self.neighbours.generation(neighbour) };
-        let session = session
-            .map(|(index, way)| (Versioned { index, generation: self.nat.generation(index) }, way));
-        let epoch = self.epoch;
-        self.flows.insert(Flow {
-            key: plan.key,
-            rewrite,
-            egress: port,
+    /// Notes the way of this direction for the packets that follow, if its port is known.
+    fn remember(&mut self, plan: &Plan, session: Option<(u32, Direction)>) {
+        let Some(hop) = self.hop(&plan.path) else { return };
+        match session {
+            Some((index, direction)) => self.nat.set_hop(index, direction, hop),
+            None => self.flows.insert(plan.key, hop),
+        }
+    }
+
+    fn hop(&mut self, path: &Path) -> Option<HopRef> {
+        let Path { egress, macs, neighbour, mtu } = *path;
+        let fdb_key = FdbKey::new(egress, macs.1);
+        let (fdb_slot, egress) = self.fdb.slot(fdb_key)?;
+        let way = Adjacency {
+            epoch: self.epoch,
+            generation: self.neighbours.generation(neighbour),
+            fdb_slot,
+            fdb_key,
+            macs,
+            egress,
             mtu,
-            epoch,
-            session,
-            neighbour,
-            fdb,
-        });
+            ..Adjacency::default()
+        };
+        Some(self.adjacencies.enter(neighbour, way))
     }
 
     /// Sends a rewritten frame on its path: in one piece or in fragments, to the port of its
     /// MAC or, if that is unknown, to all of the network.
     pub(super) fn emit(&mut self, pass: &mut Pass<'_>, frame: &Frame, path: &Path) -> Verdict {
-        let len = pass.tx.frame(frame.at, pass.burst).len().saturating_sub(ETHERNET_HEADER);
-        if len <= usize::from(path.mtu) {
+        if path.fits(pass, frame) {
             return self.emit_piece(pass, frame, path);
         }
+        pass.tx.complete(frame.at, pass.burst);
         let bytes = pass.tx.frame(frame.at, pass.burst);
         let packet = bytes.get(ETHERNET_HEADER..).unwrap_or_default();
         let mut pieces = Vec::new();
@@ -385,7 +434,7 @@ impl Engine {
 
     fn emit_piece(&mut self, pass: &mut Pass<'_>, frame: &Frame, path: &Path) -> Verdict {
         let l3 = ETHERNET_HEADER as u8;
-        if let Some((_, port)) = self.fdb.lookup(pass.now, path.egress, path.macs.1) {
+        if let Some(port) = self.fdb.lookup(pass.now, FdbKey::new(path.egress, path.macs.1)) {
             return match self.send(pass, frame.at, port, l3) {
                 Ok(()) => Verdict::Forwarded,
                 Err(reason) => Verdict::Dropped(reason),
@@ -410,9 +459,9 @@ impl Engine {
     }
 }
 
-/// A packet that may not be cut must fit.
-const fn check_size(ipv4: &Ipv4, mtu: u16) -> Result<(), Stop> {
-    if ipv4.total_len > mtu && ipv4.dont_fragment {
+/// A packet that may not be cut must fit, and so must the segments of a super-frame.
+fn check_size(ipv4: &Ipv4, wire_len: usize, mtu: u16) -> Result<(), Stop> {
+    if wire_len > usize::from(mtu) && ipv4.dont_fragment {
         let error = IcmpError::FragmentationNeeded { mtu };
         return Err(Stop::Report(DropReason::FragmentationNeeded, error));
     }

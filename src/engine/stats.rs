@@ -42,10 +42,14 @@ pub struct PortStats {
     pub rx_frames: u64,
     /// Bytes of them.
     pub rx_bytes: u64,
+    /// The frames on the wire that they stand for: a super-frame is several.
+    pub rx_segments: u64,
     /// Frames handed to the port.
     pub tx_frames: u64,
     /// Bytes of them.
     pub tx_bytes: u64,
+    /// The frames on the wire that they stand for.
+    pub tx_segments: u64,
     /// Lost frames of all reasons.
     pub dropped: u64,
 }
@@ -85,8 +89,10 @@ impl Engine {
                     mtu: port.mtu,
                     rx_frames: counters.rx_frames,
                     rx_bytes: counters.rx_bytes,
+                    rx_segments: counters.rx_segments,
                     tx_frames: counters.tx_frames,
                     tx_bytes: counters.tx_bytes,
+                    tx_segments: counters.tx_segments,
                     dropped: counters.drops().map(|(_, frames)| frames).sum(),
                 };
                 (id, stats)

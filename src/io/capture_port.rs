@@ -13,7 +13,7 @@ use std::path::Path;
 use super::{Clock, Loss, OpenError, PortIo, ReceiveError};
 use crate::drop_reason::DropReason;
 use crate::packet::pcap::{CapturedFrame, FrameDirection, LINKTYPE_ETHERNET, Reader, Writer};
-use crate::packet::{ETHERNET_HEADER, VLAN_TAG};
+use crate::packet::{ETHERNET_HEADER, Received, VLAN_TAG, VNET_HEADER};
 
 /// Largest frame replayed: as a TAP's.
 const MAX_FRAME: usize = 9_216 + ETHERNET_HEADER + VLAN_TAG;
@@ -49,7 +49,7 @@ impl PortIo for ReplayPort {
         MAX_FRAME
     }
 
-    fn receive(&mut self, room: &mut [u8]) -> Result<usize, ReceiveError> {
+    fn receive(&mut self, room: &mut [u8]) -> Result<Received, ReceiveError> {
         loop {
             let (interface, copied) = match self.reader.next_frame() {
                 Ok(Some(frame)) if frame.direction == FrameDirection::Sent => continue,
@@ -110,7 +110,7 @@ impl PortIo for RecordPort {
         ETHERNET_HEADER
     }
 
-    fn receive(&mut self, _room: &mut [u8]) -> Result<usize, ReceiveError> {
+    fn receive(&mut self, _room: &mut [u8]) -> Result<Received, ReceiveError> {
         Err(ReceiveError::Empty)
     }
 
@@ -128,11 +128,12 @@ impl PortIo for RecordPort {
 }
 
 /// A frame that the capture cut cannot be sent as it was.
-fn copy(frame: &CapturedFrame<'_>, room: &mut [u8]) -> Result<usize, ReceiveError> {
-    let is_whole = frame.wire_len as usize <= frame.data.len();
-    let room = room.get_mut(..frame.data.len()).filter(|_| is_whole);
+fn copy(frame: &CapturedFrame<'_>, room: &mut [u8]) -> Result<Received, ReceiveError> {
+    let len = frame.data.len();
+    let is_whole = frame.wire_len as usize <= len;
+    let room = room.get_mut(VNET_HEADER..VNET_HEADER + len).filter(|_| is_whole);
     room.ok_or(ReceiveError::Truncated)?.copy_from_slice(frame.data);
-    Ok(frame.data.len())
+    Ok(Received::finished(len))
 }
 
 fn open_regular(path: &Path, options: &OpenOptions) -> Result<File, OpenError> {
@@ -178,9 +179,8 @@ mod tests {
         let sent = CapturedFrame::new(0, 2, FrameDirection::Sent, &second);
         let file = written(&[received(&first), sent, cut, received(&second)]);
         let mut port = ReplayPort::open(file.path()).unwrap();
-        let mut room = vec![0; port.max_frame()];
-        assert!(matches!(port.receive(&mut room), Ok(60)));
-        assert_eq!(room[..60], first);
+        let mut room = vec![0; VNET_HEADER + port.max_frame()];
+        assert_eq!(port.receive(&mut room).unwrap().frame_in(&room).bytes, first);
         assert!(matches!(port.receive(&mut room), Err(ReceiveError::Truncated)), "cut");
         assert!(matches!(port.receive(&mut room[..100]), Err(ReceiveError::Truncated)), "no room");
         assert!(matches!(port.receive(&mut room), Err(ReceiveError::Gone(_))));

@@ -3,12 +3,11 @@
 //!
 //! Frames from a host that shares this kernel (a veth, a bridge) arrive unfinished: with partial
 //! checksums, and TCP or UDP super-frames of up to 64 KiB; a NIC's receive offload makes
-//! super-frames, too. The socket therefore asks for virtio-net headers, completes checksums, and
-//! cuts super-frames into what the sender's peer would have received. VLAN tags that the kernel
+//! super-frames, too. The socket therefore asks for virtio-net headers. VLAN tags that the kernel
 //! took off are put back.
 //!
-//! Bounds: one super-frame of up to 64 KiB is held at a time; the kernel queues frames up to the
-//! receive buffer and drops what is more ([`DropReason::RingOverrun`]).
+//! Bounds: super-frames of up to 64 KiB; the kernel queues frames up to the receive buffer and
+//! drops what is more ([`DropReason::RingOverrun`]).
 
 use std::io::{self, IoSlice};
 use std::net::Ipv4Addr;
@@ -16,15 +15,12 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use super::namespace::place;
 use super::netlink::{self, LinkState};
-use super::offload::{Segments, VNET_HEADER, VnetHeader};
-use super::raw_packet::{RawPacket, Received};
+use super::raw_packet::{RawPacket, Unpacked};
 use super::tap::send_failure;
 use super::{DevicePlan, Loss, Namespace, OpenError, PortIo, ReceiveError};
 use crate::drop_reason::DropReason;
-use crate::packet::{ETHERNET_HEADER, VLAN_TAG, put16};
+use crate::packet::{ETHERNET_HEADER, Offload, Received, VLAN_TAG, VNET_HEADER, put16};
 
-/// Largest frame delivered: as a TAP's.
-const MAX_FRAME: usize = 9_216 + ETHERNET_HEADER + VLAN_TAG;
 /// Largest super-frame: an IP packet of 65 535 bytes, header and one VLAN tag inside.
 const MAX_SUPER_FRAME: usize = 65_535 + ETHERNET_HEADER + VLAN_TAG;
 /// Where the frame's MACs end and a VLAN tag belongs.
@@ -34,10 +30,6 @@ const TAG_OFFSET: usize = 12;
 #[derive(Debug)]
 pub struct PacketSocket {
     socket: RawPacket,
-    /// [`VLAN_TAG`] bytes of room before the frame, for a tag to be put back.
-    buffer: Box<[u8]>,
-    /// The super-frame in the buffer, and where it starts and ends.
-    pending: Option<(Segments, usize, usize)>,
 }
 
 impl PacketSocket {
@@ -61,47 +53,8 @@ impl PacketSocket {
             let socket = open().map_err(|error| {
                 OpenError::from_io(format!("a packet socket on {} in {place}", plan.device), error)
             })?;
-            let buffer = vec![0; VLAN_TAG + MAX_SUPER_FRAME].into_boxed_slice();
-            Ok((Self { socket, buffer, pending: None }, link))
+            Ok((Self { socket }, link))
         })
-    }
-
-    /// The next segment of the super-frame that is being cut.
-    fn next_segment(&mut self, room: &mut [u8]) -> Option<Result<usize, ReceiveError>> {
-        let (segments, start, end) = self.pending.as_mut()?;
-        let frame = self.buffer.get(*start..*end).unwrap_or_default();
-        let next = segments.next(frame, room);
-        if next.is_none() {
-            self.pending = None;
-        }
-        next.map(|len| if len > room.len() { Err(ReceiveError::Truncated) } else { Ok(len) })
-    }
-
-    /// Finishes the frame in the buffer and delivers it, or the first segment of it.
-    fn finish(
-        &mut self,
-        vnet: VnetHeader,
-        received: Received,
-        room: &mut [u8],
-    ) -> Result<usize, ReceiveError> {
-        let end = VLAN_TAG + received.len;
-        if !vnet.is_super() {
-            let frame = self.buffer.get_mut(VLAN_TAG..end).unwrap_or_default();
-            vnet.complete_checksum(frame);
-        }
-        let start = match received.tag {
-            Some(tag) => put_tag(&mut self.buffer, tag),
-            None => VLAN_TAG,
-        };
-        let frame = self.buffer.get(start..end).unwrap_or_default();
-        if vnet.is_super() {
-            let segments = Segments::new(frame, vnet).ok_or(ReceiveError::Truncated)?;
-            self.pending = Some((segments, start, end));
-            return self.next_segment(room).unwrap_or(Err(ReceiveError::Truncated));
-        }
-        let room = room.get_mut(..frame.len()).ok_or(ReceiveError::Truncated)?;
-        room.copy_from_slice(frame);
-        Ok(frame.len())
     }
 
     /// What an error of the socket means.
@@ -123,18 +76,13 @@ impl PortIo for PacketSocket {
     }
 
     fn max_frame(&self) -> usize {
-        MAX_FRAME
+        MAX_SUPER_FRAME
     }
 
-    fn receive(&mut self, room: &mut [u8]) -> Result<usize, ReceiveError> {
-        if let Some(segment) = self.next_segment(room) {
-            return segment;
-        }
-        let mut vnet = [0; VNET_HEADER];
-        let frame = self.buffer.get_mut(VLAN_TAG..).unwrap_or_default();
-        match self.socket.receive(&mut vnet, frame) {
-            Ok(received) if received.is_truncated => Err(ReceiveError::Truncated),
-            Ok(received) => self.finish(VnetHeader::parse(&vnet), received, room),
+    fn receive(&mut self, room: &mut [u8]) -> Result<Received, ReceiveError> {
+        match self.socket.receive(room) {
+            Ok(unpacked) if unpacked.is_truncated => Err(ReceiveError::Truncated),
+            Ok(unpacked) => finish(unpacked, room),
             Err(error) => Err(self.receive_failure(error)),
         }
     }
@@ -155,12 +103,22 @@ impl PortIo for PacketSocket {
     }
 }
 
-/// Puts a tag back into the frame that starts at [`VLAN_TAG`]; gives its new start.
-fn put_tag(buffer: &mut [u8], (kind, control): (u16, u16)) -> usize {
-    buffer.copy_within(VLAN_TAG..VLAN_TAG + TAG_OFFSET, 0);
-    put16(buffer, TAG_OFFSET, kind);
-    put16(buffer, TAG_OFFSET + 2, control);
-    0
+/// Reads the header before the frame and puts a tag back that the kernel took off.
+fn finish(unpacked: Unpacked, room: &mut [u8]) -> Result<Received, ReceiveError> {
+    let header = room.first_chunk().ok_or(ReceiveError::Truncated)?;
+    let offload = Offload::parse(header).map_err(ReceiveError::Refused)?;
+    let frame = room.get_mut(VNET_HEADER..).unwrap_or_default();
+    let Some((kind, control)) = unpacked.tag else {
+        return Ok(Received { len: unpacked.len, offload });
+    };
+    let len = unpacked.len + VLAN_TAG;
+    if unpacked.len < TAG_OFFSET || len > frame.len() {
+        return Err(ReceiveError::Truncated);
+    }
+    frame.copy_within(TAG_OFFSET..unpacked.len, TAG_OFFSET + VLAN_TAG);
+    put16(frame, TAG_OFFSET, kind);
+    put16(frame, TAG_OFFSET + 2, control);
+    Ok(Received { len, offload: offload.behind(VLAN_TAG as u16) })
 }
 
 /// The kernel would answer for its own address, and take frames for its own MAC.

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::RawFd;
 
 use crate::drop_reason::DropReason;
+use crate::packet::{Offloads, Received};
 
 /// Why no frame was received.
 #[derive(Debug)]
@@ -12,6 +13,8 @@ pub enum ReceiveError {
     Empty,
     /// There was one, larger than the room for it; it is lost.
     Truncated,
+    /// There was one that nobody can take; it is lost for this reason.
+    Refused(DropReason),
     /// The device is gone, or the source has ended: the port goes down.
     Gone(io::Error),
 }
@@ -25,7 +28,16 @@ pub struct Loss {
     pub frames: u64,
 }
 
-/// A port's device. Neither method blocks.
+/// A file that takes a frame by one write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransmitFile {
+    /// The file, open as long as the device is.
+    pub fd: RawFd,
+    /// Each frame comes behind a virtio-net header.
+    pub has_header: bool,
+}
+
+/// A port's device. No method blocks.
 pub trait PortIo: Send {
     /// What becomes readable when frames arrive; none: [`PortIo::receive`] is called all the time
     /// until it says that the source has ended.
@@ -34,13 +46,30 @@ pub trait PortIo: Send {
     /// The largest frame it may deliver, in bytes; a frame larger than the room is lost.
     fn max_frame(&self) -> usize;
 
-    /// Reads one frame into `room` and gives its length.
+    /// Reads one frame into `room`, in which [`VNET_HEADER`](crate::packet::VNET_HEADER) bytes
+    /// precede the frame's own place.
     ///
     /// # Errors
     /// See [`ReceiveError`].
-    fn receive(&mut self, room: &mut [u8]) -> Result<usize, ReceiveError>;
+    fn receive(&mut self, room: &mut [u8]) -> Result<Received, ReceiveError>;
 
-    /// Writes one frame.
+    /// What it takes besides finished frames; asked for once, when it is attached.
+    fn offloads(&self) -> Offloads {
+        Offloads::NONE
+    }
+
+    /// The file that takes frames, if one write each is all there is to sending: then
+    /// [`PortIo::send`] is not called, and many are written at once.
+    fn transmit_file(&self) -> Option<TransmitFile> {
+        None
+    }
+
+    /// The transmit file refused a frame with this error: why it is lost.
+    fn refused(&mut self, _error: io::Error) -> DropReason {
+        DropReason::TxError
+    }
+
+    /// Sends one finished frame.
     ///
     /// # Errors
     /// Why the device did not take it: [`DropReason::TxQueueFull`] if it may later,

@@ -6,8 +6,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use libc::{c_int, c_void, sock_filter, socklen_t};
 
-use super::offload::VNET_HEADER;
-use crate::packet::{ETHERTYPE_VLAN, MacAddr};
+use crate::packet::{ETHERTYPE_VLAN, MacAddr, VNET_HEADER};
 
 /// A socket that sends and receives whole frames of one interface, each with a virtio-net header.
 #[derive(Debug)]
@@ -15,7 +14,7 @@ pub(super) struct RawPacket(OwnedFd);
 
 /// What came with a frame.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Received {
+pub(super) struct Unpacked {
     /// Bytes of the frame, without the virtio-net header.
     pub len: usize,
     /// The frame did not fit.
@@ -102,28 +101,21 @@ impl RawPacket {
         got.is_err() || address.sll_ifindex <= 0
     }
 
-    /// Receives one frame and its virtio-net header.
-    pub(super) fn receive(
-        &self,
-        vnet: &mut [u8; VNET_HEADER],
-        frame: &mut [u8],
-    ) -> io::Result<Received> {
-        let mut parts = [
-            libc::iovec { iov_base: vnet.as_mut_ptr().cast(), iov_len: VNET_HEADER },
-            libc::iovec { iov_base: frame.as_mut_ptr().cast(), iov_len: frame.len() },
-        ];
+    /// Receives one frame behind its virtio-net header into `room`.
+    pub(super) fn receive(&self, room: &mut [u8]) -> io::Result<Unpacked> {
+        let mut part = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
         // Aligned as control messages must be; one of them has room.
         let mut control = [0_u64; 8];
         // SAFETY: all zero is a valid `msghdr`: null pointers with zero lengths.
         let mut message: libc::msghdr = unsafe { mem::zeroed() };
-        message.msg_iov = parts.as_mut_ptr();
-        message.msg_iovlen = parts.len();
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
         message.msg_control = control.as_mut_ptr().cast();
         message.msg_controllen = size_of_val(&control);
         // SAFETY: every pointer of the message is to a buffer of the length beside it.
         let len = unsafe { libc::recvmsg(self.0.as_raw_fd(), &raw mut message, 0) };
         let len = usize::try_from(len).map_err(|_| io::Error::last_os_error())?;
-        Ok(Received {
+        Ok(Unpacked {
             len: len.saturating_sub(VNET_HEADER),
             is_truncated: message.msg_flags & libc::MSG_TRUNC != 0,
             tag: tag_of(&message),

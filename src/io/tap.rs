@@ -22,7 +22,7 @@ use super::namespace::place;
 use super::netlink::{self, LinkSettings, LinkState};
 use super::{Loss, Namespace, OpenError, PortIo, ReceiveError, TapBackend, TapPlan};
 use crate::drop_reason::DropReason;
-use crate::packet::{ETHERNET_HEADER, VLAN_TAG};
+use crate::packet::{ETHERNET_HEADER, Received, VLAN_TAG, VNET_HEADER};
 
 /// Where TAPs come from.
 const TUN_DEVICE: &str = "/dev/net/tun";
@@ -80,11 +80,12 @@ impl PortIo for Tap {
         self.room
     }
 
-    fn receive(&mut self, room: &mut [u8]) -> Result<usize, ReceiveError> {
+    fn receive(&mut self, room: &mut [u8]) -> Result<Received, ReceiveError> {
+        let room = room.get_mut(VNET_HEADER..).unwrap_or_default();
         let size = room.len();
         match rustix::io::retry_on_intr(|| rustix::io::read(&self.file, &mut *room)) {
             Ok(len) if len >= size => Err(ReceiveError::Truncated),
-            Ok(len) => Ok(len),
+            Ok(len) => Ok(Received::finished(len)),
             Err(rustix::io::Errno::AGAIN) => Err(ReceiveError::Empty),
             Err(error) => Err(ReceiveError::Gone(error.into())),
         }

@@ -10,6 +10,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::{PortIo, ReceiveError};
 use crate::drop_reason::DropReason;
+use crate::packet::{Received, VNET_HEADER};
 
 /// Frames that wait on a wire, each way; more are [`DropReason::TxQueueFull`].
 const QUEUE_FRAMES: usize = 1024;
@@ -57,12 +58,12 @@ impl PortIo for WireEnd {
         MAX_FRAME
     }
 
-    fn receive(&mut self, room: &mut [u8]) -> Result<usize, ReceiveError> {
+    fn receive(&mut self, room: &mut [u8]) -> Result<Received, ReceiveError> {
         match self.rx.try_recv() {
-            Ok(frame) => match room.get_mut(..frame.len()) {
+            Ok(frame) => match room.get_mut(VNET_HEADER..VNET_HEADER + frame.len()) {
                 Some(room) => {
                     room.copy_from_slice(&frame);
-                    Ok(frame.len())
+                    Ok(Received::finished(frame.len()))
                 }
                 None => Err(ReceiveError::Truncated),
             },

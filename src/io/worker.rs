@@ -91,6 +91,7 @@ impl Worker {
             first: 0,
             burst: Burst::new(),
             tx: TxLists::new(),
+            scratch: Vec::new(),
         };
         let thread =
             std::thread::Builder::new().name(name.to_owned()).spawn(move || running.run())?;
@@ -200,6 +201,8 @@ struct Running {
     first: usize,
     burst: Burst,
     tx: TxLists,
+    /// Where segments are built.
+    scratch: Vec<u8>,
 }
 
 impl Running {
@@ -299,6 +302,9 @@ impl Running {
                 Err(ReceiveError::Truncated) => {
                     self.engine.count_device_drops(device.id, DropReason::ReadTruncated, 1);
                 }
+                Err(ReceiveError::Refused(reason)) => {
+                    self.engine.count_device_drops(device.id, reason, 1);
+                }
                 Err(ReceiveError::Gone(error)) => {
                     device.is_ready = false;
                     return Some(error);
@@ -314,15 +320,17 @@ impl Running {
         for port in self.tx.ports() {
             let mut device = self.ports.iter_mut().find(|device| device.id == *port);
             for frame in self.tx.frames(*port, &self.burst) {
-                let sent = match &mut device {
-                    Some(device) => device.io.send(frame),
-                    None => Err(DropReason::TxDeviceGone),
-                };
-                let Err(reason) = sent else { continue };
-                self.engine.count_device_drops(*port, reason, 1);
-                if reason == DropReason::TxDeviceGone && device.take().is_some() {
-                    gone.push((*port, io::Error::from(io::ErrorKind::NotConnected)));
-                }
+                frame.for_each_segment(&mut self.scratch, |frame| {
+                    let sent = match &mut device {
+                        Some(device) => device.io.send(frame),
+                        None => Err(DropReason::TxDeviceGone),
+                    };
+                    let Err(reason) = sent else { return };
+                    self.engine.count_device_drops(*port, reason, 1);
+                    if reason == DropReason::TxDeviceGone && device.take().is_some() {
+                        gone.push((*port, io::Error::from(io::ErrorKind::NotConnected)));
+                    }
+                });
             }
         }
         gone
@@ -410,7 +418,7 @@ mod tests {
         let mut room = [0; 2048];
         for _ in 0..2000 {
             match end.receive(&mut room) {
-                Ok(len) => return Some(room[..len].to_vec()),
+                Ok(got) => return Some(got.frame_in(&room).bytes.to_vec()),
                 Err(ReceiveError::Empty) => std::thread::sleep(Duration::from_millis(1)),
                 Err(error) => panic!("{error:?}"),
             }

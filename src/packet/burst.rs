@@ -1,19 +1,46 @@
 //! A burst: the frames that are handled together, in one arena.
 
+use super::{FrameView, Offload, VNET_HEADER};
 use crate::id::PortId;
 
 /// Most frames in a burst.
 pub const BURST_FRAMES: usize = 64;
 /// Bytes of the arena: small enough to stay in a core's second-level cache.
 pub const ARENA_BYTES: usize = 256 * 1024;
-/// Free bytes before each frame, for an encapsulation to be written in place.
+/// Free bytes before each frame, for a virtio-net header or an encapsulation to be written in
+/// place.
 pub const HEADROOM: usize = 128;
+/// Frames start at a cache line.
+const ALIGNMENT: usize = 64;
 
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     offset: u32,
     len: u32,
     port: PortId,
+    offload: Offload,
+}
+
+/// A frame that a device wrote into the room it was given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Received {
+    /// Its length in bytes; zero if there is none.
+    pub len: usize,
+    /// What is left to be done with it, not yet compared with the frame.
+    pub offload: Offload,
+}
+
+impl Received {
+    /// A finished frame of `len` bytes.
+    pub const fn finished(len: usize) -> Self {
+        Self { len, offload: Offload::NONE }
+    }
+
+    /// The frame in the room it was received into.
+    pub fn frame_in(self, room: &[u8]) -> FrameView<'_> {
+        let bytes = room.get(VNET_HEADER..VNET_HEADER + self.len).unwrap_or_default();
+        FrameView { bytes, offload: self.offload }
+    }
 }
 
 /// Frames received together, each with the port it came in by. Bounds: [`BURST_FRAMES`] frames,
@@ -47,16 +74,25 @@ impl Burst {
         Self { arena: Vec::new(), used: 0, slots: Vec::new() }
     }
 
-    /// Appends a copy of a frame.
+    /// Appends a copy of a finished frame.
     ///
     /// # Errors
     /// [`BurstFull`] if there is no slot or not enough arena left.
     pub fn push(&mut self, port: PortId, frame: &[u8]) -> Result<(), BurstFull> {
-        let pushed = self.receive(port, frame.len(), |room| {
-            if let Some(room) = room.get_mut(..frame.len()) {
-                room.copy_from_slice(frame);
+        self.push_view(port, FrameView::finished(frame))
+    }
+
+    /// Appends a copy of a frame.
+    ///
+    /// # Errors
+    /// As [`Burst::push`].
+    pub fn push_view(&mut self, port: PortId, frame: FrameView<'_>) -> Result<(), BurstFull> {
+        let FrameView { bytes, offload } = frame;
+        let pushed = self.receive(port, bytes.len(), |room| {
+            if let Some(room) = room.get_mut(VNET_HEADER..VNET_HEADER + bytes.len()) {
+                room.copy_from_slice(bytes);
             }
-            Ok::<_, std::convert::Infallible>(frame.len())
+            Ok::<_, std::convert::Infallible>(Received { len: bytes.len(), offload })
         });
         match pushed {
             Ok(outcome) => outcome.map(|_| ()),
@@ -64,8 +100,9 @@ impl Burst {
         }
     }
 
-    /// Lets `read` write one frame of at most `max_len` bytes into the arena; it returns the
-    /// length. A length of zero appends nothing.
+    /// Lets `read` write one frame of at most `max_len` bytes into the arena. The room it gets
+    /// begins [`VNET_HEADER`] bytes before the frame, so that a device may write both at once. A
+    /// length of zero appends nothing.
     ///
     /// # Errors
     /// The outer error is `read`'s; the inner one says that the burst is full and `read` was not
@@ -74,21 +111,26 @@ impl Burst {
         &mut self,
         port: PortId,
         max_len: usize,
-        read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+        read: impl FnOnce(&mut [u8]) -> Result<Received, E>,
     ) -> Result<Result<usize, BurstFull>, E> {
-        let start = self.used + HEADROOM;
+        let start = self.next_start();
         if self.slots.len() >= BURST_FRAMES {
             return Ok(Err(BurstFull));
         }
-        let Some(room) = self.arena.get_mut(start..start + max_len) else {
+        let Some(room) = self.arena.get_mut(start - VNET_HEADER..start + max_len) else {
             return Ok(Err(BurstFull));
         };
-        let len = read(room)?.min(max_len);
+        let Received { len, offload } = read(room)?;
+        let len = len.min(max_len);
         if len > 0 {
-            self.slots.push(Slot { offset: start as u32, len: len as u32, port });
+            self.slots.push(Slot { offset: start as u32, len: len as u32, port, offload });
             self.used = start + len;
         }
         Ok(Ok(len))
+    }
+
+    const fn next_start(&self) -> usize {
+        (self.used + HEADROOM).next_multiple_of(ALIGNMENT)
     }
 
     /// Forgets all frames.
@@ -109,7 +151,7 @@ impl Burst {
 
     /// True if another frame of `max_len` bytes has room.
     pub const fn has_room(&self, max_len: usize) -> bool {
-        self.slots.len() < BURST_FRAMES && self.used + HEADROOM + max_len <= self.arena.len()
+        self.slots.len() < BURST_FRAMES && self.next_start() + max_len <= self.arena.len()
     }
 
     /// The frame at `index`; empty if there is none.
@@ -121,6 +163,34 @@ impl Burst {
     pub fn frame_mut(&mut self, index: usize) -> &mut [u8] {
         match self.slots.get(index) {
             Some(slot) => self.arena.get_mut(slot.range()).unwrap_or_default(),
+            None => &mut [],
+        }
+    }
+
+    /// What is left to be done with the frame at `index`.
+    pub fn offload(&self, index: usize) -> Offload {
+        self.slots.get(index).map_or(Offload::NONE, |slot| slot.offload)
+    }
+
+    /// The frames on the wire that the frame at `index` stands for.
+    pub fn segments(&self, index: usize) -> u64 {
+        self.slots.get(index).map_or(0, |slot| slot.offload.segments(slot.len as usize))
+    }
+
+    /// Says what is left to be done with the frame at `index`.
+    pub fn set_offload(&mut self, index: usize, offload: Offload) {
+        if let Some(slot) = self.slots.get_mut(index) {
+            slot.offload = offload;
+        }
+    }
+
+    /// The frame at `index` as a device takes it: [`VNET_HEADER`] bytes of room before it.
+    pub fn outgoing(&mut self, index: usize) -> &mut [u8] {
+        match self.slots.get(index) {
+            Some(slot) => {
+                let start = slot.offset as usize - VNET_HEADER;
+                self.arena.get_mut(start..slot.range().end).unwrap_or_default()
+            }
             None => &mut [],
         }
     }

@@ -2,12 +2,19 @@
 
 use std::net::Ipv4Addr;
 
+use super::IPV4_HEADER;
+
 /// Folds a one's-complement sum to 16 bits.
-const fn fold(mut sum: u64) -> u16 {
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    sum as u16
+const fn fold(sum: u64) -> u16 {
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    fold_few(sum as u32)
+}
+
+/// Folds the sum of at most 65 536 words to 16 bits.
+const fn fold_few(sum: u32) -> u16 {
+    let sum = (sum & 0xffff) + (sum >> 16);
+    ((sum & 0xffff) + (sum >> 16)) as u16
 }
 
 /// The uncomplemented one's-complement sum of `data`, padded with a zero byte if odd.
@@ -34,14 +41,27 @@ pub fn is_valid(data: &[u8]) -> bool {
     sum(data) == 0xffff
 }
 
+/// True if an IPv4 header without options sums to all ones. That does not depend on the byte
+/// order it is read in.
+#[inline(always)]
+pub fn header_is_valid(header: &[u8; IPV4_HEADER]) -> bool {
+    let (words, _) = header.as_chunks::<4>();
+    let total: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
+    fold(total) == 0xffff
+}
+
 /// The checksum field of a TCP, UDP or other segment under an IPv4 pseudo header. The field in
 /// `segment` must be zero to compute it; if it is filled in, a valid segment yields zero.
 pub fn transport(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, segment: &[u8]) -> u16 {
-    let pseudo = u64::from(sum(&src.octets()))
-        + u64::from(sum(&dst.octets()))
-        + u64::from(protocol)
-        + segment.len() as u64;
-    !fold(pseudo + u64::from(sum(segment)))
+    let pseudo = pseudo_header(src, dst, protocol, segment.len());
+    !fold(u64::from(pseudo) + u64::from(sum(segment)))
+}
+
+/// The uncomplemented sum of the pseudo header of a segment of `len` bytes: what a partial checksum
+/// field holds.
+pub fn pseudo_header(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, len: usize) -> u16 {
+    let addresses = u64::from(sum(&src.octets())) + u64::from(sum(&dst.octets()));
+    fold(addresses + u64::from(protocol) + len as u64)
 }
 
 /// What a checksum changes by when some of the words it covers change: the folded sum of
@@ -59,7 +79,7 @@ impl Delta {
         if old == new {
             return self;
         }
-        Self(fold(self.0 as u64 + (!old) as u64 + new as u64))
+        Self(fold_few(self.0 as u32 + (!old) as u32 + new as u32))
     }
 
     /// The change of an IPv4 address.
@@ -74,12 +94,24 @@ impl Delta {
     /// Both changes together.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
-        Self(fold(self.0 as u64 + other.0 as u64))
+        Self(fold_few(self.0 as u32 + other.0 as u32))
+    }
+
+    /// The change back: what undoes this one.
+    #[must_use]
+    pub const fn reversed(self) -> Self {
+        // Changes that cancel each other out are a negative zero either way, and none is none.
+        if self.0 == 0 || self.0 == 0xffff { self } else { Self(!self.0) }
     }
 
     /// The checksum field after the change.
     pub const fn apply(self, checksum: u16) -> u16 {
-        !fold((!checksum) as u64 + self.0 as u64)
+        !fold_few((!checksum) as u32 + self.0 as u32)
+    }
+
+    /// A partial checksum field after the change: an uncomplemented sum, of which 0 is one.
+    pub const fn apply_partial(self, sum: u16) -> u16 {
+        fold_few(sum as u32 + self.0 as u32)
     }
 
     /// The UDP checksum field after the change: zero means "no checksum" and stays (RFC 768), a
@@ -121,6 +153,23 @@ mod tests {
             let new = Ipv4Addr::from(address);
             data[..4].copy_from_slice(&new.octets());
             prop_assert_eq!(Delta::NONE.address(old, new).apply(before), checksum(&data));
+        }
+
+        #[test]
+        fn a_reversed_change_is_the_change_computed_backwards(
+            words in proptest::collection::vec((any::<u16>(), any::<u16>()), 0..4),
+            cancels in any::<bool>(), field in any::<u16>(),
+        ) {
+            // Both forms of zero are right there; which of them comes out differs.
+            prop_assume!(!words.iter().any(|(old, new)| old ^ new == 0xffff && old * new == 0));
+            let mut words = words;
+            if cancels {
+                words.extend(words.clone().into_iter().map(|(old, new)| (new, old)));
+            }
+            let there = words.iter().fold(Delta::NONE, |sum, (old, new)| sum.word(*old, *new));
+            let back = words.iter().fold(Delta::NONE, |sum, (old, new)| sum.word(*new, *old));
+            prop_assert_eq!(there.reversed(), back);
+            prop_assert_eq!(there.reversed().apply(field), back.apply(field));
         }
 
         #[test]

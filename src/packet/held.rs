@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::Offload;
 use crate::id::{NetworkId, PortId};
 
 /// A frame that waits for its next hop's MAC, or for the first fragment of its datagram.
@@ -13,4 +14,6 @@ pub struct Held {
     pub network: NetworkId,
     /// The frame as it came.
     pub frame: Bytes,
+    /// What is left to be done with it.
+    pub offload: Offload,
 }

@@ -17,18 +17,22 @@ mod held;
 pub mod icmp;
 pub mod ipv4;
 mod mac;
+mod offload;
 pub mod pcap;
+mod segment;
 pub mod tcp;
 mod tx_lists;
 
 pub use arp::{Arp, ArpOperation};
-pub use burst::{ARENA_BYTES, BURST_FRAMES, Burst, BurstFull, HEADROOM};
+pub use burst::{ARENA_BYTES, BURST_FRAMES, Burst, BurstFull, HEADROOM, Received};
 pub use bytes::{array, be16, be32, put, put16};
 pub use checksum::Delta;
 pub use flow_key::{Address, FlowKey};
 pub use headers::{Headers, Ipv4, Layer, Transport};
 pub use held::Held;
 pub use mac::{MacAddr, ParseMacError};
+pub use offload::{FrameView, Gso, MAX_SEGMENTS, Offload, Offloads, VNET_HEADER};
+pub use segment::Segments;
 pub use tx_lists::{FrameRef, OWN_BYTES, OWN_FRAMES, TxFull, TxLists};
 
 /// Length of an Ethernet header without tags, in bytes.

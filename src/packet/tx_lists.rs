@@ -1,6 +1,6 @@
 //! What a pass of the engine sends: one list of frames per egress port.
 
-use super::Burst;
+use super::{Burst, FrameView, Offload, VNET_HEADER};
 use crate::id::PortId;
 
 /// Most frames that one pass may generate itself (answers, fragments, released frames): the
@@ -23,13 +23,23 @@ pub enum FrameRef {
 #[error("too many generated frames in one pass")]
 pub struct TxFull;
 
+/// Room before each generated frame, for a virtio-net header; frames start at a cache line.
+const ROOM: usize = 64;
+
+#[derive(Clone, Copy, Debug)]
+struct Own {
+    offset: u32,
+    len: u32,
+    offload: Offload,
+}
+
 /// Egress lists of one pass. The order within a list is the order on the wire.
 #[derive(Debug, Default)]
 pub struct TxLists {
     lists: Vec<Vec<FrameRef>>,
     touched: Vec<PortId>,
     arena: Vec<u8>,
-    own: Vec<(u32, u32)>,
+    own: Vec<Own>,
 }
 
 impl TxLists {
@@ -67,20 +77,29 @@ impl TxLists {
         }
     }
 
-    /// Takes a generated frame, given in parts, without sending it yet.
+    /// Takes a generated, finished frame, given in parts, without sending it yet.
     ///
     /// # Errors
     /// [`TxFull`] at the bound of [`OWN_FRAMES`] or [`OWN_BYTES`].
     pub fn generate(&mut self, parts: &[&[u8]]) -> Result<FrameRef, TxFull> {
+        self.generate_with(parts, Offload::NONE)
+    }
+
+    /// Takes a frame with which something is left to be done.
+    ///
+    /// # Errors
+    /// As [`TxLists::generate`].
+    pub fn generate_with(&mut self, parts: &[&[u8]], offload: Offload) -> Result<FrameRef, TxFull> {
         let len: usize = parts.iter().map(|part| part.len()).sum();
-        if self.own.len() >= OWN_FRAMES || self.arena.len() + len > OWN_BYTES {
+        let start = self.arena.len().next_multiple_of(ROOM) + ROOM;
+        if self.own.len() >= OWN_FRAMES || start + len > OWN_BYTES {
             return Err(TxFull);
         }
-        let offset = self.arena.len() as u32;
+        self.arena.resize(start, 0);
         for part in parts {
             self.arena.extend_from_slice(part);
         }
-        self.own.push((offset, len as u32));
+        self.own.push(Own { offset: start as u32, len: len as u32, offload });
         Ok(FrameRef::Own((self.own.len() - 1) as u16))
     }
 
@@ -94,9 +113,62 @@ impl TxLists {
         &'a self,
         port: PortId,
         burst: &'a Burst,
-    ) -> impl ExactSizeIterator<Item = &'a [u8]> {
-        let list = self.lists.get(port.index()).map_or(&[][..], Vec::as_slice);
-        list.iter().map(|frame| self.frame(*frame, burst))
+    ) -> impl ExactSizeIterator<Item = FrameView<'a>> {
+        self.list(port).iter().map(|frame| self.view(*frame, burst))
+    }
+
+    /// The same as references, for who changes frames while he walks through them.
+    pub fn list(&self, port: PortId) -> &[FrameRef] {
+        self.lists.get(port.index()).map_or(&[][..], Vec::as_slice)
+    }
+
+    /// A frame with what is left to be done with it.
+    pub fn view<'a>(&'a self, frame: FrameRef, burst: &'a Burst) -> FrameView<'a> {
+        FrameView { bytes: self.frame(frame, burst), offload: self.offload(frame, burst) }
+    }
+
+    /// What is left to be done with a frame.
+    pub fn offload(&self, frame: FrameRef, burst: &Burst) -> Offload {
+        match frame {
+            FrameRef::Burst(index) => burst.offload(usize::from(index)),
+            FrameRef::Own(index) => {
+                self.own.get(usize::from(index)).map_or(Offload::NONE, |own| own.offload)
+            }
+        }
+    }
+
+    /// Says what is left to be done with a frame.
+    pub fn set_offload(&mut self, frame: FrameRef, burst: &mut Burst, offload: Offload) {
+        match frame {
+            FrameRef::Burst(index) => burst.set_offload(usize::from(index), offload),
+            FrameRef::Own(index) => {
+                if let Some(own) = self.own.get_mut(usize::from(index)) {
+                    own.offload = offload;
+                }
+            }
+        }
+    }
+
+    /// Completes a partial checksum in place. A super-frame stays as it is.
+    pub fn complete(&mut self, frame: FrameRef, burst: &mut Burst) {
+        let offload = self.offload(frame, burst);
+        if !offload.is_none() && !offload.is_super() {
+            offload.complete(self.frame_mut(frame, burst));
+            self.set_offload(frame, burst, Offload::NONE);
+        }
+    }
+
+    /// A frame as a device takes it: [`VNET_HEADER`] bytes of room before it.
+    pub fn outgoing<'a>(&'a mut self, frame: FrameRef, burst: &'a mut Burst) -> &'a mut [u8] {
+        match frame {
+            FrameRef::Burst(index) => burst.outgoing(usize::from(index)),
+            FrameRef::Own(index) => match self.range(index) {
+                Some(range) => {
+                    self.arena.get_mut(range.start - VNET_HEADER..range.end).unwrap_or_default()
+                }
+                None => &mut [],
+            },
+        }
     }
 
     /// The bytes of a frame.
@@ -125,15 +197,15 @@ impl TxLists {
         match frame {
             FrameRef::Burst(index) => burst.truncate(usize::from(index), len),
             FrameRef::Own(index) => {
-                if let Some(slot) = self.own.get_mut(usize::from(index)) {
-                    slot.1 = slot.1.min(len as u32);
+                if let Some(own) = self.own.get_mut(usize::from(index)) {
+                    own.len = own.len.min(len as u32);
                 }
             }
         }
     }
 
     fn range(&self, index: u16) -> Option<std::ops::Range<usize>> {
-        let (offset, len) = *self.own.get(usize::from(index))?;
-        Some(offset as usize..(offset + len) as usize)
+        let own = self.own.get(usize::from(index))?;
+        Some(own.offset as usize..(own.offset + own.len) as usize)
     }
 }

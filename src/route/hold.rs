@@ -156,10 +156,16 @@ fn cost(held: &Held) -> usize {
 mod tests {
     use super::*;
     use crate::id::NetworkId;
+    use crate::packet::Offload;
     use bytes::Bytes;
 
     fn packet(port: u16, len: usize) -> Held {
-        Held { port: PortId(port), network: NetworkId(1), frame: Bytes::from(vec![0; len]) }
+        Held {
+            port: PortId(port),
+            network: NetworkId(1),
+            frame: Bytes::from(vec![0; len]),
+            offload: Offload::NONE,
+        }
     }
 
     /// Puts `count` packets of 1 KiB on queues of their own from `first` on.

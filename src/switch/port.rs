@@ -1,6 +1,6 @@
 //! A switch port as the dataplane sees it.
 
-use super::Guard;
+use super::{FdbKey, Guard};
 use crate::drop_reason::DropReason;
 use crate::id::NetworkId;
 use crate::table::TokenBucket;
@@ -20,6 +20,8 @@ pub struct Port {
     pub is_isolated: bool,
     /// What its host may call itself; none: anything.
     pub guard: Option<Guard>,
+    /// The gateway's MAC on its network.
+    pub gateway: FdbKey,
     /// Its host publishes something, so unicast from it may belong to a hairpin session.
     pub publishes: bool,
     /// Limit of frames it may cause to be flooded.
@@ -35,10 +37,14 @@ pub struct PortCounters {
     pub rx_frames: u64,
     /// Bytes of them.
     pub rx_bytes: u64,
+    /// The frames on the wire that they stand for: a super-frame is several.
+    pub rx_segments: u64,
     /// Frames handed to the port.
     pub tx_frames: u64,
     /// Bytes of them.
     pub tx_bytes: u64,
+    /// The frames on the wire that they stand for.
+    pub tx_segments: u64,
     /// Lost frames by reason: those that came in by this port, and those its device refused.
     pub drops: Box<[u64; DropReason::COUNT]>,
 }
@@ -48,8 +54,10 @@ impl Default for PortCounters {
         Self {
             rx_frames: 0,
             rx_bytes: 0,
+            rx_segments: 0,
             tx_frames: 0,
             tx_bytes: 0,
+            tx_segments: 0,
             drops: Box::new([0; DropReason::COUNT]),
         }
     }

@@ -5,7 +5,9 @@ use std::net::Ipv4Addr;
 use etherparse::{EtherType, IpFragOffset, IpNumber, Ipv4Header, PacketBuilder};
 
 use crate::nat::Endpoint;
-use crate::packet::{Arp, ArpOperation, MacAddr};
+use crate::packet::{
+    Arp, ArpOperation, Headers, Layer, MacAddr, Offload, Transport, be16, checksum, put16,
+};
 
 /// Two stations and their addresses: who sends to whom.
 #[derive(Clone, Copy, Debug)]
@@ -170,4 +172,33 @@ fn arp(
         target_ip: target.1,
     };
     message.frame(dst).to_vec()
+}
+
+/// The frame as a kernel with checksum offload would have sent it: the transport checksum, if it is
+/// right, is taken back to the sum of the pseudo header. Other frames stay as they are.
+pub fn unfinished(frame: &[u8]) -> (Vec<u8>, Offload) {
+    let mut frame = frame.to_vec();
+    let offload = take_back(&mut frame).unwrap_or(Offload::NONE);
+    (frame, offload)
+}
+
+fn take_back(frame: &mut [u8]) -> Option<Offload> {
+    let headers = Headers::parse(frame).ok()?;
+    let Layer::Ipv4(ipv4) = headers.layer else { return None };
+    let field = match ipv4.transport {
+        Transport::Tcp { .. } => 16,
+        Transport::Udp { .. } => 6,
+        _ => return None,
+    };
+    let start = usize::from(headers.l3) + usize::from(ipv4.header_len);
+    let has_trailer = frame.len() > usize::from(headers.l3) + usize::from(ipv4.total_len);
+    let segment = frame.get(start..)?;
+    let is_right = checksum::transport(ipv4.src, ipv4.dst, ipv4.protocol, segment) == 0
+        && be16(segment, field)? != 0;
+    if ipv4.is_fragment() || has_trailer || !is_right {
+        return None;
+    }
+    let sum = checksum::pseudo_header(ipv4.src, ipv4.dst, ipv4.protocol, segment.len());
+    put16(frame, start + field, sum);
+    Some(Offload::partial(start as u16, field as u16))
 }

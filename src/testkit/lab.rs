@@ -2,6 +2,10 @@
 //!
 //! The standard lab is the tutorial's Docker host: an uplink 192.168.33.10/24 with the gateway
 //! 192.168.33.1, and a network `bridge` 172.17.0.0/16 with the gateway 172.17.0.1.
+//!
+//! Every lab runs two engines: what is sent to the first goes to its twin with the transport
+//! checksums left to be done, as a host on the same kernel would send it. Both must say the same,
+//! frame by frame, once what is left has been done; so every scenario is one of offloads, too.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -10,10 +14,13 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 
 use crate::drop_reason::DropReason;
-use crate::engine::{Command, Engine, EngineConfig, Gateway, NetworkSpec, PortSpec, Reply, Totals};
+use crate::engine::{
+    Command, CommandError, Engine, EngineConfig, Gateway, NetworkSpec, PortSpec, Reply, Restored,
+    Snapshot, SnapshotError, Totals,
+};
 use crate::id::{NetworkId, PortId};
 use crate::nat::{Endpoint, Publish};
-use crate::packet::{Arp, ArpOperation, Burst, MacAddr, TxLists};
+use crate::packet::{Arp, ArpOperation, Burst, FrameView, MacAddr, Offload, TxLists};
 use crate::time::Instant;
 
 /// The uplink's network in a [`Lab`].
@@ -34,11 +41,15 @@ pub struct LabPort {
     pub gateway: MacAddr,
 }
 
+/// A frame to send, by its port.
+type Sent = (PortId, Vec<u8>, Offload);
+
 /// The bench.
 #[derive(Debug)]
 pub struct Lab {
     /// The engine.
     pub engine: Engine,
+    twin: Engine,
     now: Instant,
     burst: Burst,
     tx: TxLists,
@@ -77,6 +88,7 @@ impl Lab {
         let now = Instant::from_secs(1000);
         Self {
             engine: Engine::new(config, 0x5eed, now),
+            twin: Engine::new(config, 0x5eed, now),
             now,
             burst: Burst::new(),
             tx: TxLists::new(),
@@ -113,11 +125,31 @@ impl Lab {
         )
     }
 
+    /// Applies a command.
+    ///
+    /// # Errors
+    /// The engine's refusal.
+    pub fn apply(&mut self, command: Command) -> Result<Reply, CommandError> {
+        let outcome = self.engine.apply(self.now, command.clone());
+        assert_eq!(self.twin.apply(self.now, command), outcome, "the twin differs");
+        outcome
+    }
+
+    /// Takes a snapshot back.
+    ///
+    /// # Errors
+    /// The engine's refusal.
+    pub fn restore(&mut self, snapshot: &Snapshot) -> Result<Restored, SnapshotError> {
+        let outcome = self.engine.restore(self.now, snapshot);
+        assert_eq!(self.twin.restore(self.now, snapshot).is_ok(), outcome.is_ok());
+        outcome
+    }
+
     /// Applies a command that the test takes for granted; a refusal shows as missing effect and
     /// in the log of the test.
     pub fn must(&mut self, command: Command) -> Reply {
         let text = format!("{command:?}");
-        match self.engine.apply(self.now, command) {
+        match self.apply(command) {
             Ok(reply) => reply,
             Err(error) => {
                 debug_assert!(false, "{text}: {error}");
@@ -184,15 +216,56 @@ impl Lab {
         self.send_all(&[(from.port, frame.to_vec())])
     }
 
+    /// Sends one frame as its sender's kernel left it; gives back what came out, finished.
+    pub fn send_view(&mut self, from: &LabPort, frame: FrameView<'_>) -> Vec<(PortId, Vec<u8>)> {
+        let frame = (from.port, frame.bytes.to_vec(), frame.offload);
+        self.pass(std::slice::from_ref(&frame), std::slice::from_ref(&frame))
+    }
+
     /// Sends frames as one burst; gives back what came out.
     pub fn send_all(&mut self, frames: &[(PortId, Vec<u8>)]) -> Vec<(PortId, Vec<u8>)> {
+        let finished: Vec<_> =
+            frames.iter().map(|(port, frame)| (*port, frame.clone(), Offload::NONE)).collect();
+        let unfinished: Vec<_> = frames
+            .iter()
+            .map(|(port, frame)| {
+                let (frame, offload) = super::build::unfinished(frame);
+                (*port, frame, offload)
+            })
+            .collect();
+        self.pass(&finished, &unfinished)
+    }
+
+    /// One burst for the engine, and one for its twin.
+    fn pass(&mut self, frames: &[Sent], for_twin: &[Sent]) -> Vec<(PortId, Vec<u8>)> {
+        self.fill(frames);
+        self.engine.process(self.now, &mut self.burst, &mut self.tx);
+        let out = self.collect();
+        self.fill(for_twin);
+        self.twin.process(self.now, &mut self.burst, &mut self.tx);
+        self.compare(&out);
+        out
+    }
+
+    fn fill(&mut self, frames: &[Sent]) {
         self.burst.clear();
         self.tx.clear();
-        for (port, frame) in frames {
-            debug_assert!(self.burst.push(*port, frame).is_ok(), "burst too large");
+        for (port, bytes, offload) in frames {
+            let view = FrameView { bytes, offload: *offload };
+            assert!(self.burst.push_view(*port, view).is_ok(), "burst too large");
         }
-        self.engine.process(self.now, &mut self.burst, &mut self.tx);
-        self.collect()
+    }
+
+    /// Does what is due now; gives back what came out.
+    pub fn run_timers(&mut self) -> Vec<(PortId, Vec<u8>)> {
+        self.burst.clear();
+        self.tx.clear();
+        self.engine.handle_timeout(self.now, &mut self.tx);
+        let out = self.collect();
+        self.tx.clear();
+        self.twin.handle_timeout(self.now, &mut self.tx);
+        self.compare(&out);
+        out
     }
 
     /// Lets time pass, in steps of at most a tenth of a second as timers want; gives back what
@@ -201,17 +274,12 @@ impl Lab {
         let end = self.now + by;
         let mut out = Vec::new();
         loop {
-            self.burst.clear();
-            self.tx.clear();
-            self.engine.handle_timeout(self.now, &mut self.tx);
-            out.extend(self.collect());
+            out.extend(self.run_timers());
             match self.engine.poll_timeout() {
                 Some(at) if at <= end => {
                     self.now = self.now.max(at).min(end);
                     if at <= self.now && self.now == end {
-                        self.tx.clear();
-                        self.engine.handle_timeout(self.now, &mut self.tx);
-                        out.extend(self.collect());
+                        out.extend(self.run_timers());
                         break;
                     }
                 }
@@ -264,13 +332,26 @@ impl Lab {
     }
 
     fn collect(&mut self) -> Vec<(PortId, Vec<u8>)> {
+        let out = self.finished();
+        self.log.extend(out.iter().cloned());
+        out
+    }
+
+    fn compare(&self, out: &[(PortId, Vec<u8>)]) {
+        assert_eq!(self.finished(), out, "the twin says something else");
+        assert_eq!(self.twin.totals(), self.engine.totals());
+        assert_eq!(self.twin.poll_timeout(), self.engine.poll_timeout());
+    }
+
+    /// What was sent, with all done that was left to be done.
+    fn finished(&self) -> Vec<(PortId, Vec<u8>)> {
         let mut out = Vec::new();
+        let mut scratch = Vec::new();
         for port in self.tx.ports() {
             for frame in self.tx.frames(*port, &self.burst) {
-                out.push((*port, frame.to_vec()));
+                frame.for_each_segment(&mut scratch, |frame| out.push((*port, frame.to_vec())));
             }
         }
-        self.log.extend(out.iter().cloned());
         out
     }
 }

@@ -296,6 +296,6 @@ impl World {
 
 fn collect(tx: &TxLists, burst: &Burst, out: &mut Vec<(PortId, Vec<u8>)>) {
     for port in tx.ports() {
-        out.extend(tx.frames(*port, burst).map(|frame| (*port, frame.to_vec())));
+        out.extend(tx.frames(*port, burst).map(|frame| (*port, frame.bytes.to_vec())));
     }
 }

@@ -168,8 +168,12 @@ pub fn receive(end: &mut WireEnd, is_wanted: impl Fn(&[u8]) -> bool) -> Vec<u8> 
     let mut room = [0; 9216];
     for _ in 0..5000 {
         match end.receive(&mut room) {
-            Ok(len) if is_wanted(&room[..len]) => return room[..len].to_vec(),
-            Ok(_) => {}
+            Ok(got) => {
+                let frame = got.frame_in(&room).bytes;
+                if is_wanted(frame) {
+                    return frame.to_vec();
+                }
+            }
             Err(ReceiveError::Empty) => std::thread::sleep(Duration::from_millis(1)),
             Err(error) => panic!("{error:?}"),
         }

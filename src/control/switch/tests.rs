@@ -62,15 +62,15 @@ impl FakeBroker {
     /// The next frame out of a port.
     fn receive(&self, port: &str) -> Vec<u8> {
         let mut room = [0; 2048];
-        let mut len = 0;
+        let mut frame = Vec::new();
         wait_for(|| match self.world().ends.get_mut(port).unwrap().receive(&mut room) {
             Ok(received) => {
-                len = received;
+                frame = received.frame_in(&room).bytes.to_vec();
                 true
             }
             Err(_) => false,
         });
-        room[..len].to_vec()
+        frame
     }
 }
 

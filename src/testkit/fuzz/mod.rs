@@ -11,6 +11,6 @@ mod program;
 pub mod seeds;
 mod world;
 
-pub use engine::{Digest, engine};
+pub use engine::{Digest, engine, engine_unfinished};
 pub use parse::parse;
 pub use pcap::pcap;

@@ -1,7 +1,10 @@
 //! The ceiling: tapway's own TAPs, read and written as its worker does, and no engine between.
+//! [`Io`] is all of it that
+//! touches a device.
 
+use tapway::id::PortId;
 use tapway::io::{Namespace, PortIo, ReceiveError, Tap, TapBackend, TapPlan};
-use tapway::packet::MacAddr;
+use tapway::packet::{Burst, FrameRef, MacAddr, TxLists};
 
 use super::{End, INTERFACE};
 use crate::error::{BenchError, Context, Result};
@@ -10,17 +13,25 @@ use crate::testbed::MTU;
 
 /// Frames taken from one TAP before the other gets its turn, as the worker's.
 const BUDGET: usize = 32;
+/// The two ports.
+const PORTS: [PortId; 2] = [PortId(0), PortId(1)];
 
 /// Forwards until a TAP is gone.
 pub fn run(ends: &[End; 2]) -> Result<()> {
     let [one, other] = ends;
-    let (mut one, mut other) = (open(one)?, open(other)?);
-    let mut room = vec![0; one.max_frame()];
+    let mut io = Io { taps: [open(one)?, open(other)?], scratch: Vec::new() };
+    let (mut burst, mut tx) = (Burst::new(), TxLists::new());
     loop {
-        let is_busy = pass(&mut one, &mut other, &mut room)?;
-        let is_busy = pass(&mut other, &mut one, &mut room)? || is_busy;
-        if !is_busy {
-            wait(&one, &other)?;
+        burst.clear();
+        tx.clear();
+        io.gather(&mut burst)?;
+        for index in 0..burst.len() {
+            let out = if burst.port(index) == Some(PORTS[0]) { PORTS[1] } else { PORTS[0] };
+            tx.push(out, FrameRef::Burst(index as u16));
+        }
+        io.send(&tx, &burst);
+        if burst.is_empty() {
+            io.wait()?;
         }
     }
 }
@@ -29,13 +40,12 @@ pub fn run(ends: &[End; 2]) -> Result<()> {
 fn open(end: &End) -> Result<Tap> {
     let named = |error| BenchError::Peer(format!("{error}"));
     let namespace = Namespace::named(&end.netns).map_err(named)?;
-    let address = ipnet::Ipv4Net::new(end.address, 24);
     let plan = TapPlan {
         netns: None,
         interface: INTERFACE.to_owned(),
         mac: Some(MacAddr::from_ipv4(end.address)),
         mtu: MTU,
-        address: address.ok(),
+        address: ipnet::Ipv4Net::new(end.address, 24).ok(),
         gateway: None,
         backend: TapBackend::Own,
     };
@@ -43,23 +53,41 @@ fn open(end: &End) -> Result<Tap> {
     Ok(tap)
 }
 
-/// Moves a burst; true if there may be more.
-fn pass(from: &mut Tap, to: &mut Tap, room: &mut [u8]) -> Result<bool> {
-    for _ in 0..BUDGET {
-        match from.receive(room) {
-            Ok(len) => {
-                // A frame that the device does not take is lost, as on any forwarder.
-                let _ = to.send(room.get(..len).unwrap_or_default());
-            }
-            Err(ReceiveError::Truncated) => {}
-            Err(ReceiveError::Empty) => return Ok(false),
-            Err(ReceiveError::Gone(error)) => return Err(error).context("a TAP"),
-        }
-    }
-    Ok(true)
+/// Input and output of a worker.
+struct Io {
+    taps: [Tap; 2],
+    scratch: Vec<u8>,
 }
 
-fn wait(one: &Tap, other: &Tap) -> Result<()> {
-    system::wait_readable([one, other].into_iter().filter_map(PortIo::raw_fd))
-        .context("waiting for TAPs")
+impl Io {
+    /// Reads what is there, up to the budget of each TAP.
+    fn gather(&mut self, burst: &mut Burst) -> Result<()> {
+        for (port, tap) in PORTS.into_iter().zip(&mut self.taps) {
+            let max_frame = tap.max_frame();
+            for _ in 0..BUDGET {
+                match burst.receive(port, max_frame, |room| tap.receive(room)) {
+                    Ok(Ok(_)) | Err(ReceiveError::Truncated | ReceiveError::Refused(_)) => {}
+                    Ok(Err(_)) | Err(ReceiveError::Empty) => break,
+                    Err(ReceiveError::Gone(error)) => return Err(error).context("a TAP"),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A frame that a TAP does not take is lost, as on any forwarder.
+    fn send(&mut self, tx: &TxLists, burst: &Burst) {
+        for (port, tap) in PORTS.into_iter().zip(&mut self.taps) {
+            for frame in tx.frames(port, burst) {
+                frame.for_each_segment(&mut self.scratch, |frame| {
+                    let _ = tap.send(frame);
+                });
+            }
+        }
+    }
+
+    fn wait(&self) -> Result<()> {
+        system::wait_readable(self.taps.iter().filter_map(PortIo::raw_fd))
+            .context("waiting for TAPs")
+    }
 }

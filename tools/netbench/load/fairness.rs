@@ -6,8 +6,8 @@ use crate::error::{BenchError, Result};
 use crate::figure::Figure;
 use crate::testbed::{Route, Testbed};
 
-/// One host floods a second with small UDP; meanwhile a third sends a TCP stream to, and a fourth
-/// exchanges single bytes with, the fifth.
+/// One bystander floods another with small UDP; meanwhile the third sends a TCP stream to the
+/// server, and the client exchanges single bytes with it.
 pub fn measure(testbed: &Testbed, settings: Settings) -> Result<Vec<(Figure, f64)>> {
     let [flooder, flooded, streamer] = testbed.bystanders.as_slice() else {
         return Err(BenchError::Peer("the fairness scenario needs five hosts".to_owned()));

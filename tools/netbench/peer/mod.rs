@@ -82,7 +82,16 @@ fn version_of(
     let said = process::run_with(Command::new(path).args(arguments));
     let said = said.map_err(|error| error.to_string())?;
     let line = said.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-    Ok(line.trim().to_owned())
+    match package_version(package).filter(|_| line.contains("unknown")) {
+        Some(version) => Ok(format!("{package} {version}")),
+        None => Ok(line.trim().to_owned()),
+    }
+}
+
+/// What Debian's packages say, for programs that do not know their own version.
+fn package_version(package: &str) -> Option<String> {
+    let query = ["dpkg-query", "--show", "--showformat=${Version}", package];
+    process::run(&query).ok().filter(|version| !version.is_empty())
 }
 
 /// For those that translate and do not switch.
