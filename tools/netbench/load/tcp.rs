@@ -9,7 +9,7 @@ use crate::interrupt;
 use crate::testbed::{Host, Route, STREAM_PORT};
 
 /// Bytes per write and read.
-const CHUNK: usize = 256 * 1024;
+const CHUNK: usize = 128 * 1024;
 
 /// A TCP port of a host; accepting from it does not block.
 pub fn listen(host: &Host, port: u16) -> Result<TcpListener> {

@@ -125,8 +125,14 @@ impl Peer for Tapway {
         // Does this build know the variant's keys?
         let text = self.configuration(Scenario::Nat, &[("inside", INSIDE), ("outside", OUTSIDE)]);
         std::fs::write(&file, text).context(file.display().to_string()).map_err(explain)?;
-        process::run_with(Command::new(binary).args(["check", "-c"]).arg(&file))
-            .map_err(explain)?;
+        let checked = process::run_with(Command::new(binary).args(["check", "-c"]).arg(&file));
+        if let Err(error) = checked {
+            // The remedy is not in the file, which is gone in a moment.
+            let said = error.to_string();
+            let said = said.rsplit("wrong; ").next().unwrap_or_default();
+            let said = said.replace(&*file.to_string_lossy(), "line");
+            return Err(format!("this tapway does not take its configuration: {said}"));
+        }
         let version = process::run_with(Command::new(binary).arg("--version")).map_err(explain)?;
         Ok(version.trim().to_owned())
     }

@@ -78,7 +78,7 @@ pub fn goals_table(verdicts: &[Verdict]) -> String {
         }
     }
     let unknown = verdicts.iter().filter(|verdict| verdict.outcome == Outcome::Unknown).count();
-    let mut text = align(&rows);
+    let mut text = if rows.len() > 1 { align(&rows) } else { String::new() };
     if unknown > 0 {
         let _ = writeln!(text, "{unknown} goals need figures that were not measured");
     }
