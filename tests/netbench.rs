@@ -65,7 +65,7 @@ fn a_short_run_reports_every_figure_asked_for_and_leaves_nothing() {
         return;
     }
     let file = std::env::temp_dir().join(unique("report"));
-    let tests = ["--scenarios", "l2", "--tests", "tcp1,udp,rtt,rest", "--seconds", "0.1"];
+    let tests = ["--scenarios", "l2", "--tests", "tcp1,udp,rtt,rest", "--seconds", "0.2"];
     let output = ["--repetitions", "2", "--json", file.to_str().unwrap()];
     let peers = ["--peers", "naive,tapway"];
     let (pid, code, said) = run(&[&tests[..], &output[..], &peers[..]].concat());

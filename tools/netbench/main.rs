@@ -15,7 +15,7 @@
 //! | `load` | traffic, and the tests made of it |
 //! | `run` | the order of measurements |
 //! | `figure`, `results`, `goals` | what is measured, samples and ratios, what is aimed at |
-//! | `report` | tables, JSON, Markdown, a picture |
+//! | `report`, `output` | tables, JSON, Markdown, a picture, and where they go |
 //! | `system`, `clock`, `cpu`, `machine`, `interrupt` | what is asked of the kernel |
 
 mod clock;
@@ -29,6 +29,7 @@ mod load;
 mod machine;
 mod netns;
 mod options;
+mod output;
 mod peer;
 mod process;
 mod progress;
@@ -38,18 +39,18 @@ mod run;
 mod system;
 mod testbed;
 
-use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 
-use error::{BenchError, Context, Result};
+use error::{BenchError, Result};
 use figure::{Scenario, Test};
 use machine::Machine;
 use options::{Command, Options};
 use peer::{Peer, TAPWAY};
 use report::{PeerNote, Report};
+use results::Results;
 use run::Plan;
 
 const FAILED: u8 = 1;
@@ -82,10 +83,11 @@ fn benchmark(options: &Options) -> Result<ExitCode> {
         eprintln!("netbench: {why}");
         return Ok(ExitCode::from(NO_PERMISSION));
     }
+    output::check(options)?;
     interrupt::catch_signals()?;
     let (peers, notes) = choose_peers(options);
     if options.list {
-        print(&report::list_table(&notes))?;
+        output::print(&report::list_table(&notes))?;
         return Ok(ExitCode::SUCCESS);
     }
     let machine = Machine::read();
@@ -97,9 +99,13 @@ fn benchmark(options: &Options) -> Result<ExitCode> {
             eprintln!("netbench: {} skipped: {why}", note.name);
         }
     }
+    if peers.is_empty() {
+        eprintln!("netbench: nothing is left to be measured");
+        return Ok(ExitCode::from(FAILED));
+    }
     testbed::sweep();
     let report = measure(options, peers, notes, machine)?;
-    publish(options, &report)?;
+    output::publish(options, &report)?;
     let has_tapway = report.results.keys().any(|(_, _, peer)| peer == TAPWAY);
     let wants_tapway = report.peers.iter().any(|peer| peer.name == TAPWAY);
     Ok(if wants_tapway && !has_tapway { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
@@ -169,17 +175,24 @@ fn measure(
         repetitions: options.repetitions(),
         settings,
     };
-    let results = run::run(&plan)?;
-    Ok(Report {
+    let mut results = Results::default();
+    let outcome = run::run(&plan, &mut results);
+    let report = Report {
         command: command_line(),
         started_s,
         machine,
         repetitions: plan.repetitions,
         seconds: settings.span.as_secs_f64(),
+        is_pinned: settings.pin,
         peers: notes,
         verdicts: goals::judge(&results),
         results,
-    })
+    };
+    if outcome.is_err() {
+        // Half an hour's work is not thrown away because the rest is not wanted.
+        output::print(&report::results_tables(&report))?;
+    }
+    outcome.map(|()| report)
 }
 
 fn given_or_all<T: ValueEnum>(given: &[T]) -> Vec<T> {
@@ -191,34 +204,4 @@ fn command_line() -> String {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let separator = if arguments.is_empty() { "" } else { " -- " };
     format!("cargo run --release --example netbench{separator}{}", arguments.join(" "))
-}
-
-fn publish(options: &Options, report: &Report) -> Result<()> {
-    print(&report::results_tables(report))?;
-    print(&format!("\n{}", report::goals_table(&report.verdicts)))?;
-    if let Some(path) = &options.json {
-        write(path, &format!("{:#}\n", report::to_json(report)))?;
-    }
-    if let Some(path) = &options.svg {
-        write(path, &report::to_svg(report))?;
-    }
-    let picture = options.svg.as_deref().map(Path::to_string_lossy);
-    let section = report::to_markdown(report, picture.as_deref());
-    if let Some(path) = &options.markdown {
-        write(path, &section)?;
-    }
-    if let Some(path) = &options.update_readme {
-        let name = path.display().to_string();
-        let document = std::fs::read_to_string(path).context(name.as_str())?;
-        write(path, &report::replace_section(&document, &name, &section)?)?;
-    }
-    Ok(())
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    std::fs::write(path, text).context(path.display().to_string())
-}
-
-fn print(text: &str) -> Result<()> {
-    std::io::stdout().write_all(text.as_bytes()).context("standard output")
 }

@@ -61,20 +61,20 @@ impl Plan {
     }
 }
 
-/// Measures all of it. After an interrupt the results so far are lost, and nothing else.
+/// Measures all of it.
 ///
 /// # Errors
-/// [`BenchError::Interrupted`]; what goes wrong with a peer is among the results.
-pub fn run(plan: &Plan) -> Result<Results> {
+/// [`BenchError::Interrupted`], with what was measured until then in the results; what goes wrong
+/// with a peer is there, too.
+pub fn run(plan: &Plan, results: &mut Results) -> Result<()> {
     let rounds = plan.rounds();
     let total = rounds.iter().map(|round| round.tests.len()).sum();
     let mut progress = Progress::new(total);
-    let mut results = Results::default();
     for round in rounds {
         interrupt::check()?;
-        run_round(&round, plan.settings, &mut results, &mut progress)?;
+        run_round(&round, plan.settings, results, &mut progress)?;
     }
-    Ok(results)
+    Ok(())
 }
 
 fn run_round(

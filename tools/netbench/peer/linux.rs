@@ -6,6 +6,7 @@ use std::process::Command;
 use super::{LINUX, Peer, version_of};
 use crate::error::{Context, Result};
 use crate::figure::Scenario;
+use crate::machine::Machine;
 use crate::netns::{self, Netns};
 use crate::process::run_with;
 use crate::testbed::{EXTERNAL, GATEWAY, Host, INSIDE, OUTSIDE, PORTS, Route, Testbed, hosts_of};
@@ -24,7 +25,8 @@ impl Peer for Linux {
     }
 
     fn version(&self) -> std::result::Result<String, String> {
-        version_of("nft", &["--version"], "nftables")
+        let nftables = version_of("nft", &["--version"], "nftables")?;
+        Ok(format!("Linux {}, {nftables}", Machine::read().kernel))
     }
 
     fn refuses(&self, _: Scenario) -> Option<&'static str> {

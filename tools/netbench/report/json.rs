@@ -19,6 +19,7 @@ pub fn to_json(report: &Report) -> Value {
         "machine": report.machine,
         "repetitions": report.repetitions,
         "seconds": report.seconds,
+        "pinned": report.is_pinned,
         "peers": report.peers.iter().map(peer).collect::<Vec<_>>(),
         "results": results(report),
         "failures": failures(report),

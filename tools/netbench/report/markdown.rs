@@ -29,7 +29,7 @@ const SHOWN: [Figure; 11] = [
 
 /// The section, with a picture if there is one.
 pub fn to_markdown(report: &Report, picture: Option<&str>) -> String {
-    let mut text = format!("```sh\n{}\n```\n\n", report.command);
+    let mut text = format!("## Performance\n\n```sh\n{}\n```\n\n", report.command);
     let _ = writeln!(
         text,
         "{}; MTU 1500. Medians of {} repetitions of {} s, the peers in turn. Senders, switch and \

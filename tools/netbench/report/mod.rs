@@ -27,6 +27,8 @@ pub struct Report {
     pub repetitions: usize,
     /// Seconds of each measurement.
     pub seconds: f64,
+    /// Senders and receivers had a CPU each.
+    pub is_pinned: bool,
     /// Whom, in the order of reports.
     pub peers: Vec<PeerNote>,
     /// What came out.
