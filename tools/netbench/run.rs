@@ -83,18 +83,13 @@ fn run_round(
     results: &mut Results,
     progress: &mut Progress,
 ) -> Result<()> {
-    let place = format!("{} {}", round.scenario.key(), round.peer.name());
+    let place = round.place();
     progress.doing(&place);
     let mut testbed = match bring_up(round, settings) {
         Ok(testbed) => testbed,
         Err(BenchError::Interrupted) => return Err(BenchError::Interrupted),
         Err(error) => {
-            let why = error.to_string();
-            progress.note(&format!("{place} did not come up: {why}"));
-            for test in &round.tests {
-                progress.did(&format!("{place} {}", test.key()), "no switch");
-            }
-            results.failures.push(round.failure(None, why));
+            round.did_not_start(&error, results, progress);
             return Ok(());
         }
     };
@@ -130,6 +125,19 @@ fn bring_up(round: &Round<'_>, settings: Settings) -> Result<Testbed> {
 }
 
 impl Round<'_> {
+    fn did_not_start(&self, error: &BenchError, results: &mut Results, progress: &mut Progress) {
+        let (place, why) = (self.place(), error.to_string());
+        progress.note(&format!("{place} did not come up: {why}"));
+        for test in &self.tests {
+            progress.did(&format!("{place} {}", test.key()), "no switch");
+        }
+        results.failures.push(self.failure(None, why));
+    }
+
+    fn place(&self) -> String {
+        format!("{} {}", self.scenario.key(), self.peer.name())
+    }
+
     fn failure(&self, test: Option<Test>, why: String) -> Failure {
         Failure {
             scenario: self.scenario,
