@@ -5,13 +5,15 @@
 //! REQ-8), except for the host that had it, after a tracked TCP close, or when nothing else is
 //! left.
 //!
-//! Bounds: 8 KiB for the ports in use, and for each port that rests one record in a map and one
+//! Bounds: 8 KiB for the ports in use, 256 KiB for who has them, and for each port that rests one record in a map and one
 //! in an ordered set, at most 65 535 of each. No step is longer than a logarithm of them, but for
 //! the one pass over the words of the class that looks for a free port.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::time::Duration;
+
+use foldhash::fast::FixedState;
 
 use super::random::Random;
 use crate::time::Instant;
@@ -26,8 +28,10 @@ const EVEN_BITS: u64 = 0x5555_5555_5555_5555;
 #[derive(Clone, Debug)]
 pub(super) struct PortPool {
     used: Box<[u64; WORDS]>,
+    /// The mapping that has a port, plus one; 0: none. Empty until there is a mapping.
+    mappings: Vec<u32>,
     /// Until when a port rests, and for whom it does not.
-    resting: HashMap<u16, (Instant, Ipv4Addr)>,
+    resting: HashMap<u16, (Instant, Ipv4Addr), FixedState>,
     /// The same ports by the end of their rest, for each class: well known, or above.
     rests: [BTreeSet<(Instant, u16)>; 2],
 }
@@ -43,7 +47,7 @@ impl Default for PortPool {
         if let Some(first) = used.first_mut() {
             *first = 1; // port 0 is never given out
         }
-        Self { used, resting: HashMap::new(), rests: Default::default() }
+        Self { used, mappings: Vec::new(), resting: HashMap::default(), rests: Default::default() }
     }
 }
 
@@ -67,6 +71,21 @@ impl PortPool {
                 Some(port)
             }
             None => self.wake_oldest(wish),
+        }
+    }
+
+    /// The mapping that has a port.
+    pub(super) fn mapping(&self, port: u16) -> Option<u32> {
+        self.mappings.get(usize::from(port))?.checked_sub(1)
+    }
+
+    /// Notes which mapping has a port.
+    pub(super) fn set_mapping(&mut self, port: u16, mapping: Option<u32>) {
+        if self.mappings.is_empty() {
+            self.mappings = vec![0; 1 << u16::BITS];
+        }
+        if let Some(slot) = self.mappings.get_mut(usize::from(port)) {
+            *slot = mapping.map_or(0, |index| index.wrapping_add(1));
         }
     }
 

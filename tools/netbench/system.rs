@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io;
 use std::net::UdpSocket;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::ptr;
@@ -96,20 +96,6 @@ fn headers_of(iovecs: &mut [libc::iovec]) -> Vec<libc::mmsghdr> {
         libc::mmsghdr { msg_hdr, msg_len: 0 }
     };
     iovecs.iter_mut().map(header).collect()
-}
-
-/// Waits until one of these can be read.
-///
-/// # Errors
-/// If the system refuses.
-pub fn wait_readable(fds: impl Iterator<Item = RawFd>) -> io::Result<()> {
-    let entry = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-    let mut entries: Vec<libc::pollfd> = fds.map(entry).collect();
-    // SAFETY: `entries` holds as many entries as said, and lives through the call.
-    match unsafe { libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, -1) } {
-        -1 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
-    }
 }
 
 /// The unit of `/proc/stat`.
