@@ -15,7 +15,7 @@ const BATCHES: usize = 8;
 type Case = (&'static str, usize, fn() -> World);
 
 /// Name, frames per burst, and what is measured.
-const CASES: [Case; 10] = [
+const CASES: [Case; 11] = [
     ("switch/2", 64, || World::switch(2)),
     ("switch/1000", 64, || World::switch(1_000)),
     ("switch_burst/1", 1, || World::switch(1_000)),
@@ -26,6 +26,7 @@ const CASES: [Case; 10] = [
     ("napt_back/1000", 64, || World::napt_back(1_000)),
     ("napt_burst/1", 1, || World::napt(1_000)),
     ("napt_new/64512", 64, || World::new_sessions(64_512)),
+    ("napt_again/1024", 64, || World::new_sessions(1_024)),
 ];
 
 #[expect(clippy::print_stdout, reason = "its output is its purpose")]

@@ -33,7 +33,8 @@
 //! | gateway | the router's address and MAC in a network |
 //! | neighbour | IP -> MAC, with a state as `ip neigh` shows it |
 //! | fib, route, next hop | the forwarding table and its parts |
-//! | flow | one direction's compiled action under a [`packet::FlowKey`] |
+//! | flow | packets of one direction under one [`packet::FlowKey`]; its way is remembered |
+//! | adjacency, way | what all flows to one neighbour share: MACs, egress port, MTU |
 //! | session | a translated connection: original and reply direction, timers, state |
 //! | mapping | inside endpoint <-> external endpoint (RFC 4787) |
 //! | publish | a published port: destination translation from outside to a host |

@@ -22,7 +22,7 @@ pub struct EngineConfig {
     pub icmp: IcmpLimits,
     /// Sessions.
     pub nat: NatSettings,
-    /// Cached flows; two per session and as many again for routed ones do.
+    /// Cached routed flows. Those of sessions need no entry: a session remembers its ways itself.
     pub flows: usize,
 }
 

@@ -14,9 +14,9 @@ pub enum Tier {
     Bridge,
     /// The bridge flooded.
     Flood,
-    /// A cached flow was replayed.
+    /// The flow's way was known.
     FlowHit,
-    /// No cached flow: decided anew.
+    /// The flow's way was not known: decided anew.
     SlowPath,
     /// A session was found.
     Session,
