@@ -15,6 +15,7 @@
 mod fragment;
 mod host;
 mod ip_id;
+mod lease;
 mod mapping;
 mod mode;
 mod port_pool;
@@ -45,6 +46,7 @@ use port_pool::PortPool;
 use session::Sessions;
 
 pub use fragment::{DatagramKey, Expired, FragmentDecision, Fragments};
+pub use lease::PortLeases;
 pub use mapping::Mapping;
 pub use mode::{NatMode, NatPolicy};
 pub use publish::{Publish, PublishConflict, Publishes};
