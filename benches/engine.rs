@@ -36,11 +36,16 @@ fn route(criterion: &mut Criterion<Clocks>) {
     group.finish();
 }
 
-/// Translated packets of known sessions, by number of flows.
+/// Translated packets of known sessions, by number of flows; `back` are the answers.
 fn napt(criterion: &mut Criterion<Clocks>) {
     let mut group = criterion.benchmark_group("napt");
     for flows in [1, 1_000, 64_512, 1_032_192] {
         measure(&mut group, (&flows.to_string(), BURST), || World::napt(flows));
+    }
+    group.finish();
+    let mut group = criterion.benchmark_group("napt_back");
+    for flows in [1_000, 64_512, 1_032_192] {
+        measure(&mut group, (&flows.to_string(), BURST), || World::napt_back(flows));
     }
     group.finish();
     let mut group = criterion.benchmark_group("napt_burst");

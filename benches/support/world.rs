@@ -7,7 +7,7 @@ use ipnet::Ipv4Net;
 use tapway::engine::{Command, Engine, EngineConfig, Gateway, NetworkSpec, PortSpec, Totals};
 use tapway::id::{NetworkId, PortId};
 use tapway::nat::{Endpoint, NatMode, NatPolicy};
-use tapway::packet::{BURST_FRAMES, Burst, MacAddr, TxLists, checksum, put, put16};
+use tapway::packet::{BURST_FRAMES, Burst, MacAddr, TxLists, array, be16, checksum, put, put16};
 use tapway::switch::FdbLimits;
 use tapway::testkit::build::{self, Hop};
 use tapway::time::Instant;
@@ -108,6 +108,22 @@ impl World {
             // The answers' direction would take another entry of the flow cache.
             eprintln!("    {} bytes resident per session, one direction seen", grown / flows);
         }
+        world
+    }
+
+    /// The answers to `flows` UDP flows, to as many inside hosts.
+    pub fn napt_back(flows: usize) -> Self {
+        let mut world = Self::napt_cold(flows);
+        world.meet_hosts(flows.div_ceil(PORTS_PER_HOST));
+        let external = world.warm(flows);
+        let hop = Hop::new(MacAddr::from_ipv4(ROUTER), MacAddr::from_ipv4(EXTERNAL));
+        world.frame = Box::new(move |flow| {
+            let to = external.get(flow).copied().unwrap_or(FAR);
+            let mut frame = [0; 60];
+            put(&mut frame, 0, &build::udp(hop, FAR, to, &[0x5a; 18]));
+            (OUT_PORT, frame)
+        });
+        world.warm(flows);
         world
     }
 
@@ -221,26 +237,34 @@ impl World {
         self.before = self.engine.totals();
     }
 
-    /// Sends every frame once.
-    fn warm(&mut self, flows: usize) {
+    /// Sends every frame once; returns the sources that they left with.
+    fn warm(&mut self, flows: usize) -> Vec<Endpoint> {
         let indices: Vec<usize> = (0..flows).collect();
+        let mut sources = Vec::with_capacity(flows);
         for chunk in indices.chunks(BURST_FRAMES) {
             let frames: Vec<_> = chunk
                 .iter()
                 .map(|flow| (self.frame)(*flow))
                 .map(|(port, frame)| (port, frame.to_vec()))
                 .collect();
-            self.feed(&frames);
+            sources.extend(self.feed(&frames));
         }
+        sources
     }
 
-    fn feed(&mut self, frames: &[(PortId, Vec<u8>)]) {
+    /// Returns the sources of the packets that leave by the uplink.
+    fn feed(&mut self, frames: &[(PortId, Vec<u8>)]) -> Vec<Endpoint> {
         let (mut burst, mut tx) = (Burst::new(), TxLists::new());
         for (port, frame) in frames {
             assert!(burst.push(*port, frame).is_ok(), "the burst is full");
         }
         self.engine.process(self.now, &mut burst, &mut tx);
         self.now = self.now + Duration::from_micros(50);
+        let source = |frame: &[u8]| {
+            let ip = array::<4>(frame, 26).map(Ipv4Addr::from)?;
+            Some(Endpoint::new(ip, be16(frame, 34)?))
+        };
+        tx.frames(OUT_PORT, &burst).filter_map(|frame| source(frame.bytes)).collect()
     }
 
     /// Makes room for the sessions of another batch, where each frame is to make one.
@@ -314,7 +338,7 @@ fn readdress(frame: &mut [u8; 60], from: Endpoint, to: Ipv4Addr) {
     let old = host_endpoint(0);
     let delta = checksum::Delta::NONE.address(old.ip, from.ip).address(FAR.ip, to);
     let l4_delta = delta.word(old.port, from.port);
-    let field = |at: usize| tapway::packet::be16(frame, at).unwrap_or(0);
+    let field = |at: usize| be16(frame, at).unwrap_or(0);
     let (header, segment) = (delta.apply(field(24)), l4_delta.apply_udp(field(40)));
     put16(frame, 24, header);
     put(frame, 26, &from.ip.octets());

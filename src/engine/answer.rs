@@ -20,6 +20,7 @@ use crate::packet::{
     fragment, ipv4,
 };
 use crate::route::{Resolution, may_report};
+use crate::switch::FdbKey;
 
 impl Engine {
     /// An ARP message that tapway can read: to its MAC, or to all.
@@ -101,8 +102,8 @@ impl Engine {
         let resolution = self.neighbours.resolve(pass.now, frame.network, target, frame.port);
         let Resolution::Known(mac, _) = resolution else { return false };
         // Behind the same port it answers itself.
-        let place = self.fdb.lookup(pass.now, frame.network, mac);
-        place.is_some_and(|(_, port)| port != frame.port)
+        let place = self.fdb.lookup(pass.now, FdbKey::new(frame.network, mac));
+        place.is_some_and(|port| port != frame.port)
     }
 
     /// Somebody claims an address of tapway: say whose it is (RFC 5227 2.4), at a limited rate.
@@ -133,9 +134,9 @@ impl Engine {
             target_ip: ip,
         };
         let bytes = request.frame(to.unwrap_or(MacAddr::BROADCAST));
-        let known = to.and_then(|mac| self.fdb.lookup(pass.now, network, mac));
+        let known = to.and_then(|mac| self.fdb.lookup(pass.now, FdbKey::new(network, mac)));
         let ports = match known {
-            Some((_, port)) => vec![port],
+            Some(port) => vec![port],
             None => self.network(network).map_or_else(Vec::new, |n| n.bridge.ports().to_vec()),
         };
         self.generate(pass, &ports, &[&bytes]);

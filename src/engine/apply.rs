@@ -8,7 +8,7 @@ use super::{Command, CommandError, Engine, Gateway, Network, NetworkSpec, PortSp
 use crate::id::{NetworkId, PortId};
 use crate::nat::{Publish, StaticNat};
 use crate::route::{Interface, Route, RouteKind};
-use crate::switch::{Bridge, Port, PortCounters};
+use crate::switch::{Bridge, FdbKey, Port, PortCounters};
 use crate::table::TokenBucket;
 use crate::time::Instant;
 
@@ -39,7 +39,7 @@ impl Engine {
             }
         }
         self.epoch = self.epoch.wrapping_add(1);
-        self.flag_publishing_ports();
+        self.refresh_ports();
         Ok(reply)
     }
 
@@ -96,7 +96,7 @@ impl Engine {
         if is_retranslated {
             // What was opened under the old modes must not stay open under the new ones.
             ended += self.nat.end_where(now, |session| {
-                !session.is_published
+                !session.is_published()
                     && (session.original.network == id || session.reply.network == id)
             });
         }
@@ -214,6 +214,7 @@ impl Engine {
             is_up: spec.is_up,
             is_isolated,
             guard: spec.guard,
+            gateway: FdbKey::NONE,
             publishes: false,
             storm: TokenBucket::new(limit, limit, now),
             counters: PortCounters::default(),
@@ -226,7 +227,7 @@ impl Engine {
         }
         let guarded = spec.guard.map(|guard| guard.mac);
         for mac in spec.static_macs.into_iter().chain(guarded) {
-            self.fdb.insert_static(spec.network, mac, id);
+            self.fdb.insert_static(FdbKey::new(spec.network, mac), id);
         }
         if spec.is_up {
             self.announce.push(id);
@@ -315,12 +316,15 @@ impl Engine {
             .map_err(|conflict| CommandError::PublishConflict { conflict })
     }
 
-    /// Flags the ports whose hosts publish something, or may: without a configured address any
-    /// port of the network may be the one.
-    fn flag_publishing_ports(&mut self) {
+    /// Notes at each port what its frames are compared with: the gateway's MAC, and whether its
+    /// host publishes something, or may. Without a configured address any port of the network
+    /// may be the one.
+    fn refresh_ports(&mut self) {
         let nat = &self.nat;
         for port in self.ports.iter_mut().flatten() {
             let network = port.network;
+            let interface = self.interfaces.get(network);
+            port.gateway = interface.map_or(FdbKey::NONE, |own| FdbKey::new(network, own.mac));
             port.publishes = match port.guard {
                 Some(guard) => {
                     nat.publishes().has_target(network, guard.address)

@@ -1,37 +1,22 @@
-//! Compiled flows: what a hit replays without deciding again.
+//! Routed flows without a session: where their packets leave, without deciding again.
 //!
-//! Derived state only: sessions, routes, neighbours and MACs live elsewhere, so a full or stale
-//! cache breaks no connection. An entry holds while the epoch (configuration and routes) and the
-//! generations of its session, neighbour and FDB entry are those it was compiled under. At
-//! capacity an arbitrary entry makes room.
+//! Derived state only, so a full or stale cache breaks no connection; sessions remember their
+//! ways themselves. What an entry says holds as long as its way does, see `adjacency`. At capacity
+//! an arbitrary entry makes room.
 
 use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 
-use crate::id::PortId;
-use crate::nat::{Direction, Rewrite};
+use crate::nat::HopRef;
 use crate::packet::FlowKey;
 use crate::table::{HashIndex, Slab};
 
-/// A reference to an entry of another table, and its generation then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Versioned {
-    pub index: u32,
-    pub generation: u32,
-}
-
 /// One direction of a flow.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Flow {
-    pub key: FlowKey,
-    pub rewrite: Rewrite,
-    pub egress: PortId,
-    pub mtu: u16,
-    pub epoch: u32,
-    pub session: Option<(Versioned, Direction)>,
-    pub neighbour: Versioned,
-    pub fdb: Versioned,
+struct Flow {
+    key: FlowKey,
+    hop: HopRef,
 }
 
 /// Flows by key.
@@ -53,23 +38,18 @@ impl FlowCache {
         }
     }
 
-    pub(super) fn hash(&self, key: &FlowKey) -> u64 {
-        self.hasher.hash_one(key)
-    }
-
-    pub(super) fn find(&self, key: &FlowKey, hash: u64) -> Option<u32> {
-        self.index.find(hash, |index| self.flows.get(index).is_some_and(|flow| flow.key == *key))
-    }
-
-    /// The flow at `index` if it is still that of `key`.
-    pub(super) fn verify(&self, index: u32, key: &FlowKey) -> Option<&Flow> {
-        self.flows.get(index).filter(|flow| flow.key == *key)
+    /// Where packets with a key leave, as was noted last.
+    #[inline(always)]
+    pub(super) fn find(&self, key: &FlowKey) -> Option<HopRef> {
+        let index = self.find_index(key, self.hash(key))?;
+        self.flows.get(index).map(|flow| flow.hop)
     }
 
     /// Enters a flow, replacing one with the same key.
-    pub(super) fn insert(&mut self, flow: Flow) {
-        let hash = self.hash(&flow.key);
-        if let Some(index) = self.find(&flow.key, hash) {
+    pub(super) fn insert(&mut self, key: FlowKey, hop: HopRef) {
+        let hash = self.hash(&key);
+        let flow = Flow { key, hop };
+        if let Some(index) = self.find_index(&key, hash) {
             if let Some(slot) = self.flows.get_mut(index) {
                 *slot = flow;
             }
@@ -86,13 +66,23 @@ impl FlowCache {
         }
     }
 
-    pub(super) fn remove(&mut self, index: u32) {
+    pub(super) const fn len(&self) -> usize {
+        self.flows.len()
+    }
+
+    fn remove(&mut self, index: u32) {
         if let Some(flow) = self.flows.remove(index) {
             self.index.remove(self.hash(&flow.key), index);
         }
     }
 
-    pub(super) const fn len(&self) -> usize {
-        self.flows.len()
+    #[inline(always)]
+    fn find_index(&self, key: &FlowKey, hash: u64) -> Option<u32> {
+        self.index.find(hash, |index| self.flows.get(index).is_some_and(|flow| flow.key == *key))
+    }
+
+    #[inline(always)]
+    fn hash(&self, key: &FlowKey) -> u64 {
+        self.hasher.hash_one(key)
     }
 }

@@ -8,6 +8,7 @@ use crate::local;
 use crate::nat::{DatagramKey, Endpoint, Expired, FragmentDecision, Rewrite, Tuple};
 use crate::packet::icmp::IcmpError;
 use crate::packet::{ETHERNET_HEADER, Headers, Ipv4, Layer, PROTOCOL_TCP, Transport};
+use crate::switch::FdbKey;
 
 /// A TCP fragment at this offset could overwrite the header's flags (RFC 1858 section 4).
 const OVERLAPS_TCP_HEADER: u16 = 8;
@@ -52,7 +53,7 @@ impl Engine {
         let key = DatagramKey::new(frame.network, ipv4);
         match self.fragments.decision(&key) {
             Some(FragmentDecision::Bridge) => None,
-            Some(_) => Some(self.route(pass, frame, ipv4, None)),
+            Some(_) => Some(self.route(pass, frame, ipv4)),
             None => {
                 self.fragments.hold(pass.now, key, frame.to_held(pass));
                 Some(Verdict::Held)
@@ -72,14 +73,15 @@ impl Engine {
         for held in self.fragments.decide(pass.now, key, FragmentDecision::Bridge) {
             let Some(frame) = self.frame_of(pass, &held) else { continue };
             let verdict = self.bridge_fragment(pass, &frame);
-            self.finish(pass, &frame, verdict);
+            self.finish(pass, frame.at, frame.port, verdict);
         }
         verdict
     }
 
     fn bridge_fragment(&mut self, pass: &mut Pass<'_>, frame: &Frame) -> Verdict {
-        let egress = self.fdb.lookup(pass.now, frame.network, frame.headers.dst);
-        self.unicast(pass, frame, egress.map(|(_, port)| port))
+        let key = FdbKey::new(frame.network, frame.headers.dst);
+        let egress = self.fdb.lookup(pass.now, key);
+        self.unicast(pass, frame, egress)
     }
 
     fn first_fragment(

@@ -5,7 +5,7 @@ use super::slow_path::Stop;
 use super::{Engine, Pass, Tier};
 use crate::drop_reason::DropReason;
 use crate::nat::{Direction, NatMode, Quote};
-use crate::packet::{ETHERNET_HEADER, Ipv4, icmp, put};
+use crate::packet::{Delta, ETHERNET_HEADER, Ipv4, icmp, put};
 
 impl Engine {
     /// True if an ICMP error quotes a packet of a session.
@@ -90,7 +90,7 @@ impl Engine {
         put(bytes, 0, &path.macs.1.0);
         put(bytes, 6, &path.macs.0.0);
         if let Some(packet) = bytes.get_mut(ETHERNET_HEADER..) {
-            crate::packet::ipv4::decrement_ttl(packet);
+            crate::packet::ipv4::decrement_ttl(packet, Delta::NONE);
         }
         Ok(self.emit(pass, frame, &path))
     }

@@ -3,8 +3,8 @@
 //! No syscall, no clock, no thread, no lock. The same commands, times, frames and seed give the
 //! same bytes. A frame walks through these files:
 //!
-//! * `pipeline`: the burst in stages (parse all, hash all, look up all, act); the bridge; the
-//!   replay of a cached flow,
+//! * `stages`: the burst in stages (parse and hash all, ask for memory, act),
+//! * `pipeline`: the bridge; the replay of a known flow,
 //! * `slow_path`: a packet without a cached flow: session or published port, policy, route,
 //!   neighbour, new session, and the [`Rewrite`](crate::nat::Rewrite) that later packets replay,
 //! * `fragments`, `icmp_errors`: packets that have no flow,
@@ -14,6 +14,7 @@
 //! local + dropped + waiting, see [`Totals`].
 #![warn(clippy::indexing_slicing)]
 
+mod adjacency;
 mod answer;
 mod apply;
 mod command;
@@ -26,6 +27,7 @@ mod observer;
 mod pipeline;
 mod slow_path;
 mod snapshot;
+mod stages;
 mod stats;
 mod view;
 
@@ -43,8 +45,9 @@ use crate::switch::{Bridge, Fdb, Port};
 use crate::table::TokenBucket;
 use crate::time::Instant;
 
+use adjacency::Adjacencies;
 use flow_cache::FlowCache;
-use pipeline::Staging;
+use stages::Staging;
 
 pub use command::{Command, CommandError, Gateway, NetworkSpec, PortSpec, Reply};
 pub use config::EngineConfig;
@@ -84,6 +87,7 @@ pub struct Engine {
     icmp_limiter: IcmpLimiter,
     nat: Nat,
     fragments: Fragments,
+    adjacencies: Adjacencies,
     flows: FlowCache,
     epoch: u32,
     totals: Totals,
@@ -121,10 +125,11 @@ impl Engine {
                 now,
             ),
             fragments: Fragments::new(now),
+            adjacencies: Adjacencies::default(),
             flows: FlowCache::new(config.flows, random.next_u64()),
             epoch: 0,
             totals: Totals::default(),
-            staging: Staging::default(),
+            staging: Staging::new(),
             announce: Vec::new(),
             events: VecDeque::new(),
             event_limits: [TokenBucket::new(EVENTS_PER_SECOND, EVENT_BURST, now); Event::KINDS],

@@ -2,15 +2,16 @@
 
 use bytes::Bytes;
 
-use super::flow_cache::Flow;
-use super::{Engine, Event, Pass, Tier};
+use super::adjacency::Adjacency;
+use super::{Engine, Pass, Tier};
 use crate::drop_reason::DropReason;
 use crate::id::{NetworkId, PortId};
+use crate::nat::{Direction, HopRef, Rewrite, Tuple};
 use crate::packet::{
-    BURST_FRAMES, ETHERNET_HEADER, FlowKey, FrameRef, FrameView, Headers, Held, Ipv4, Layer,
-    MacAddr, Offload, Transport, ipv4,
+    ETHERNET_HEADER, FlowKey, FrameRef, FrameView, Headers, Held, IPV4_HEADER, Ipv4, Layer,
+    MacAddr, Transport, ipv4,
 };
-use crate::switch::Learned;
+use crate::switch::FdbKey;
 use crate::time::Instant;
 
 /// What became of a frame.
@@ -41,24 +42,24 @@ pub(super) struct Frame {
     pub headers: Headers,
 }
 
-/// What the stages found out about a frame before anything acts.
+/// An IPv4 packet on its way, without what only the bridge and the slow path want to know.
 #[derive(Clone, Copy, Debug)]
-struct Staged {
-    frame: Frame,
-    to_gateway: bool,
-    src_hash: u64,
-    dst_hash: u64,
-    src_entry: Option<u32>,
-    dst_entry: Option<u32>,
-    key: Option<FlowKey>,
-    key_hash: u64,
-    flow: Option<u32>,
+pub(super) struct Packet<'a> {
+    /// Where its bytes are.
+    pub at: FrameRef,
+    /// The port it came in by.
+    pub port: PortId,
+    /// That port's network.
+    pub network: NetworkId,
+    /// What it holds.
+    pub ipv4: &'a Ipv4,
 }
 
-/// The staged frames of a burst.
-#[derive(Debug, Default)]
-pub(super) struct Staging {
-    frames: Vec<Staged>,
+/// What the stages know about the session of a packet: the hash of its key, and a guess.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SessionHint {
+    pub hash: u64,
+    pub guess: Option<(u32, Direction)>,
 }
 
 impl Frame {
@@ -71,139 +72,17 @@ impl Frame {
 
     /// The length of its packet, or of the largest of a super-frame's, as the wire sees it.
     pub(super) fn wire_len(&self, pass: &Pass<'_>) -> usize {
-        let FrameView { bytes, offload } = pass.tx.view(self.at, pass.burst);
-        offload.largest_segment(bytes.len()).saturating_sub(ETHERNET_HEADER)
-    }
-
-    /// The flow it belongs to, if it can be routed by one.
-    fn flow_key(&self) -> Option<FlowKey> {
-        match self.headers.layer {
-            Layer::Ipv4(ipv4) if !self.headers.is_tagged() => ipv4.flow_key(self.network),
-            _ => None,
-        }
-    }
-}
-
-impl Staged {
-    /// The FDB says where it goes.
-    const fn is_bridged(&self) -> bool {
-        !self.to_gateway && !self.frame.headers.dst.is_group()
+        wire_len(pass, self.at)
     }
 }
 
 impl Engine {
-    /// Parse all, hash all, look up all, act.
-    pub(super) fn run_stages(&mut self, pass: &mut Pass<'_>) {
-        let mut staging = std::mem::take(&mut self.staging);
-        staging.frames.clear();
-        staging.frames.reserve(BURST_FRAMES);
-        for index in 0..pass.burst.len() {
-            if let Some(staged) = self.admit(pass, index) {
-                staging.frames.push(staged);
-            }
-        }
-        for staged in &mut staging.frames {
-            let Frame { network, headers, .. } = staged.frame;
-            staged.src_hash = self.fdb.hash(network, headers.src);
-            if staged.is_bridged() {
-                staged.dst_hash = self.fdb.hash(network, headers.dst);
-            }
-            if let Some(key) = &staged.key {
-                staged.key_hash = self.flows.hash(key);
-            }
-        }
-        for staged in &mut staging.frames {
-            let Frame { network, headers, .. } = staged.frame;
-            staged.src_entry = self.fdb.find(network, headers.src, staged.src_hash);
-            if staged.is_bridged() {
-                staged.dst_entry = self.fdb.find(network, headers.dst, staged.dst_hash);
-            }
-            if let Some(key) = &staged.key {
-                staged.flow = self.flows.find(key, staged.key_hash);
-            }
-        }
-        for staged in &staging.frames {
-            let verdict = self.switch(pass, staged);
-            self.finish(pass, &staged.frame, verdict);
-        }
-        self.staging = staging;
-    }
-
-    /// Counts and parses a received frame; none if it ended here.
-    fn admit(&mut self, pass: &mut Pass<'_>, index: usize) -> Option<Staged> {
-        let port_id = pass.burst.port(index)?;
-        let at = FrameRef::Burst(index as u16);
-        self.totals.received += 1;
-        let Some(port) = self.ports.get_mut(port_id.index()).and_then(Option::as_mut) else {
-            self.drop_frame(pass, port_id, DropReason::UnknownPort, at);
-            return None;
-        };
-        let (bytes, offload) = (pass.burst.frame(index), pass.burst.offload(index));
-        port.counters.rx_frames += 1;
-        port.counters.rx_bytes += bytes.len() as u64;
-        let (network, guard, publishes) = (port.network, port.guard, port.publishes);
-        let parsed = if port.is_up { Headers::parse(bytes) } else { Err(DropReason::PortDown) };
-        let checked = parsed.and_then(|headers| match &guard {
-            Some(guard) => guard.check(&headers, bytes).map(|()| headers),
-            None => Ok(headers),
-        });
-        let checked = match checked {
-            Ok(headers) if !offload.is_none() => {
-                self.admit_offload(pass, index, &headers).map(|()| headers)
-            }
-            checked => checked,
-        };
-        let headers = match checked {
-            Ok(headers) => headers,
-            Err(reason) => {
-                // Whatever was to be done with it, it is not.
-                pass.burst.set_offload(index, Offload::NONE);
-                self.count_rx_segments(port_id, 1);
-                self.drop_frame(pass, port_id, reason, at);
-                return None;
-            }
-        };
-        self.count_rx_segments(port_id, pass.burst.segments(index));
-        let frame = Frame { at, port: port_id, network, headers };
-        let to_gateway = self.is_gateway_mac(network, headers.dst);
-        Some(Staged {
-            frame,
-            to_gateway,
-            src_hash: 0,
-            dst_hash: 0,
-            src_entry: None,
-            dst_entry: None,
-            key: if to_gateway || publishes { frame.flow_key() } else { None },
-            key_hash: 0,
-            flow: None,
-        })
-    }
-
-    /// Compares what the sender's kernel left to be done with the frame.
-    fn admit_offload(
-        &mut self,
-        pass: &mut Pass<'_>,
-        index: usize,
-        headers: &Headers,
-    ) -> Result<(), DropReason> {
-        let offload = pass.burst.offload(index).admit(headers, pass.burst.frame_mut(index))?;
-        pass.burst.set_offload(index, offload);
-        Ok(())
-    }
-
-    fn count_rx_segments(&mut self, port: PortId, segments: u64) {
-        if let Some(port) = self.port_mut(port) {
-            port.counters.rx_segments += segments;
-        }
-    }
-
     pub(super) fn is_gateway_mac(&self, network: NetworkId, mac: MacAddr) -> bool {
         self.interfaces.get(network).is_some_and(|interface| interface.mac == mac)
     }
 
-    /// The bridge: learn the source, look up the destination.
-    fn switch(&mut self, pass: &mut Pass<'_>, staged: &Staged) -> Verdict {
-        let frame = &staged.frame;
+    /// Any frame: learn the source, look up the destination. `hash` is that of the source.
+    pub(super) fn switch(&mut self, pass: &mut Pass<'_>, frame: &Frame, hash: u64) -> Verdict {
         let Headers { dst, src, .. } = frame.headers;
         if !src.is_station() {
             return Verdict::Dropped(DropReason::GroupSource);
@@ -214,32 +93,22 @@ impl Engine {
         if dst.is_reserved_group() && !self.forwards_reserved(frame.network) {
             return Verdict::Dropped(DropReason::ReservedGroup);
         }
-        let hint = (staged.src_hash, staged.src_entry);
-        match self.fdb.learn(pass.now, (frame.network, src), frame.port, hint) {
-            Learned::StaticElsewhere => return Verdict::Dropped(DropReason::StaticMacMoved),
-            Learned::Moved => {
-                let moved = Event::MacMoved { network: frame.network, mac: src, to: frame.port };
-                self.tell(pass.now, moved);
-            }
-            Learned::Known | Learned::New | Learned::Full => {}
+        let key = FdbKey::new(frame.network, src);
+        if let Err(reason) = self.learn(pass, (key, hash), frame.port) {
+            return Verdict::Dropped(reason);
         }
-        if staged.to_gateway {
-            return self.gateway(pass, frame, staged.flow);
+        if self.is_gateway_mac(frame.network, dst) {
+            return self.gateway(pass, frame);
         }
         if dst.is_group() {
             return self.group(pass, frame);
         }
         if self.port(frame.port).is_some_and(|port| port.publishes)
-            && let Some(verdict) = self.hairpin_answer(pass, frame, staged.flow)
+            && let Some(verdict) = self.hairpin_answer(pass, frame)
         {
             return verdict;
         }
-        let known = staged
-            .dst_entry
-            .filter(|entry| self.fdb.verify(pass.now, *entry, frame.network, dst).is_some())
-            .or_else(|| self.fdb.find(frame.network, dst, staged.dst_hash))
-            .and_then(|entry| self.fdb.verify(pass.now, entry, frame.network, dst));
-        let egress = known.map(|entry| entry.port);
+        let egress = self.fdb.lookup(pass.now, FdbKey::new(frame.network, dst));
         self.unicast(pass, frame, egress)
     }
 
@@ -251,7 +120,11 @@ impl Engine {
         egress: Option<PortId>,
     ) -> Verdict {
         match egress {
-            Some(egress) => self.bridge(pass, frame, egress),
+            Some(egress) => {
+                let is_isolated = self.port(frame.port).is_some_and(|port| port.is_isolated);
+                let ingress = (frame.port, is_isolated);
+                self.bridge(pass, (frame.at, frame.headers.l3), ingress, egress)
+            }
             None => self.flood(pass, frame),
         }
     }
@@ -260,17 +133,23 @@ impl Engine {
         self.network(network).is_some_and(|network| network.bridge.settings.forward_reserved)
     }
 
-    /// A frame to a known MAC of the same network.
-    fn bridge(&mut self, pass: &mut Pass<'_>, frame: &Frame, egress: PortId) -> Verdict {
-        if egress == frame.port {
+    /// A frame to a known MAC of the same network; `l3` is the length of its Ethernet header.
+    #[inline(always)]
+    pub(super) fn bridge(
+        &mut self,
+        pass: &mut Pass<'_>,
+        (at, l3): (FrameRef, u8),
+        (ingress, is_isolated): (PortId, bool),
+        egress: PortId,
+    ) -> Verdict {
+        if egress == ingress {
             return Verdict::Dropped(DropReason::SamePort);
         }
-        let is_isolated = |id| self.port(id).is_some_and(|port| port.is_isolated);
-        if is_isolated(frame.port) && is_isolated(egress) {
+        if is_isolated && self.port(egress).is_some_and(|port| port.is_isolated) {
             return Verdict::Dropped(DropReason::Isolated);
         }
-        self.report(pass.now, frame.port, Tier::Bridge);
-        match self.send(pass, frame.at, egress, frame.headers.l3) {
+        self.report(pass.now, ingress, Tier::Bridge);
+        match self.send(pass, at, egress, l3) {
             Ok(()) => Verdict::Forwarded,
             Err(reason) => Verdict::Dropped(reason),
         }
@@ -322,12 +201,12 @@ impl Engine {
     }
 
     /// A frame for the gateway's MAC.
-    fn gateway(&mut self, pass: &mut Pass<'_>, frame: &Frame, flow: Option<u32>) -> Verdict {
+    fn gateway(&mut self, pass: &mut Pass<'_>, frame: &Frame) -> Verdict {
         if frame.headers.is_tagged() {
             return Verdict::Dropped(DropReason::VlanNotRouted);
         }
         match frame.headers.layer {
-            Layer::Ipv4(ipv4) => self.route(pass, frame, &ipv4, flow),
+            Layer::Ipv4(ipv4) => self.route(pass, frame, &ipv4),
             Layer::Arp => self.arp(pass, frame),
             Layer::Ipv6 => Verdict::Dropped(DropReason::Ipv6NotRouted),
             Layer::Other => Verdict::Dropped(DropReason::EtherTypeNotRouted),
@@ -337,12 +216,7 @@ impl Engine {
 
     /// Unicast between two hosts of one network, from a host that publishes: it may be the answer
     /// of a hairpin session, which must not pass untranslated. None: it is plain layer 2.
-    fn hairpin_answer(
-        &mut self,
-        pass: &mut Pass<'_>,
-        frame: &Frame,
-        flow: Option<u32>,
-    ) -> Option<Verdict> {
+    fn hairpin_answer(&mut self, pass: &mut Pass<'_>, frame: &Frame) -> Option<Verdict> {
         let Layer::Ipv4(ipv4) = frame.headers.layer else { return None };
         if frame.headers.is_tagged() {
             return None;
@@ -352,103 +226,111 @@ impl Engine {
             Transport::IcmpError => self.is_error_of_session(pass, frame, &ipv4),
             _ => {
                 let key = ipv4.datagram_key(frame.network)?;
-                let cached = flow.filter(|_| !ipv4.is_fragment());
-                cached
-                    .and_then(|flow| self.flows.verify(flow, &key))
-                    .is_some_and(|flow| flow.session.is_some() && self.is_current(flow))
-                    || self.nat.find(&key).is_some()
+                self.nat.find(&key).is_some()
             }
         };
         if !is_ours && ipv4.is_fragment() {
             return Some(self.bridge_first_fragment(pass, frame, &ipv4));
         }
-        is_ours.then(|| self.route(pass, frame, &ipv4, flow))
+        is_ours.then(|| self.route(pass, frame, &ipv4))
     }
 
-    /// An IPv4 packet for the router: replay its flow, or decide anew.
-    pub(super) fn route(
-        &mut self,
-        pass: &mut Pass<'_>,
-        frame: &Frame,
-        ipv4: &Ipv4,
-        flow: Option<u32>,
-    ) -> Verdict {
-        let bytes = pass.tx.frame(frame.at, pass.burst);
-        let packet = bytes.get(ETHERNET_HEADER..).unwrap_or_default();
-        if !ipv4::header_is_valid(packet, ipv4.header_len) {
-            return Verdict::Dropped(DropReason::Ipv4Checksum);
+    /// An IPv4 packet for the router: the way its flow is known to go, or decided anew.
+    pub(super) fn route(&mut self, pass: &mut Pass<'_>, frame: &Frame, ipv4: &Ipv4) -> Verdict {
+        let Frame { at, port, network, .. } = *frame;
+        match self.forward_known(pass, &Packet { at, port, network, ipv4 }, None) {
+            Ok(verdict) => verdict,
+            Err(Some(reason)) => Verdict::Dropped(reason),
+            Err(None) => self.decide(pass, frame, ipv4),
         }
-        if ipv4.header_len > 20
-            && ipv4::has_source_route(
-                packet.get(..usize::from(ipv4.header_len)).unwrap_or_default(),
-            )
-        {
-            return Verdict::Dropped(DropReason::Ipv4SourceRoute);
-        }
-        // What lies behind the total length is Ethernet padding and ends here.
-        let len = ETHERNET_HEADER + usize::from(ipv4.total_len);
-        pass.tx.truncate(frame.at, pass.burst, len);
-        if let Some(key) = ipv4.flow_key(frame.network) {
-            let found = flow
-                .filter(|flow| self.flows.verify(*flow, &key).is_some())
-                .or_else(|| self.flows.find(&key, self.flows.hash(&key)));
-            if let Some(flow) = found.and_then(|index| self.flows.verify(index, &key)).copied()
-                && let Some(verdict) = self.replay(pass, frame, ipv4, &flow)
-            {
-                return verdict;
-            }
-        }
+    }
+
+    /// Decides about a valid packet anew.
+    #[inline(never)]
+    pub(super) fn decide(&mut self, pass: &mut Pass<'_>, frame: &Frame, ipv4: &Ipv4) -> Verdict {
         self.report(pass.now, frame.port, Tier::SlowPath);
         self.slow_path(pass, frame, ipv4)
     }
 
-    /// Replays a compiled flow; none if the packet needs the slow path.
+    /// Sends a packet the way its flow is known to go.
+    ///
+    /// # Errors
+    /// The reason to drop it, or none: it must be decided anew.
+    #[inline(always)]
+    pub(super) fn forward_known(
+        &mut self,
+        pass: &mut Pass<'_>,
+        packet: &Packet<'_>,
+        hint: Option<SessionHint>,
+    ) -> Result<Verdict, Option<DropReason>> {
+        let Packet { at, network, ipv4, .. } = *packet;
+        check_header(pass.tx.frame(at, pass.burst), ipv4)?;
+        // What lies behind the total length is Ethernet padding and ends here.
+        pass.tx.truncate(at, pass.burst, ETHERNET_HEADER + usize::from(ipv4.total_len));
+        let key = ipv4.flow_key(network).ok_or(None)?;
+        let session = match hint {
+            Some(SessionHint { hash, guess }) => self.nat.find_guessed(&key, hash, guess),
+            None => self.nat.find(&key),
+        };
+        self.replay(pass, packet, (&key, session)).ok_or(None)
+    }
+
+    /// Sends a packet of a flow its way; none if it must be decided anew.
+    #[inline(always)]
     fn replay(
         &mut self,
         pass: &mut Pass<'_>,
-        frame: &Frame,
-        ipv4: &Ipv4,
-        flow: &Flow,
+        packet: &Packet<'_>,
+        (key, session): (&FlowKey, Option<(u32, Direction)>),
     ) -> Option<Verdict> {
-        let offload = pass.tx.offload(frame.at, pass.burst);
-        let wants_id = flow.rewrite.wants_new_id(ipv4);
+        let Packet { at, port, ipv4, .. } = *packet;
+        let hop = match session {
+            Some((index, direction)) => self.nat.session(index)?.hop(direction),
+            None => self.flows.find(key)?,
+        };
+        let way = *self.adjacencies.get(hop)?;
+        let rewrite = match session {
+            Some((index, direction)) => self.nat.session(index)?.rewrite(direction, way.macs),
+            None => Rewrite::plain(ipv4.protocol, Tuple::from(*key), way.macs),
+        };
+        let wants_id = rewrite.wants_new_id(ipv4);
+        let offload = pass.tx.offload(at, pass.burst);
         let is_too_large = if offload.is_super() {
             // Each of its segments wants an identification of its own.
-            wants_id || frame.wire_len(pass) > usize::from(flow.mtu)
+            wants_id || wire_len(pass, at) > usize::from(way.mtu)
         } else {
-            ipv4.total_len > flow.mtu
+            ipv4.total_len > way.mtu
         };
-        if !self.is_current(flow) || ipv4.ttl <= 1 || is_too_large {
+        if ipv4.ttl <= 1 || is_too_large || !self.holds(pass.now, hop, &way) {
             return None;
         }
-        let tcp_flags = match ipv4.transport {
-            Transport::Tcp { flags, .. } => flags,
-            _ => 0,
-        };
-        if let Some((session, direction)) = flow.session {
-            self.nat.track(pass.now, session.index, direction, tcp_flags);
+        if let Some((index, direction)) = session {
+            let tcp_flags = match ipv4.transport {
+                Transport::Tcp { flags, .. } => flags,
+                _ => 0,
+            };
+            self.nat.track(pass.now, index, direction, tcp_flags);
         }
-        self.neighbours.touch(pass.now, flow.neighbour.index);
         let id = wants_id.then(|| self.nat.next_ip_id());
-        let bytes = pass.tx.frame_mut(frame.at, pass.burst);
-        flow.rewrite.apply(bytes, ipv4, id, !offload.is_none());
-        self.report(pass.now, frame.port, Tier::FlowHit);
-        Some(match self.send(pass, frame.at, flow.egress, ETHERNET_HEADER as u8) {
+        let bytes = pass.tx.frame_mut(at, pass.burst);
+        rewrite.apply(bytes, ipv4, id, !offload.is_none());
+        self.report(pass.now, port, Tier::FlowHit);
+        Some(match self.send(pass, at, way.egress, ETHERNET_HEADER as u8) {
             Ok(()) => Verdict::Forwarded,
             Err(reason) => Verdict::Dropped(reason),
         })
     }
 
-    fn is_current(&self, flow: &Flow) -> bool {
-        flow.epoch == self.epoch
-            && self.neighbours.generation(flow.neighbour.index) == flow.neighbour.generation
-            && self.fdb.generation(flow.fdb.index) == flow.fdb.generation
-            && flow
-                .session
-                .is_none_or(|(session, _)| self.nat.generation(session.index) == session.generation)
+    /// True if a way is what it was when it was compiled; its neighbour is noted as used.
+    #[inline(always)]
+    fn holds(&mut self, now: Instant, hop: HopRef, way: &Adjacency) -> bool {
+        way.epoch == self.epoch
+            && self.fdb.is_at(way.fdb_slot, way.fdb_key, way.egress)
+            && self.neighbours.pass(now, hop.neighbour, way.generation)
     }
 
     /// Puts a frame on a port's list and counts it.
+    #[inline(always)]
     pub(super) fn send(
         &mut self,
         pass: &mut Pass<'_>,
@@ -480,7 +362,7 @@ impl Engine {
             Layer::Malformed(reason) => Verdict::Dropped(reason),
             _ => Verdict::Dropped(DropReason::EtherTypeNotRouted),
         };
-        self.finish(pass, &frame, verdict);
+        self.finish(pass, frame.at, frame.port, verdict);
     }
 
     /// A frame that waited, in this pass; none if it ends here.
@@ -505,18 +387,18 @@ impl Engine {
         self.port(held.port).is_some_and(|port| port.network == held.network)
     }
 
-    /// Counts a frame's outcome.
-    pub(super) fn finish(&mut self, pass: &Pass<'_>, frame: &Frame, verdict: Verdict) {
+    /// Counts the outcome of a frame that came in by `port`.
+    pub(super) fn finish(&mut self, pass: &Pass<'_>, at: FrameRef, port: PortId, verdict: Verdict) {
         match verdict {
             Verdict::Forwarded => self.totals.forwarded += 1,
             Verdict::Flooded => self.totals.flooded += 1,
             Verdict::Local => {
                 self.totals.local += 1;
-                self.report(pass.now, frame.port, Tier::Local);
+                self.report(pass.now, port, Tier::Local);
             }
-            Verdict::Held => self.report(pass.now, frame.port, Tier::Hold),
+            Verdict::Held => self.report(pass.now, port, Tier::Hold),
             Verdict::Dropped(reason) => {
-                self.drop_frame(pass, frame.port, reason, frame.at);
+                self.drop_frame(pass, port, reason, at);
             }
         }
     }
@@ -528,7 +410,13 @@ impl Engine {
     }
 
     /// Counts a dropped frame.
-    fn drop_frame(&mut self, pass: &Pass<'_>, port: PortId, reason: DropReason, at: FrameRef) {
+    pub(super) fn drop_frame(
+        &mut self,
+        pass: &Pass<'_>,
+        port: PortId,
+        reason: DropReason,
+        at: FrameRef,
+    ) {
         self.count_drop(pass.now, port, reason, pass.tx.view(at, pass.burst));
     }
 
@@ -542,4 +430,24 @@ impl Engine {
             observer.dropped(now, port, reason, frame);
         }
     }
+}
+
+/// The length of a packet, or of the largest of a super-frame's, as the wire sees it.
+fn wire_len(pass: &Pass<'_>, at: FrameRef) -> usize {
+    let FrameView { bytes, offload } = pass.tx.view(at, pass.burst);
+    offload.largest_segment(bytes.len()).saturating_sub(ETHERNET_HEADER)
+}
+
+/// The header checksum, and the options that a router must look at.
+#[inline(always)]
+fn check_header(frame: &[u8], ipv4: &Ipv4) -> Result<(), Option<DropReason>> {
+    let packet = frame.get(ETHERNET_HEADER..).unwrap_or_default();
+    if !ipv4::header_is_valid(packet, ipv4.header_len) {
+        return Err(Some(DropReason::Ipv4Checksum));
+    }
+    let header = packet.get(..usize::from(ipv4.header_len)).unwrap_or_default();
+    if header.len() > IPV4_HEADER && ipv4::has_source_route(header) {
+        return Err(Some(DropReason::Ipv4SourceRoute));
+    }
+    Ok(())
 }

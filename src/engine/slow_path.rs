@@ -2,18 +2,21 @@
 
 use std::net::Ipv4Addr;
 
-use super::flow_cache::{Flow, Versioned};
+use super::adjacency::Adjacency;
 use super::pipeline::{Frame, Verdict};
 use super::{Engine, Event, Pass, Tier};
 use crate::drop_reason::DropReason;
 use crate::id::NetworkId;
-use crate::nat::{Destination, Direction, NatMode, Opening, Rewrite, Source, Tuple};
+use crate::nat::{
+    Destination, Direction, HopRef, NatMode, Opening, Rewrite, Session, Source, Tuple,
+};
 use crate::packet::icmp::IcmpError;
 use crate::packet::{
     ETHERNET_HEADER, FlowKey, Headers, Ipv4, Layer, MacAddr, Transport, fragment, ipv4,
 };
 use crate::policy::Crossing;
 use crate::route::{Interface, NextHop, Resolution, is_martian_destination, is_martian_source};
+use crate::switch::FdbKey;
 
 /// Why a packet does not go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +138,7 @@ impl Engine {
     ) -> Result<Verdict, Stop> {
         let plan = self.plan(pass, frame, ipv4)?;
         let (rewrite, session) = self.commit(pass, frame, &plan)?;
-        self.remember(&plan, rewrite, session);
+        self.remember(&plan, session);
         let is_super = pass.tx.offload(frame.at, pass.burst).is_super();
         if is_super && (rewrite.wants_new_id(ipv4) || !plan.path.fits(pass, frame)) {
             return Ok(self.forward_segments(pass, frame, &rewrite, &plan.path));
@@ -295,7 +298,7 @@ impl Engine {
         match self.neighbours.resolve(pass.now, hop.network, hop.address, frame.port) {
             Resolution::Known(to, neighbour) => {
                 // The port behind the MAC may take less than its network.
-                let port = self.fdb.lookup(pass.now, hop.network, to).map(|(_, port)| port);
+                let port = self.fdb.lookup(pass.now, FdbKey::new(hop.network, to));
                 let of_port = port.and_then(|port| self.port(port)).map_or(mtu, |port| port.mtu);
                 let mtu = mtu.min(of_port);
                 check_size(ipv4, wire_len, mtu)?;
@@ -332,9 +335,9 @@ impl Engine {
         };
         // The far filter does not admit it yet, but it is outbound traffic: its own mapping was
         // refreshed (RFC 4787 REQ-6).
-        if session.is_some_and(|(index, _)| {
-            self.nat.session(index).is_some_and(|session| session.awaits_reply)
-        }) {
+        if session
+            .is_some_and(|(index, _)| self.nat.session(index).is_some_and(Session::awaits_reply))
+        {
             return Err(Stop::Drop(DropReason::Filtered));
         }
         Ok((Rewrite::new(plan.key.protocol, from, to, plan.path.macs), session))
@@ -380,28 +383,30 @@ impl Engine {
         })
     }
 
-    /// Enters the compiled flow into the cache, if its egress port is known.
-    fn remember(&mut self, plan: &Plan, rewrite: Rewrite, session: Option<(u32, Direction)>) {
-        let Path { egress, macs: (_, to), neighbour, mtu } = plan.path;
-        let hash = self.fdb.hash(egress, to);
-        let Some(entry) = self.fdb.find(egress, to, hash) else { return };
-        let Some(port) = self.fdb.port(entry) else { return };
-        let fdb = Versioned { index: entry, generation: self.fdb.generation(entry) };
-        let neighbour =
-            Versioned { index: neighbour, generation: self.neighbours.generation(neighbour) };
-        let session = session
-            .map(|(index, way)| (Versioned { index, generation: self.nat.generation(index) }, way));
-        let epoch = self.epoch;
-        self.flows.insert(Flow {
-            key: plan.key,
-            rewrite,
-            egress: port,
+    /// Notes the way of this direction for the packets that follow, if its port is known.
+    fn remember(&mut self, plan: &Plan, session: Option<(u32, Direction)>) {
+        let Some(hop) = self.hop(&plan.path) else { return };
+        match session {
+            Some((index, direction)) => self.nat.set_hop(index, direction, hop),
+            None => self.flows.insert(plan.key, hop),
+        }
+    }
+
+    fn hop(&mut self, path: &Path) -> Option<HopRef> {
+        let Path { egress, macs, neighbour, mtu } = *path;
+        let fdb_key = FdbKey::new(egress, macs.1);
+        let (fdb_slot, egress) = self.fdb.slot(fdb_key)?;
+        let way = Adjacency {
+            epoch: self.epoch,
+            generation: self.neighbours.generation(neighbour),
+            fdb_slot,
+            fdb_key,
+            macs,
+            egress,
             mtu,
-            epoch,
-            session,
-            neighbour,
-            fdb,
-        });
+            ..Adjacency::default()
+        };
+        Some(self.adjacencies.enter(neighbour, way))
     }
 
     /// Sends a rewritten frame on its path: in one piece or in fragments, to the port of its
@@ -429,7 +434,7 @@ impl Engine {
 
     fn emit_piece(&mut self, pass: &mut Pass<'_>, frame: &Frame, path: &Path) -> Verdict {
         let l3 = ETHERNET_HEADER as u8;
-        if let Some((_, port)) = self.fdb.lookup(pass.now, path.egress, path.macs.1) {
+        if let Some(port) = self.fdb.lookup(pass.now, FdbKey::new(path.egress, path.macs.1)) {
             return match self.send(pass, frame.at, port, l3) {
                 Ok(()) => Verdict::Forwarded,
                 Err(reason) => Verdict::Dropped(reason),

@@ -11,6 +11,7 @@ use super::Engine;
 use crate::id::{NetworkId, PortId};
 use crate::nat::{Endpoint, Mapping, NatMode, Session, TcpState, Tuple};
 use crate::packet::{FlowKey, MacAddr, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP};
+use crate::switch::FdbKey;
 use crate::time::Instant;
 
 /// Version of the format; another one is refused.
@@ -95,7 +96,9 @@ impl Engine {
             let network = self.network_name(entry.network);
             Some(NeighbourRecord { network, address: entry.ip, mac: entry.mac? })
         });
-        let sessions = self.nat.sessions().filter_map(|session| self.record(now, session));
+        let sessions = self.nat.mapped_sessions().filter_map(|(session, own, far)| {
+            far.is_none().then(|| self.record(now, session, own)).flatten()
+        });
         Snapshot {
             version: SNAPSHOT_VERSION,
             fdb: fdb.collect(),
@@ -136,12 +139,12 @@ impl Engine {
     fn restore_mac(&mut self, now: Instant, record: &FdbRecord) -> Option<()> {
         let network = self.network_by_name(&record.network)?;
         let port = self.port_by_name(&record.port)?;
-        let hash = self.fdb.hash(network, record.mac);
+        let key = FdbKey::new(network, record.mac);
         let fits = record.mac.is_station()
             && !self.is_gateway_mac(network, record.mac)
             && self.port(port).is_some_and(|port| port.network == network)
-            && self.fdb.find(network, record.mac, hash).is_none();
-        fits.then(|| self.fdb.learn(now, (network, record.mac), port, (hash, None))).map(|_| ())
+            && self.fdb.slot(key).is_none();
+        fits.then(|| self.fdb.learn(now, key, port, self.fdb.hash(key))).map(|_| ())
     }
 
     /// Enters a neighbour, unless it is known already or cannot be there.
@@ -155,25 +158,26 @@ impl Engine {
         fits.then(|| self.neighbours.restore(now, network, ip, mac))
     }
 
-    fn record(&self, now: Instant, session: &Session) -> Option<SessionRecord> {
+    fn record(
+        &self,
+        now: Instant,
+        session: &Session,
+        own: Option<&Mapping>,
+    ) -> Option<SessionRecord> {
         let side = |key: FlowKey| SideRecord {
             network: self.network_name(key.network),
             src: Endpoint::new(key.src, key.sport),
             dst: Endpoint::new(key.dst, key.dport),
         };
-        let (own, far) = self.nat.mappings_of(session);
-        if far.is_some() {
-            return None;
-        }
         Some(SessionRecord {
             protocol: session.original.protocol,
             original: side(session.original),
             reply: side(session.reply),
             idle_s: now.since(session.last_seen).as_secs(),
             tcp: session.tcp.to_bits(),
-            refreshes: (session.original_refreshes, session.reply_refreshes),
-            is_published: session.is_published,
-            is_answered: session.is_answered,
+            refreshes: session.refreshes(),
+            is_published: session.is_published(),
+            is_answered: session.is_answered(),
             is_overloaded: session.is_overloaded(),
             mapping: own.map(|mapping| (mapping.inside, mapping.external, mapping.mode)),
         })

@@ -219,7 +219,7 @@ impl Engine {
                     dst: Tuple::from(session.original).dst,
                     reply_src: reply.src,
                     reply_dst: reply.dst,
-                    is_answered: session.is_answered,
+                    is_answered: session.is_answered(),
                 }
             })
             .collect()

@@ -43,7 +43,7 @@ use host::Hosts;
 use ip_id::IpIds;
 use mapping::Mappings;
 use port_pool::PortPool;
-use session::Sessions;
+use session::{Holdings, Sessions};
 
 pub use fragment::{DatagramKey, Expired, FragmentDecision, Fragments};
 pub use lease::PortLeases;
@@ -53,7 +53,7 @@ pub use publish::{Publish, PublishConflict, Publishes};
 pub use quote::Quote;
 pub use random::Random;
 pub use rewrite::Rewrite;
-pub use session::{Direction, Session, Timeouts};
+pub use session::{Direction, HopRef, Session, Timeouts};
 pub use tcp_state::{TcpPhase, TcpState};
 pub use tuple::{Endpoint, Tuple};
 
@@ -175,17 +175,50 @@ impl Nat {
 
     /// The session a packet belongs to, and its direction.
     pub fn find(&self, key: &FlowKey) -> Option<(u32, Direction)> {
-        self.sessions.find(key)
+        self.sessions.find(key, self.sessions.hash(key))
     }
 
-    /// The session at `index`.
+    /// The hash of a key, so that the keys of a burst can be hashed at once; asks for the memory
+    /// to look it up in.
+    #[inline(always)]
+    pub fn prefetch(&self, key: &FlowKey) -> u64 {
+        let hash = self.sessions.hash(key);
+        self.sessions.prefetch_index(hash);
+        hash
+    }
+
+    /// The session that a hash of [`Nat::prefetch`] most likely means; asks for its memory.
+    #[inline(always)]
+    pub fn guess(&self, hash: u64) -> Option<(u32, Direction)> {
+        self.sessions.guess(hash)
+    }
+
+    /// As [`Nat::find`], with what [`Nat::prefetch`] and [`Nat::guess`] gave before. A right
+    /// guess spares the search; whatever happened since, the answer is exact.
+    #[inline(always)]
+    pub fn find_guessed(
+        &self,
+        key: &FlowKey,
+        hash: u64,
+        guess: Option<(u32, Direction)>,
+    ) -> Option<(u32, Direction)> {
+        match guess {
+            Some((index, direction)) if self.sessions.is_of(index, direction, key) => guess,
+            _ => self.sessions.find(key, hash),
+        }
+    }
+
+    /// The session at `index`; if it has ended, one with keys of no packet.
+    #[inline(always)]
     pub fn session(&self, index: u32) -> Option<&Session> {
         self.sessions.get(index)
     }
 
-    /// Changes when the session at `index` ends.
-    pub fn generation(&self, index: u32) -> u32 {
-        self.sessions.generation(index)
+    /// Notes where packets of one direction of a session leave, see [`Session::hop`].
+    pub fn set_hop(&mut self, index: u32, direction: Direction, hop: HopRef) {
+        if let Some(session) = self.sessions.get_mut(index) {
+            session.set_hop(direction, hop);
+        }
     }
 
     /// Sessions now, and at most.
@@ -267,20 +300,25 @@ impl Nat {
     }
 
     /// A packet of a session passes: refreshes it and follows TCP.
+    #[inline(always)]
     pub fn track(&mut self, now: Instant, index: u32, direction: Direction, tcp_flags: u8) {
-        let timeouts = self.settings.timeouts;
         let Some(session) = self.sessions.get_mut(index) else { return };
-        let refreshes = match direction {
-            Direction::Original => session.original_refreshes,
-            Direction::Reply => session.reply_refreshes,
-        };
-        if refreshes {
+        if session.is_refreshed_by(direction) {
             session.last_seen = now;
         }
-        let answers = direction == Direction::Reply && !session.is_answered;
-        if answers {
-            session.is_answered = true;
-            session.awaits_reply = false;
+        if !session.is_steady(direction, tcp_flags) {
+            self.track_change(now, index, direction, tcp_flags);
+        }
+    }
+
+    /// A packet that may change what a session is: its first answer, or TCP that opens or ends.
+    #[inline(never)]
+    fn track_change(&mut self, now: Instant, index: u32, direction: Direction, tcp_flags: u8) {
+        let timeouts = self.settings.timeouts;
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        if direction == Direction::Reply {
+            session.set(session::ANSWERED, true);
+            session.set(session::AWAITS_REPLY, false);
         }
         if session.original.protocol != PROTOCOL_TCP || !session.tcp.wants(tcp_flags) {
             return;
@@ -300,32 +338,40 @@ impl Nat {
     pub fn end(&mut self, now: Instant, index: u32) {
         self.set_listed(index, false);
         self.wheel.cancel(index);
-        let Some(session) = self.sessions.remove(index) else { return };
+        let Some((session, holdings)) = self.sessions.remove(index) else { return };
         let closed =
             session.original.protocol == PROTOCOL_TCP && session.tcp.phase() == TcpPhase::Closing;
         let rest = if closed { Duration::ZERO } else { self.settings.quarantine };
-        if let Some(host) = self.hosts.get_mut(session.host) {
+        if let Some(host) = self.hosts.get_mut(holdings.host) {
             host.sessions = host.sessions.saturating_sub(1);
         }
         let peers = [session.original.dst, session.reply.dst];
-        for (mapping, peer) in session.mappings.into_iter().zip(peers) {
+        for (mapping, peer) in holdings.mappings.into_iter().zip(peers) {
             if let Some(gone) = self.mappings.release(mapping, peer) {
                 self.free_port(now, &gone, rest);
             }
         }
-        if let Some(at) = session.overloads {
+        if let Some(at) = session.overloads() {
             self.end_overload(session.original.protocol, at);
         }
-        self.hosts.remove_if_idle(session.host);
+        self.hosts.remove_if_idle(holdings.host);
     }
 
     /// Ends every session that `matches`; returns how many.
     pub fn end_where(&mut self, now: Instant, matches: impl Fn(&Session) -> bool) -> usize {
+        self.end_where_held(now, |session, _| matches(session))
+    }
+
+    fn end_where_held(
+        &mut self,
+        now: Instant,
+        matches: impl Fn(&Session, &Holdings) -> bool,
+    ) -> usize {
         let gone: Vec<u32> = self
             .sessions
             .iter()
-            .filter(|(_, session)| matches(session))
-            .map(|(index, _)| index)
+            .filter(|(_, session, holdings)| matches(session, holdings))
+            .map(|(index, _, _)| index)
             .collect();
         for index in &gone {
             self.end(now, *index);
@@ -364,10 +410,10 @@ impl Nat {
             .filter(|(_, mapping)| publish.answers(mapping.protocol, mapping.external))
             .map(|(index, _)| index)
             .collect();
-        Ok(self.end_where(now, |session| {
-            session.mappings.iter().any(|mapping| taken.contains(mapping))
+        Ok(self.end_where_held(now, |session, holdings| {
+            holdings.mappings.iter().any(|mapping| taken.contains(mapping))
                 || session
-                    .overloads
+                    .overloads()
                     .is_some_and(|at| publish.answers(session.original.protocol, at))
         }))
     }
@@ -384,7 +430,7 @@ impl Nat {
         Some(self.end_where(now, |session| {
             let protocol = session.original.protocol;
             let (original, reply) = (Tuple::from(session.original), Tuple::from(session.reply));
-            session.is_published
+            session.is_published()
                 && (is_its(protocol, session.reply.network, original.dst, reply.src)
                     || is_its(protocol, session.original.network, reply.dst, original.src))
         }))
@@ -407,7 +453,7 @@ impl Nat {
 
     /// All sessions.
     pub fn sessions(&self) -> impl Iterator<Item = &Session> {
-        self.sessions.iter().map(|(_, session)| session)
+        self.sessions.iter().map(|(_, session, _)| session)
     }
 
     /// All dynamic mappings.
@@ -415,10 +461,14 @@ impl Nat {
         self.mappings.iter().map(|(_, mapping)| mapping)
     }
 
-    /// The mapping of a session's source, and that of its destination.
-    pub fn mappings_of(&self, session: &Session) -> (Option<&Mapping>, Option<&Mapping>) {
-        let [own, far] = session.mappings;
-        (self.mappings.get(own), self.mappings.get(far))
+    /// All sessions, each with the mapping of its source and that of its destination.
+    pub fn mapped_sessions(
+        &self,
+    ) -> impl Iterator<Item = (&Session, Option<&Mapping>, Option<&Mapping>)> {
+        self.sessions.iter().map(|(_, session, holdings)| {
+            let [own, far] = holdings.mappings;
+            (session, self.mappings.get(own), self.mappings.get(far))
+        })
     }
 
     /// The lifetimes.
@@ -457,7 +507,7 @@ impl Nat {
             .take(MAX_RECYCLE_TRIES)
             .find(|at| {
                 mapping == NONE
-                    || self.sessions.get(*at).is_some_and(|s| !s.mappings.contains(&mapping))
+                    || self.sessions.holdings(*at).is_some_and(|s| !s.mappings.contains(&mapping))
             })
     }
 
@@ -488,24 +538,20 @@ impl Nat {
         let admitted = far == NONE || self.mappings.admits(far, reply.dst);
         let is_eif =
             |index| self.mappings.get(index).is_some_and(|mapping| mapping.mode == NatMode::EimEif);
-        let session = Session {
-            original: key,
-            reply,
-            last_seen: now,
-            tcp: TcpState::default().after(Direction::Original, opening.tcp_flags),
+        let tcp = TcpState::default().after(Direction::Original, opening.tcp_flags);
+        let is_published =
+            source.is_published || matches!(opening.destination, Destination::Published(..));
+        let flags = [
             // A stranger must not keep a mapping alive (RFC 7857 section 7).
-            original_refreshes: opening.is_from_inside || !is_eif(far),
-            reply_refreshes: !opening.is_from_inside || !is_eif(source.mapping),
-            awaits_reply: !admitted,
-            is_published: source.is_published
-                || matches!(opening.destination, Destination::Published(..)),
-            is_answered: false,
-            is_transitory: false,
-            mappings: [source.mapping, far],
-            overloads: source.is_overloaded.then_some(Endpoint::new(reply.dst, reply.dport)),
-            host,
-        };
-        match self.insert(now, session) {
+            (session::ORIGINAL_REFRESHES, opening.is_from_inside || !is_eif(far)),
+            (session::REPLY_REFRESHES, !opening.is_from_inside || !is_eif(source.mapping)),
+            (session::AWAITS_REPLY, !admitted),
+            (session::PUBLISHED, is_published),
+            (session::OVERLOADED, source.is_overloaded),
+        ];
+        let flags = flags.into_iter().map(|(flag, is_set)| if is_set { flag } else { 0 });
+        let session = Session::new((key, reply), now, tcp, flags.sum());
+        match self.insert(now, session, Holdings { mappings: [source.mapping, far], host }) {
             Ok(index) => Ok(index),
             Err(reason) => {
                 self.drop_unused_mapping(now, source.mapping);
@@ -514,14 +560,21 @@ impl Nat {
         }
     }
 
-    fn insert(&mut self, now: Instant, session: Session) -> Result<u32, DropReason> {
-        let index = self.sessions.insert(session).ok_or(DropReason::SessionTableFull)?;
-        self.mappings.retain(session.mappings[0], session.original.dst);
-        self.mappings.retain(session.mappings[1], session.reply.dst);
-        if let Some(at) = session.overloads {
+    fn insert(
+        &mut self,
+        now: Instant,
+        session: Session,
+        holdings: Holdings,
+    ) -> Result<u32, DropReason> {
+        let inserted = self.sessions.insert(session, holdings);
+        let index = inserted.ok_or(DropReason::SessionTableFull)?;
+        let [own, far] = holdings.mappings;
+        self.mappings.retain(own, session.original.dst);
+        self.mappings.retain(far, session.reply.dst);
+        if let Some(at) = session.overloads() {
             self.overload(session.original.protocol, at);
         }
-        if let Some(host) = self.hosts.get_mut(session.host) {
+        if let Some(host) = self.hosts.get_mut(holdings.host) {
             host.sessions += 1;
         }
         self.wheel.schedule(index, session.deadline(&self.settings.timeouts).max(now));
@@ -563,18 +616,18 @@ impl Nat {
         let Some(session) = self.sessions.get(index) else { return };
         let is_transitory = session.original.protocol == PROTOCOL_TCP
             && session.tcp.phase() != TcpPhase::Established;
-        if is_transitory != session.is_transitory {
+        if is_transitory != session.has(session::TRANSITORY) {
             self.set_listed(index, is_transitory);
         }
     }
 
     fn set_listed(&mut self, index: u32, listed: bool) {
+        let Some(host) = self.sessions.holdings(index).map(|held| held.host) else { return };
         let Some(session) = self.sessions.get_mut(index) else { return };
-        if session.is_transitory == listed {
+        if session.has(session::TRANSITORY) == listed {
             return;
         }
-        session.is_transitory = listed;
-        let host = session.host;
+        session.set(session::TRANSITORY, listed);
         if listed {
             self.transitory.push_back(&mut self.transitory_links, index);
         } else {

@@ -103,7 +103,7 @@ impl Quote {
         put(packet, 12, &src.octets());
         put(packet, 16, &dst.octets());
         put16(packet, 10, sum);
-        ipv4::decrement_ttl(packet);
+        ipv4::decrement_ttl(packet, Delta::NONE);
     }
 
     fn translate_quoted(&self, packet: &mut [u8], inner: Tuple) {

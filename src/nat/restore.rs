@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use super::session::Holdings;
 use super::{Mapping, Nat, Session};
 use crate::id::NetworkId;
 use crate::table::NONE;
@@ -41,7 +42,7 @@ impl Nat {
         session: Session,
         mapping: Option<Mapping>,
     ) -> bool {
-        if session.overloads.is_some() && !self.may_overload(&session.reply) {
+        if session.is_overloaded() && !self.may_overload(&session.reply) {
             return false;
         }
         let index = match mapping {
@@ -51,8 +52,8 @@ impl Nat {
             },
             None => NONE,
         };
-        let session = Session { mappings: [index, NONE], host, is_transitory: false, ..session };
-        let restored = self.insert(now, session).is_ok();
+        let holdings = Holdings { mappings: [index, NONE], host };
+        let restored = self.insert(now, session, holdings).is_ok();
         if !restored {
             self.drop_unused_mapping(now, index);
         }

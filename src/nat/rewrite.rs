@@ -1,23 +1,26 @@
 //! A compiled header change: what a hit replays.
 
 use crate::packet::{
-    Delta, ETHERNET_HEADER, Ipv4, MacAddr, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, Transport,
-    be16, ipv4, put, put16,
+    Delta, ETHERNET_HEADER, IPV4_HEADER, Ipv4, MacAddr, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP,
+    Transport, be16, ipv4, put, put16,
 };
 
 use super::{Endpoint, Tuple};
 
+/// Bytes that every change writes to: Ethernet and IPv4 without options.
+const HEADERS: usize = ETHERNET_HEADER + IPV4_HEADER;
+
 /// New MACs, addresses and ports of a flow, with the checksum changes they bring (RFC 1624).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rewrite {
-    dst_mac: MacAddr,
-    src_mac: MacAddr,
-    to: Tuple,
-    ip_delta: Delta,
-    transport_delta: Delta,
-    protocol: u8,
-    is_translated: bool,
-    has_new_source: bool,
+    pub(super) dst_mac: MacAddr,
+    pub(super) src_mac: MacAddr,
+    pub(super) to: Tuple,
+    pub(super) ip_delta: Delta,
+    pub(super) transport_delta: Delta,
+    pub(super) protocol: u8,
+    pub(super) is_translated: bool,
+    pub(super) has_new_source: bool,
 }
 
 impl Rewrite {
@@ -28,12 +31,7 @@ impl Rewrite {
         to: Tuple,
         (src_mac, dst_mac): (MacAddr, MacAddr),
     ) -> Self {
-        let ip_delta = Delta::NONE.address(from.src.ip, to.src.ip).address(from.dst.ip, to.dst.ip);
-        let ports = port_delta(from.src, to.src).plus(port_delta(from.dst, to.dst));
-        let transport_delta = match protocol {
-            PROTOCOL_TCP | PROTOCOL_UDP => ip_delta.plus(ports),
-            _ => ports,
-        };
+        let (ip_delta, transport_delta) = deltas(protocol, from, to);
         Self {
             dst_mac,
             src_mac,
@@ -43,6 +41,20 @@ impl Rewrite {
             protocol,
             is_translated: from != to,
             has_new_source: from.src.ip != to.src.ip,
+        }
+    }
+
+    /// New MACs and nothing else: a packet that keeps its addresses.
+    pub const fn plain(protocol: u8, tuple: Tuple, (src_mac, dst_mac): (MacAddr, MacAddr)) -> Self {
+        Self {
+            dst_mac,
+            src_mac,
+            to: tuple,
+            ip_delta: Delta::NONE,
+            transport_delta: Delta::NONE,
+            protocol,
+            is_translated: false,
+            has_new_source: false,
         }
     }
 
@@ -60,32 +72,32 @@ impl Rewrite {
     /// Changes a frame in place: MACs, TTL, addresses, ports, checksums, and the identification
     /// if one is given. `ipv4` is what the frame held; it must have been admitted by the caller.
     /// A transport checksum that `is_partial` covers addresses only so far.
+    #[inline(always)]
     pub fn apply(&self, frame: &mut [u8], ipv4: &Ipv4, new_id: Option<u16>, is_partial: bool) {
-        put(frame, 0, &self.dst_mac.0);
-        put(frame, 6, &self.src_mac.0);
-        let Some(packet) = frame.get_mut(ETHERNET_HEADER..) else { return };
+        let Some((headers, behind)) = frame.split_first_chunk_mut::<HEADERS>() else { return };
+        let (macs, header) = headers.split_at_mut(ETHERNET_HEADER);
+        put(macs, 0, &self.dst_mac.0);
+        put(macs, 6, &self.src_mac.0);
         let mut delta = self.ip_delta;
         if let Some(id) = new_id {
             delta = delta.word(ipv4.id, id);
-            put16(packet, 4, id);
+            put16(header, 4, id);
         }
-        if delta != Delta::NONE {
-            let sum = be16(packet, 10).unwrap_or(0);
-            put16(packet, 10, delta.apply(sum));
-        }
-        ipv4::decrement_ttl(packet);
+        ipv4::decrement_ttl(header, delta);
         if !self.is_translated {
             return;
         }
-        put(packet, 12, &self.to.src.ip.octets());
-        put(packet, 16, &self.to.dst.ip.octets());
+        put(header, 12, &self.to.src.ip.octets());
+        put(header, 16, &self.to.dst.ip.octets());
+        let options = usize::from(ipv4.header_len).saturating_sub(IPV4_HEADER);
         if ipv4.fragment_offset == 0
-            && let Some(segment) = packet.get_mut(usize::from(ipv4.header_len)..)
+            && let Some(segment) = behind.get_mut(options..)
         {
             self.apply_transport(segment, ipv4.transport, is_partial);
         }
     }
 
+    #[inline(always)]
     fn apply_transport(&self, segment: &mut [u8], transport: Transport, is_partial: bool) {
         match self.protocol {
             PROTOCOL_TCP | PROTOCOL_UDP if is_partial => {
@@ -119,10 +131,22 @@ impl Rewrite {
         }
     }
 
+    #[inline(always)]
     fn put_ports(&self, segment: &mut [u8]) {
         put16(segment, 0, self.to.src.port);
         put16(segment, 2, self.to.dst.port);
     }
+}
+
+/// What the checksums of the IP header and of the transport change by.
+pub(super) fn deltas(protocol: u8, from: Tuple, to: Tuple) -> (Delta, Delta) {
+    let ip_delta = Delta::NONE.address(from.src.ip, to.src.ip).address(from.dst.ip, to.dst.ip);
+    let ports = port_delta(from.src, to.src).plus(port_delta(from.dst, to.dst));
+    let transport_delta = match protocol {
+        PROTOCOL_TCP | PROTOCOL_UDP => ip_delta.plus(ports),
+        _ => ports,
+    };
+    (ip_delta, transport_delta)
 }
 
 const fn port_delta(from: Endpoint, to: Endpoint) -> Delta {

@@ -1,14 +1,16 @@
 //! The session table: translated connections, found by the key of either direction.
 
 use std::hash::BuildHasher;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 
-use super::{Endpoint, TcpPhase, TcpState, Tuple};
-use crate::packet::{FlowKey, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP};
-use crate::table::{HashIndex, NONE, Slab};
+use super::{Endpoint, Rewrite, TcpPhase, TcpState, Tuple, rewrite};
+use crate::id::NetworkId;
+use crate::packet::{Delta, FlowKey, MacAddr, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP};
+use crate::table::{HashIndex, Slab, prefetch};
 use crate::time::Instant;
 
 /// Which way a packet of a session goes.
@@ -51,8 +53,19 @@ impl Default for Timeouts {
     }
 }
 
-/// A translated connection.
+/// What somebody else remembers with a direction of a session: where its packets leave. Nothing
+/// here reads it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HopRef {
+    /// The neighbour they go to.
+    pub neighbour: u32,
+    /// Which of the ways to that neighbour, of all there ever were; 0: none.
+    pub stamp: u32,
+}
+
+/// A translated connection, and all that a packet of it touches, in one cache line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(align(64))]
 pub struct Session {
     /// Packets of the direction that made it, as they come in.
     pub original: FlowKey,
@@ -60,64 +73,136 @@ pub struct Session {
     pub reply: FlowKey,
     /// When it was last refreshed.
     pub last_seen: Instant,
+    hops: [HopRef; 2],
+    ip_delta: Delta,
+    transport_delta: Delta,
     /// TCP only.
     pub tcp: TcpState,
-    /// Whether packets of the original direction refresh it.
-    pub original_refreshes: bool,
-    /// Whether packets of the reply direction refresh it (RFC 4787 REQ-6a).
-    pub reply_refreshes: bool,
-    /// The far side's filter does not admit the original direction until a reply came: the state
-    /// of a hairpin to a dynamic mapping that was sent to first from this side.
-    pub awaits_reply: bool,
-    /// The port it came to is published.
-    pub is_published: bool,
-    /// A reply was seen.
-    pub is_answered: bool,
-    pub(super) is_transitory: bool,
-    /// The external endpoint it shares with sessions to other destinations.
-    pub(super) overloads: Option<Endpoint>,
-    pub(super) mappings: [u32; 2],
-    pub(super) host: u32,
+    flags: u8,
 }
 
+const _: () = assert!(size_of::<Session>() == 64);
+
+/// Packets of the original direction refresh it.
+pub(super) const ORIGINAL_REFRESHES: u8 = 1;
+/// Packets of the reply direction refresh it (RFC 4787 REQ-6a).
+pub(super) const REPLY_REFRESHES: u8 = 1 << 1;
+/// The far side's filter does not admit the original direction until a reply came: the state of a
+/// hairpin to a dynamic mapping that was sent to first from this side.
+pub(super) const AWAITS_REPLY: u8 = 1 << 2;
+/// The port it came to, or leaves by, is published.
+pub(super) const PUBLISHED: u8 = 1 << 3;
+/// A reply was seen.
+pub(super) const ANSWERED: u8 = 1 << 4;
+/// It is among those that may be recycled.
+pub(super) const TRANSITORY: u8 = 1 << 5;
+/// It shares its external endpoint, the reply's destination, with sessions to other destinations.
+pub(super) const OVERLOADED: u8 = 1 << 6;
+/// Addresses or ports change.
+const TRANSLATED: u8 = 1 << 7;
+
 impl Session {
-    /// A session of a snapshot; the table fills in what hangs on its own records.
-    pub const fn restored(
+    /// A network that is never there, see [`NetworkId`].
+    const NOWHERE: NetworkId = NetworkId(u16::MAX);
+
+    /// A session seen now; `flags` are the constants above.
+    pub(super) fn new(
         (original, reply): (FlowKey, FlowKey),
+        last_seen: Instant,
+        tcp: TcpState,
+        flags: u8,
+    ) -> Self {
+        let (from, to) = (Tuple::from(original), Tuple::from(reply).reversed());
+        let (ip_delta, transport_delta) = rewrite::deltas(original.protocol, from, to);
+        Self {
+            original,
+            reply,
+            last_seen,
+            hops: [HopRef::default(); 2],
+            ip_delta,
+            transport_delta,
+            tcp,
+            flags: if from == to { flags } else { flags | TRANSLATED },
+        }
+    }
+
+    /// A session of a snapshot.
+    pub fn restored(
+        keys: (FlowKey, FlowKey),
         last_seen: Instant,
         tcp: TcpState,
         (original_refreshes, reply_refreshes): (bool, bool),
         (is_published, is_answered): (bool, bool),
     ) -> Self {
-        Self {
-            original,
-            reply,
-            last_seen,
-            tcp,
-            original_refreshes,
-            reply_refreshes,
-            awaits_reply: false,
-            is_published,
-            is_answered,
-            is_transitory: false,
-            overloads: None,
-            mappings: [NONE; 2],
-            host: NONE,
-        }
+        let flags = [
+            (ORIGINAL_REFRESHES, original_refreshes),
+            (REPLY_REFRESHES, reply_refreshes),
+            (PUBLISHED, is_published),
+            (ANSWERED, is_answered),
+        ];
+        let flags = flags.into_iter().filter(|(_, is_set)| *is_set);
+        Self::new(keys, last_seen, tcp, flags.fold(0, |bits, (flag, _)| bits | flag))
+    }
+
+    /// What lies where no session is: its keys are those of no packet.
+    fn vacant() -> Self {
+        let key = FlowKey {
+            network: Self::NOWHERE,
+            protocol: 0,
+            src: Ipv4Addr::UNSPECIFIED,
+            dst: Ipv4Addr::UNSPECIFIED,
+            sport: 0,
+            dport: 0,
+        };
+        Self::new((key, key), Instant::ZERO, TcpState::default(), 0)
     }
 
     /// The same, sharing its external endpoint ([`NatMode::Apdm`](super::NatMode::Apdm)).
     #[must_use]
     pub const fn overloaded(self) -> Self {
-        Self { overloads: Some(Endpoint::new(self.reply.dst, self.reply.dport)), ..self }
+        Self { flags: self.flags | OVERLOADED, ..self }
+    }
+
+    /// Whether packets of the original and the reply direction refresh it.
+    pub const fn refreshes(&self) -> (bool, bool) {
+        (self.has(ORIGINAL_REFRESHES), self.has(REPLY_REFRESHES))
+    }
+
+    /// True until a reply came where the far side's filter admits nothing before.
+    pub const fn awaits_reply(&self) -> bool {
+        self.has(AWAITS_REPLY)
+    }
+
+    /// True if the port it came to, or leaves by, is published.
+    pub const fn is_published(&self) -> bool {
+        self.has(PUBLISHED)
+    }
+
+    /// True if a reply was seen.
+    pub const fn is_answered(&self) -> bool {
+        self.has(ANSWERED)
     }
 
     /// True if other sessions may share its external endpoint.
     pub const fn is_overloaded(&self) -> bool {
-        self.overloads.is_some()
+        self.has(OVERLOADED)
+    }
+
+    /// The external endpoint it shares with sessions to other destinations.
+    pub(super) fn overloads(&self) -> Option<Endpoint> {
+        self.is_overloaded().then_some(Endpoint::new(self.reply.dst, self.reply.dport))
+    }
+
+    pub(super) const fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    pub(super) const fn set(&mut self, flag: u8, is_set: bool) {
+        self.flags = if is_set { self.flags | flag } else { self.flags & !flag };
     }
 
     /// The key of packets of one direction as they come in.
+    #[inline(always)]
     pub const fn key(&self, direction: Direction) -> FlowKey {
         match direction {
             Direction::Original => self.original,
@@ -126,8 +211,63 @@ impl Session {
     }
 
     /// Addresses and ports of packets of one direction as they leave.
+    #[inline(always)]
     pub fn translated(&self, direction: Direction) -> Tuple {
         Tuple::from(self.key(direction.opposite())).reversed()
+    }
+
+    /// Where packets of one direction leave, as was noted last.
+    #[inline(always)]
+    pub const fn hop(&self, direction: Direction) -> HopRef {
+        let [original, reply] = self.hops;
+        match direction {
+            Direction::Original => original,
+            Direction::Reply => reply,
+        }
+    }
+
+    pub(super) const fn set_hop(&mut self, direction: Direction, hop: HopRef) {
+        let [original, reply] = &mut self.hops;
+        match direction {
+            Direction::Original => *original = hop,
+            Direction::Reply => *reply = hop,
+        }
+    }
+
+    /// The change that packets of one direction undergo, with the MACs they leave with.
+    #[inline(always)]
+    pub fn rewrite(&self, direction: Direction, macs: (MacAddr, MacAddr)) -> Rewrite {
+        let (ip_delta, transport_delta) = match direction {
+            Direction::Original => (self.ip_delta, self.transport_delta),
+            Direction::Reply => (self.ip_delta.reversed(), self.transport_delta.reversed()),
+        };
+        let to = self.translated(direction);
+        Rewrite {
+            dst_mac: macs.1,
+            src_mac: macs.0,
+            to,
+            ip_delta,
+            transport_delta,
+            protocol: self.original.protocol,
+            is_translated: self.has(TRANSLATED),
+            has_new_source: self.key(direction).src != to.src.ip,
+        }
+    }
+
+    /// True if a packet changes nothing but the time of last use: the state is what it stays.
+    #[inline(always)]
+    pub(super) const fn is_steady(&self, direction: Direction, tcp_flags: u8) -> bool {
+        (self.has(ANSWERED) || matches!(direction, Direction::Original))
+            && (self.original.protocol != PROTOCOL_TCP || !self.tcp.wants(tcp_flags))
+    }
+
+    /// True if packets of one direction refresh it.
+    #[inline(always)]
+    pub(super) const fn is_refreshed_by(&self, direction: Direction) -> bool {
+        self.has(match direction {
+            Direction::Original => ORIGINAL_REFRESHES,
+            Direction::Reply => REPLY_REFRESHES,
+        })
     }
 
     /// How long it lives without traffic.
@@ -160,10 +300,21 @@ impl Direction {
     }
 }
 
+/// What a session holds in other tables.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Holdings {
+    /// The mapping of its source, and that of its destination.
+    pub mappings: [u32; 2],
+    /// The inside host it is counted against.
+    pub host: u32,
+}
+
 /// Sessions by key. One index holds both directions: the low bit of an entry is the direction.
+/// What packets touch lies apart from what only opening and ending need.
 #[derive(Debug)]
 pub(super) struct Sessions {
-    sessions: Slab<Session>,
+    sessions: Vec<Session>,
+    holdings: Slab<Holdings>,
     index: HashIndex,
     hasher: FixedState,
 }
@@ -172,71 +323,108 @@ impl Sessions {
     pub(super) fn new(capacity: usize, seed: u64) -> Self {
         let capacity = capacity.min(1 << 30);
         Self {
-            sessions: Slab::new(capacity),
+            sessions: Vec::new(),
+            holdings: Slab::new(capacity),
             index: HashIndex::new(capacity * 2),
             hasher: FixedState::with_seed(seed),
         }
     }
 
-    pub(super) fn find(&self, key: &FlowKey) -> Option<(u32, Direction)> {
-        let found = self.index.find(self.hasher.hash_one(key), |entry| {
+    #[inline(always)]
+    pub(super) fn hash(&self, key: &FlowKey) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    #[inline(always)]
+    pub(super) fn prefetch_index(&self, hash: u64) {
+        self.index.prefetch(hash);
+    }
+
+    /// Where the session of a hash lies, most likely; asks for its memory.
+    #[inline(always)]
+    pub(super) fn guess(&self, hash: u64) -> Option<(u32, Direction)> {
+        let (index, direction) = split(self.index.guess(hash)?);
+        prefetch(&self.sessions, index as usize);
+        Some((index, direction))
+    }
+
+    #[inline]
+    pub(super) fn find(&self, key: &FlowKey, hash: u64) -> Option<(u32, Direction)> {
+        let found = self.index.find(hash, |entry| {
             let (index, direction) = split(entry);
-            self.sessions.get(index).is_some_and(|session| session.key(direction) == *key)
+            self.is_of(index, direction, key)
         })?;
         Some(split(found))
     }
 
-    pub(super) fn insert(&mut self, session: Session) -> Option<u32> {
-        let original = self.hasher.hash_one(session.original);
-        let reply = self.hasher.hash_one(session.reply);
-        let index = self.sessions.insert(session).ok()?;
+    /// True if the session at `index` is the one of a key. A key never has two.
+    #[inline(always)]
+    pub(super) fn is_of(&self, index: u32, direction: Direction, key: &FlowKey) -> bool {
+        self.sessions.get(index as usize).is_some_and(|session| session.key(direction) == *key)
+    }
+
+    pub(super) fn insert(&mut self, session: Session, holdings: Holdings) -> Option<u32> {
+        let original = self.hash(&session.original);
+        let reply = self.hash(&session.reply);
+        let index = self.holdings.insert(holdings).ok()?;
         if self.index.insert(original, join(index, Direction::Original)).is_err() {
-            self.sessions.remove(index);
+            self.holdings.remove(index);
             return None;
         }
         if self.index.insert(reply, join(index, Direction::Reply)).is_err() {
             self.index.remove(original, join(index, Direction::Original));
-            self.sessions.remove(index);
+            self.holdings.remove(index);
             return None;
+        }
+        match self.sessions.get_mut(index as usize) {
+            Some(slot) => *slot = session,
+            None => self.sessions.push(session),
         }
         Some(index)
     }
 
-    pub(super) fn remove(&mut self, index: u32) -> Option<Session> {
-        let session = self.sessions.remove(index)?;
+    pub(super) fn remove(&mut self, index: u32) -> Option<(Session, Holdings)> {
+        let holdings = self.holdings.remove(index)?;
+        let slot = self.sessions.get_mut(index as usize)?;
+        let session = std::mem::replace(slot, Session::vacant());
         for direction in [Direction::Original, Direction::Reply] {
-            let hash = self.hasher.hash_one(session.key(direction));
+            let hash = self.hash(&session.key(direction));
             self.index.remove(hash, join(index, direction));
         }
-        Some(session)
+        Some((session, holdings))
     }
 
+    /// The session at `index`; one that has ended has the key of no packet.
+    #[inline(always)]
     pub(super) fn get(&self, index: u32) -> Option<&Session> {
-        self.sessions.get(index)
+        self.sessions.get(index as usize)
     }
 
+    #[inline(always)]
     pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut Session> {
-        self.sessions.get_mut(index)
+        self.sessions.get_mut(index as usize)
     }
 
-    pub(super) fn generation(&self, index: u32) -> u32 {
-        self.sessions.generation(index)
+    pub(super) fn holdings(&self, index: u32) -> Option<&Holdings> {
+        self.holdings.get(index)
     }
 
     pub(super) const fn len(&self) -> usize {
-        self.sessions.len()
+        self.holdings.len()
     }
 
     pub(super) const fn is_full(&self) -> bool {
-        self.sessions.is_full()
+        self.holdings.is_full()
     }
 
     pub(super) const fn capacity(&self) -> usize {
-        self.sessions.capacity()
+        self.holdings.capacity()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Session)> {
-        self.sessions.iter()
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Session, &Holdings)> {
+        self.holdings
+            .iter()
+            .filter_map(|(index, holdings)| Some((index, self.get(index)?, holdings)))
     }
 }
 
@@ -244,6 +432,7 @@ const fn join(index: u32, direction: Direction) -> u32 {
     index << 1 | matches!(direction, Direction::Reply) as u32
 }
 
+#[inline(always)]
 const fn split(entry: u32) -> (u32, Direction) {
     let direction = if entry & 1 == 1 { Direction::Reply } else { Direction::Original };
     (entry >> 1, direction)

@@ -153,8 +153,8 @@ impl Nat {
         };
         let mut reply = reply_to(source.endpoint);
         for _ in 0..MAX_PORT_TRIES {
-            let is_taken = self.sessions.find(&reply).is_some()
-                || source.is_overloaded && !self.may_overload(&reply);
+            let is_taken =
+                self.find(&reply).is_some() || source.is_overloaded && !self.may_overload(&reply);
             if !is_taken {
                 return Some(reply);
             }

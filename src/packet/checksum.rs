@@ -2,12 +2,19 @@
 
 use std::net::Ipv4Addr;
 
+use super::IPV4_HEADER;
+
 /// Folds a one's-complement sum to 16 bits.
-const fn fold(mut sum: u64) -> u16 {
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    sum as u16
+const fn fold(sum: u64) -> u16 {
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    fold_few(sum as u32)
+}
+
+/// Folds the sum of at most 65 536 words to 16 bits.
+const fn fold_few(sum: u32) -> u16 {
+    let sum = (sum & 0xffff) + (sum >> 16);
+    ((sum & 0xffff) + (sum >> 16)) as u16
 }
 
 /// The uncomplemented one's-complement sum of `data`, padded with a zero byte if odd.
@@ -32,6 +39,15 @@ pub fn checksum(data: &[u8]) -> u16 {
 /// True if `data`, its checksum field included, sums to all ones.
 pub fn is_valid(data: &[u8]) -> bool {
     sum(data) == 0xffff
+}
+
+/// True if an IPv4 header without options sums to all ones. That does not depend on the byte
+/// order it is read in.
+#[inline(always)]
+pub fn header_is_valid(header: &[u8; IPV4_HEADER]) -> bool {
+    let (words, _) = header.as_chunks::<4>();
+    let total: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
+    fold(total) == 0xffff
 }
 
 /// The checksum field of a TCP, UDP or other segment under an IPv4 pseudo header. The field in
@@ -63,7 +79,7 @@ impl Delta {
         if old == new {
             return self;
         }
-        Self(fold(self.0 as u64 + (!old) as u64 + new as u64))
+        Self(fold_few(self.0 as u32 + (!old) as u32 + new as u32))
     }
 
     /// The change of an IPv4 address.
@@ -78,17 +94,24 @@ impl Delta {
     /// Both changes together.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
-        Self(fold(self.0 as u64 + other.0 as u64))
+        Self(fold_few(self.0 as u32 + other.0 as u32))
+    }
+
+    /// The change back: what undoes this one.
+    #[must_use]
+    pub const fn reversed(self) -> Self {
+        // Changes that cancel each other out are a negative zero either way, and none is none.
+        if self.0 == 0 || self.0 == 0xffff { self } else { Self(!self.0) }
     }
 
     /// The checksum field after the change.
     pub const fn apply(self, checksum: u16) -> u16 {
-        !fold((!checksum) as u64 + self.0 as u64)
+        !fold_few((!checksum) as u32 + self.0 as u32)
     }
 
     /// A partial checksum field after the change: an uncomplemented sum, of which 0 is one.
     pub const fn apply_partial(self, sum: u16) -> u16 {
-        fold(sum as u64 + self.0 as u64)
+        fold_few(sum as u32 + self.0 as u32)
     }
 
     /// The UDP checksum field after the change: zero means "no checksum" and stays (RFC 768), a
@@ -130,6 +153,23 @@ mod tests {
             let new = Ipv4Addr::from(address);
             data[..4].copy_from_slice(&new.octets());
             prop_assert_eq!(Delta::NONE.address(old, new).apply(before), checksum(&data));
+        }
+
+        #[test]
+        fn a_reversed_change_is_the_change_computed_backwards(
+            words in proptest::collection::vec((any::<u16>(), any::<u16>()), 0..4),
+            cancels in any::<bool>(), field in any::<u16>(),
+        ) {
+            // Both forms of zero are right there; which of them comes out differs.
+            prop_assume!(!words.iter().any(|(old, new)| old ^ new == 0xffff && old * new == 0));
+            let mut words = words;
+            if cancels {
+                words.extend(words.clone().into_iter().map(|(old, new)| (new, old)));
+            }
+            let there = words.iter().fold(Delta::NONE, |sum, (old, new)| sum.word(*old, *new));
+            let back = words.iter().fold(Delta::NONE, |sum, (old, new)| sum.word(*new, *old));
+            prop_assert_eq!(there.reversed(), back);
+            prop_assert_eq!(there.reversed().apply(field), back.apply(field));
         }
 
         #[test]

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{IPV4_HEADER, MacAddr, array, be16, checksum, put, put16};
+use super::{Delta, IPV4_HEADER, MacAddr, array, be16, checksum, put, put16};
 
 /// TTL of packets that tapway itself sends (RFC 1700).
 pub const DEFAULT_TTL: u8 = 64;
@@ -13,7 +13,11 @@ const OPTION_LOOSE_SOURCE_ROUTE: u8 = 131;
 const OPTION_STRICT_SOURCE_ROUTE: u8 = 137;
 
 /// True if the header checksum of a parsed packet is right.
+#[inline(always)]
 pub fn header_is_valid(packet: &[u8], header_len: u8) -> bool {
+    if usize::from(header_len) == IPV4_HEADER {
+        return packet.first_chunk::<IPV4_HEADER>().is_some_and(checksum::header_is_valid);
+    }
     packet.get(..usize::from(header_len)).is_some_and(checksum::is_valid)
 }
 
@@ -39,15 +43,17 @@ pub fn options(header: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Takes one off the TTL and updates the header checksum (RFC 1624).
-pub fn decrement_ttl(packet: &mut [u8]) {
+/// Takes one off the TTL and updates the header checksum (RFC 1624), by `delta` of other changes
+/// too.
+#[inline(always)]
+pub fn decrement_ttl(packet: &mut [u8], delta: Delta) {
     let (Some([ttl, protocol]), Some(sum)) = (array::<2>(packet, 8), be16(packet, 10)) else {
         return;
     };
     let old = u16::from_be_bytes([ttl, protocol]);
     let new = u16::from_be_bytes([ttl.saturating_sub(1), protocol]);
     put16(packet, 8, new);
-    put16(packet, 10, checksum::Delta::NONE.word(old, new).apply(sum));
+    put16(packet, 10, delta.word(old, new).apply(sum));
 }
 
 /// Computes the header checksum anew, for headers that tapway writes itself.

@@ -74,8 +74,6 @@ pub struct Neighbour {
     pub state: NeighbourState,
     /// When it was last confirmed.
     pub confirmed: Instant,
-    /// When a packet last went to it.
-    pub used: Instant,
     /// The port whose budget of unresolved entries this one counts against.
     asked_by: Option<PortId>,
     probes: u8,
@@ -198,10 +196,35 @@ impl Neighbours {
         }
     }
 
+    /// Lets a packet go to the neighbour at `index` if its MAC is still that of `generation`; a
+    /// stale one will be probed.
+    #[inline(always)]
+    pub fn pass(&mut self, now: Instant, index: u32, generation: u32) -> bool {
+        let Some(entry) = self.entries.get(index) else { return false };
+        if self.entries.generation(index) != generation {
+            return false;
+        }
+        let is_settled = match entry.state {
+            NeighbourState::Reachable => now <= entry.deadline,
+            NeighbourState::Stale => false,
+            _ => true,
+        };
+        if !is_settled {
+            self.touch(now, index);
+        }
+        true
+    }
+
+    /// Asks for the memory of a neighbour.
+    #[inline(always)]
+    pub fn prefetch(&self, index: u32) {
+        self.entries.prefetch(index);
+    }
+
     /// Notes that a packet goes to the neighbour at `index`: a stale one will be probed.
-    pub fn touch(&mut self, now: Instant, index: u32) {
-        let Some(entry) = self.entries.get_mut(index) else { return };
-        entry.used = now;
+    #[inline(never)]
+    fn touch(&mut self, now: Instant, index: u32) {
+        let Some(entry) = self.entries.get(index) else { return };
         if entry.state == NeighbourState::Reachable && now > entry.deadline {
             self.set_state(now, index, NeighbourState::Stale);
         }
@@ -422,7 +445,6 @@ impl Neighbours {
             mac: None,
             state: NeighbourState::Incomplete,
             confirmed: now,
-            used: now,
             asked_by: None,
             probes: 0,
             last_request: None,

@@ -14,6 +14,6 @@ mod guard;
 mod port;
 
 pub use bridge::{Bridge, BridgeSettings};
-pub use fdb::{Fdb, FdbEntry, FdbLimits, Learned};
+pub use fdb::{Fdb, FdbEntry, FdbKey, FdbLimits, Learned};
 pub use guard::Guard;
 pub use port::{Port, PortCounters};

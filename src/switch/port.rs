@@ -1,6 +1,6 @@
 //! A switch port as the dataplane sees it.
 
-use super::Guard;
+use super::{FdbKey, Guard};
 use crate::drop_reason::DropReason;
 use crate::id::NetworkId;
 use crate::table::TokenBucket;
@@ -20,6 +20,8 @@ pub struct Port {
     pub is_isolated: bool,
     /// What its host may call itself; none: anything.
     pub guard: Option<Guard>,
+    /// The gateway's MAC on its network.
+    pub gateway: FdbKey,
     /// Its host publishes something, so unicast from it may belong to a hairpin session.
     pub publishes: bool,
     /// Limit of frames it may cause to be flooded.

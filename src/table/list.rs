@@ -67,6 +67,20 @@ impl List {
         self.len = self.len.saturating_sub(1);
     }
 
+    /// Puts `new` in the place of `old`, which is in this list.
+    pub fn replace(&mut self, links: &mut Links, old: u32, new: u32) {
+        let Some(link) = links.0.get(old as usize).copied() else { return };
+        links.set(new, link);
+        match links.0.get_mut(link.prev as usize) {
+            Some(before) => before.next = new,
+            None => self.head = new,
+        }
+        match links.0.get_mut(link.next as usize) {
+            Some(after) => after.prev = new,
+            None => self.tail = new,
+        }
+    }
+
     /// Makes `index`, which is in this list, the youngest.
     pub fn touch(&mut self, links: &mut Links, index: u32) {
         if self.tail != index {
@@ -123,5 +137,21 @@ mod tests {
         assert!(content(&list, &links).is_empty());
         list.push_back(&mut links, 2);
         assert_eq!(content(&list, &links), [2]);
+    }
+
+    #[test]
+    fn a_replaced_index_keeps_the_place() {
+        for old in [1, 2, 3] {
+            let (mut list, mut links) = (List::default(), Links::default());
+            for index in [1, 2, 3] {
+                list.push_back(&mut links, index);
+            }
+            list.replace(&mut links, old, 9);
+            let expected = [1, 2, 3].map(|index| if index == old { 9 } else { index });
+            assert_eq!(content(&list, &links), expected);
+            assert_eq!(list.front(), Some(expected[0]));
+            list.push_back(&mut links, 4);
+            assert_eq!(list.next(&links, expected[2]), Some(4));
+        }
     }
 }

@@ -5,15 +5,19 @@
 
 mod hash_index;
 mod list;
+mod prefetch;
 mod slab;
 mod timer_wheel;
 mod token_bucket;
+mod word_map;
 
 pub use hash_index::{HashIndex, IndexFull};
 pub use list::{Links, List};
+pub use prefetch::prefetch;
 pub use slab::Slab;
 pub use timer_wheel::TimerWheel;
 pub use token_bucket::TokenBucket;
+pub use word_map::{Placed, WordMap};
 
 /// "No index" in tables that link by 32-bit indices.
 pub const NONE: u32 = u32::MAX;

@@ -1,6 +1,6 @@
 //! Records addressed by a 32-bit index that stays theirs until they are removed.
 
-use super::NONE;
+use super::{NONE, prefetch};
 
 #[derive(Clone, Debug)]
 struct Slot<T> {
@@ -103,6 +103,12 @@ impl<T> Slab<T> {
             State::Occupied(record) => Some(record),
             State::Vacant { .. } => None,
         }
+    }
+
+    /// Asks for the memory of a record.
+    #[inline(always)]
+    pub fn prefetch(&self, index: u32) {
+        prefetch(&self.slots, index as usize);
     }
 
     /// The generation of a slot; changes when its record is removed or invalidated.

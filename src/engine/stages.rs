@@ -1,0 +1,304 @@
+//! A burst in stages: parse and hash all, ask for the memory that all will need, act on one after
+//! the other.
+//!
+//! What is found out ahead are hashes and guesses, never decisions: an earlier frame of the burst
+//! may learn a MAC, make a session or end one, so every look-up that decides is made when its frame
+//! has its turn, by then in memory that is near.
+
+use super::pipeline::{Frame, Packet, SessionHint, Verdict};
+use super::{Engine, Event, Pass};
+use crate::drop_reason::DropReason;
+use crate::id::{NetworkId, PortId};
+use crate::nat::Direction;
+use crate::packet::{
+    BURST_FRAMES, ETHERNET_HEADER, ETHERTYPE_IPV4, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN,
+    FrameRef, Headers, Ipv4, Layer, Offload,
+};
+use crate::switch::{FdbKey, Learned, Port};
+
+/// How a frame goes on after admission.
+#[derive(Clone, Copy, Debug)]
+enum Course {
+    /// Untagged, from one station to another: the FDB says where it goes.
+    Bridged,
+    /// A packet of a flow, for the gateway's MAC.
+    Routed(Ipv4),
+    /// Groups, tags, ARP, ports that publish, and what is wrong: decided in `pipeline`.
+    Other,
+}
+
+/// What the stages find out about a frame before it has its turn.
+#[derive(Clone, Copy, Debug)]
+struct Staged {
+    src: FdbKey,
+    dst: FdbKey,
+    src_hash: u64,
+    /// Of the destination MAC, or of the flow.
+    hash: u64,
+    guess: Option<(u32, Direction)>,
+    course: Course,
+    index: u16,
+    port: PortId,
+    network: NetworkId,
+    is_isolated: bool,
+}
+
+/// The staged frames of a burst.
+#[derive(Debug, Default)]
+pub(super) struct Staging {
+    frames: Box<[Staged]>,
+}
+
+impl Staging {
+    pub(super) fn new() -> Self {
+        let none = Staged {
+            src: FdbKey::NONE,
+            dst: FdbKey::NONE,
+            src_hash: 0,
+            hash: 0,
+            guess: None,
+            course: Course::Other,
+            index: 0,
+            port: PortId(0),
+            network: NetworkId(0),
+            is_isolated: false,
+        };
+        Self { frames: vec![none; BURST_FRAMES].into() }
+    }
+}
+
+impl Engine {
+    /// Takes a burst through the stages.
+    pub(super) fn run_stages(&mut self, pass: &mut Pass<'_>) {
+        let mut staging = std::mem::take(&mut self.staging);
+        let (mut count, mut routed) = (0, 0);
+        for index in 0..pass.burst.len() {
+            let Some(staged) = staging.frames.get_mut(count) else { break };
+            if self.admit(pass, index, staged) {
+                count += 1;
+                routed += usize::from(matches!(staged.course, Course::Routed(_)));
+            }
+        }
+        let frames = staging.frames.get_mut(..count).unwrap_or_default();
+        if routed > 0 {
+            self.fetch_sessions(frames);
+        }
+        for staged in &*frames {
+            self.act(pass, staged);
+        }
+        self.staging = staging;
+    }
+
+    /// Asks for the sessions of all routed packets, then for the ways they remember.
+    fn fetch_sessions(&self, frames: &mut [Staged]) {
+        for staged in &mut *frames {
+            staged.guess = match staged.course {
+                Course::Routed(_) => self.nat.guess(staged.hash),
+                _ => None,
+            };
+        }
+        for (index, direction) in frames.iter().filter_map(|staged| staged.guess) {
+            if let Some(session) = self.nat.session(index) {
+                let hop = session.hop(direction);
+                self.adjacencies.prefetch(hop);
+                self.neighbours.prefetch(hop.neighbour);
+            }
+        }
+    }
+
+    /// Counts, parses and hashes a received frame; false if it ended here.
+    #[inline(always)]
+    fn admit(&mut self, pass: &mut Pass<'_>, index: usize, staged: &mut Staged) -> bool {
+        let Some(port_id) = pass.burst.port(index) else { return false };
+        self.totals.received += 1;
+        let Some(port) = self.ports.get_mut(port_id.index()).and_then(Option::as_mut) else {
+            self.drop_frame(pass, port_id, DropReason::UnknownPort, FrameRef::Burst(index as u16));
+            return false;
+        };
+        let bytes = pass.burst.frame(index);
+        port.counters.rx_frames += 1;
+        port.counters.rx_bytes += bytes.len() as u64;
+        let is_plain = port.is_up && port.guard.is_none() && pass.burst.offload(index).is_none();
+        staged.index = index as u16;
+        staged.port = port_id;
+        staged.network = port.network;
+        staged.is_isolated = port.is_isolated;
+        staged.course = match bytes.split_first_chunk::<ETHERNET_HEADER>() {
+            Some((ethernet, packet)) => {
+                staged.dst = FdbKey::at::<0>(port.network, ethernet);
+                staged.src = FdbKey::at::<6>(port.network, ethernet);
+                course(port, (staged.src, staged.dst), ethernet, packet)
+            }
+            None => Course::Other,
+        };
+        if is_plain && !matches!(staged.course, Course::Other) {
+            port.counters.rx_segments += 1;
+        } else if !self.admit_checked(pass, index, port_id) {
+            return false;
+        }
+        staged.src_hash = self.fdb.hash(staged.src);
+        self.fdb.prefetch(staged.src_hash);
+        match &staged.course {
+            Course::Bridged => {
+                staged.hash = self.fdb.hash(staged.dst);
+                self.fdb.prefetch(staged.hash);
+            }
+            Course::Routed(ipv4) => {
+                if let Some(key) = ipv4.flow_key(staged.network) {
+                    staged.hash = self.nat.prefetch(&key);
+                }
+            }
+            Course::Other => {}
+        }
+        true
+    }
+
+    /// What only some frames need: a guard's look at all headers, a comparison with what the
+    /// sender's kernel left undone, the name of what is wrong. False if the frame ended here.
+    #[inline(never)]
+    fn admit_checked(&mut self, pass: &mut Pass<'_>, index: usize, port_id: PortId) -> bool {
+        let offload = pass.burst.offload(index);
+        let bytes = pass.burst.frame_mut(index);
+        let checked = match self.port(port_id) {
+            Some(port) if port.is_up => Headers::parse(bytes).and_then(|headers| {
+                port.guard.as_ref().map_or(Ok(()), |guard| guard.check(&headers, bytes))?;
+                offload.admit(&headers, bytes)
+            }),
+            _ => Err(DropReason::PortDown),
+        };
+        // Whatever was to be done with a frame that ends, it is not.
+        pass.burst.set_offload(index, checked.unwrap_or(Offload::NONE));
+        let segments = if checked.is_ok() { pass.burst.segments(index) } else { 1 };
+        if let Some(port) = self.port_mut(port_id) {
+            port.counters.rx_segments += segments;
+        }
+        if let Err(reason) = checked {
+            self.drop_frame(pass, port_id, reason, FrameRef::Burst(index as u16));
+        }
+        checked.is_ok()
+    }
+
+    /// A frame has its turn.
+    #[inline(always)]
+    fn act(&mut self, pass: &mut Pass<'_>, staged: &Staged) {
+        let at = FrameRef::Burst(staged.index);
+        let verdict = match &staged.course {
+            Course::Bridged => self.act_bridged(pass, at, staged),
+            Course::Routed(ipv4) => self.act_routed(pass, at, (staged, ipv4)),
+            Course::Other => self.act_other(pass, at, staged),
+        };
+        if verdict == Verdict::Forwarded {
+            self.totals.forwarded += 1;
+        } else {
+            self.finish(pass, at, staged.port, verdict);
+        }
+    }
+
+    #[inline(always)]
+    fn act_bridged(&mut self, pass: &mut Pass<'_>, at: FrameRef, staged: &Staged) -> Verdict {
+        if let Err(reason) = self.learn(pass, (staged.src, staged.src_hash), staged.port) {
+            return Verdict::Dropped(reason);
+        }
+        match self.fdb.lookup_hashed(pass.now, staged.dst, staged.hash) {
+            Some(egress) => {
+                let ingress = (staged.port, staged.is_isolated);
+                self.bridge(pass, (at, ETHERNET_HEADER as u8), ingress, egress)
+            }
+            None => self.flood_staged(pass, at, staged),
+        }
+    }
+
+    #[inline(never)]
+    fn flood_staged(&mut self, pass: &mut Pass<'_>, at: FrameRef, staged: &Staged) -> Verdict {
+        match Headers::parse(pass.tx.frame(at, pass.burst)) {
+            Ok(headers) => self.flood(pass, &staged.frame(at, headers)),
+            Err(reason) => Verdict::Dropped(reason),
+        }
+    }
+
+    #[inline(always)]
+    fn act_routed(
+        &mut self,
+        pass: &mut Pass<'_>,
+        at: FrameRef,
+        (staged, ipv4): (&Staged, &Ipv4),
+    ) -> Verdict {
+        if let Err(reason) = self.learn(pass, (staged.src, staged.src_hash), staged.port) {
+            return Verdict::Dropped(reason);
+        }
+        let packet = Packet { at, port: staged.port, network: staged.network, ipv4 };
+        let hint = SessionHint { hash: staged.hash, guess: staged.guess };
+        match self.forward_known(pass, &packet, Some(hint)) {
+            Ok(verdict) => verdict,
+            Err(Some(reason)) => Verdict::Dropped(reason),
+            Err(None) => {
+                let headers = Headers {
+                    dst: staged.dst.mac(),
+                    src: staged.src.mac(),
+                    ethertype: ETHERTYPE_IPV4,
+                    l3: ETHERNET_HEADER as u8,
+                    layer: Layer::Ipv4(*ipv4),
+                };
+                self.decide(pass, &staged.frame(at, headers), ipv4)
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn act_other(&mut self, pass: &mut Pass<'_>, at: FrameRef, staged: &Staged) -> Verdict {
+        match Headers::parse(pass.tx.frame(at, pass.burst)) {
+            Ok(headers) => self.switch(pass, &staged.frame(at, headers), staged.src_hash),
+            Err(reason) => Verdict::Dropped(reason),
+        }
+    }
+
+    /// Learns a source; an error if it may not be where it is.
+    #[inline(always)]
+    pub(super) fn learn(
+        &mut self,
+        pass: &Pass<'_>,
+        (key, hash): (FdbKey, u64),
+        port: PortId,
+    ) -> Result<(), DropReason> {
+        match self.fdb.learn(pass.now, key, port, hash) {
+            Learned::Known | Learned::New | Learned::Full => Ok(()),
+            Learned::StaticElsewhere => Err(DropReason::StaticMacMoved),
+            Learned::Moved => {
+                let moved = Event::MacMoved { network: key.network(), mac: key.mac(), to: port };
+                self.tell(pass.now, moved);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Staged {
+    const fn frame(&self, at: FrameRef, headers: Headers) -> Frame {
+        Frame { at, port: self.port, network: self.network, headers }
+    }
+}
+
+/// How a frame goes on, by its MACs and EtherType.
+#[inline(always)]
+fn course(
+    port: &Port,
+    (src, dst): (FdbKey, FdbKey),
+    ethernet: &[u8; ETHERNET_HEADER],
+    packet: &[u8],
+) -> Course {
+    let [.., e0, e1] = *ethernet;
+    let ethertype = u16::from_be_bytes([e0, e1]);
+    let is_tagged = matches!(ethertype, ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN);
+    if !src.is_station() || dst.is_group() || is_tagged || src == port.gateway {
+        return Course::Other;
+    }
+    if dst != port.gateway {
+        return if port.publishes { Course::Other } else { Course::Bridged };
+    }
+    match Ipv4::parse(packet) {
+        Ok(ipv4) if ethertype == ETHERTYPE_IPV4 && ipv4.flow_key(port.network).is_some() => {
+            Course::Routed(ipv4)
+        }
+        _ => Course::Other,
+    }
+}
