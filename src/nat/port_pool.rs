@@ -232,6 +232,11 @@ impl PortPool {
         self.used.get(usize::from(port) / 64).is_none_or(|word| word & 1 << (port % 64) != 0)
     }
 
+    /// What it may lease; none: all ports are its own.
+    pub(super) const fn lessee(&self) -> Option<&Lessee> {
+        self.lessee.as_ref()
+    }
+
     /// Makes sure that the chunk of a port is this pool's; false if it is another worker's.
     pub(super) fn lease(&mut self, port: u16) -> bool {
         let Some(lessee) = &self.lessee else { return true };

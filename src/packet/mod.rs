@@ -12,6 +12,7 @@ mod bytes;
 pub mod checksum;
 mod flow_key;
 pub mod fragment;
+mod hand_over;
 mod headers;
 mod held;
 pub mod icmp;
@@ -28,6 +29,7 @@ pub use burst::{ARENA_BYTES, BURST_FRAMES, Burst, BurstFull, HEADROOM, Received}
 pub use bytes::{array, be16, be32, put, put16};
 pub use checksum::Delta;
 pub use flow_key::{Address, FlowKey};
+pub use hand_over::{HandOver, Origin};
 pub use headers::{Headers, Ipv4, Layer, Transport};
 pub use held::Held;
 pub use mac::{MacAddr, ParseMacError};
