@@ -16,6 +16,7 @@ use tapway::packet::{FrameView, Offload};
 
 /// Reasons that only a device can bring about; the tests of the ports drive them.
 const OF_DEVICES: &[DropReason] = &[
+    DropReason::HandOverQueueFull,
     DropReason::TxQueueFull,
     DropReason::TxError,
     DropReason::TxDeviceGone,

@@ -244,9 +244,9 @@ impl Engine {
             return;
         }
         let Ok(headers) = Headers::parse(&held.frame) else { return };
-        let Held { port, network, .. } = *held;
+        let Held { port, network, origin, .. } = *held;
         // `at` is not used: the report quotes the frame that waited.
-        let frame = Frame { at: FrameRef::Own(u16::MAX), port, network, headers };
+        let frame = Frame { at: FrameRef::Own(u16::MAX), port, network, headers, origin };
         let quoted = FrameView { bytes: &held.frame, offload: held.offload }.first_segment();
         let packet = quoted.get(ETHERNET_HEADER..).unwrap_or_default();
         self.report_packet(pass, &frame, packet, error);

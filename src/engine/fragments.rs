@@ -53,7 +53,7 @@ impl Engine {
         frame: &Frame,
         ipv4: &Ipv4,
     ) -> Option<WorkerId> {
-        let meets_here = matches!(pass.origin(frame.at), Origin::Device | Origin::Fragment);
+        let meets_here = matches!(frame.origin, Origin::Device | Origin::Fragment);
         let ports_matter = self.interfaces.owner_of(ipv4.dst).is_some();
         if self.share.is_sole() || !meets_here || !ports_matter {
             return None;

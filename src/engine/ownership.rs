@@ -19,8 +19,8 @@ use crate::drop_reason::DropReason;
 use crate::id::{NetworkId, WorkerId};
 use crate::nat::{Destination, Endpoint, Opening, Quote, Rewrite, Source};
 use crate::packet::{
-    ETHERNET_HEADER, FlowKey, FrameRef, HandOver, Ipv4, MacAddr, Origin, PROTOCOL_ICMP,
-    PROTOCOL_TCP, PROTOCOL_UDP, Transport,
+    ETHERNET_HEADER, FlowKey, HandOver, Ipv4, MacAddr, Origin, PROTOCOL_ICMP, PROTOCOL_TCP,
+    PROTOCOL_UDP, Transport,
 };
 
 impl Engine {
@@ -34,8 +34,7 @@ impl Engine {
         if self.share.is_sole() {
             return None;
         }
-        let origin = pass.origin(frame.at);
-        let (to, origin) = match (origin, self.meeting_point(frame, ipv4)) {
+        let (to, origin) = match (frame.origin, self.meeting_point(frame, ipv4)) {
             (Origin::Device, Some(meeting)) if meeting != self.share.worker => {
                 (meeting, Origin::Fragment)
             }
@@ -210,15 +209,5 @@ impl Engine {
     /// The network in which a looped packet arrives.
     pub(super) fn looped_network(&self) -> Option<NetworkId> {
         self.interfaces.outside().map(|outside| outside.network)
-    }
-}
-
-impl Pass<'_> {
-    /// How a frame came in. What waited or was made here is this engine's own.
-    pub(super) fn origin(&self, frame: FrameRef) -> Origin {
-        match frame {
-            FrameRef::Burst(index) => self.burst.origin(usize::from(index)),
-            FrameRef::Own(_) => Origin::Owned,
-        }
     }
 }

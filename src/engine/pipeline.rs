@@ -42,6 +42,8 @@ pub(super) struct Frame {
     pub network: NetworkId,
     /// What it holds.
     pub headers: Headers,
+    /// How it came in.
+    pub origin: Origin,
 }
 
 /// An IPv4 packet on its way, without what only the bridge and the slow path want to know.
@@ -69,7 +71,12 @@ impl Frame {
     pub(super) fn to_held(self, pass: &Pass<'_>) -> Held {
         let FrameView { bytes, offload } = pass.tx.view(self.at, pass.burst);
         let frame = Bytes::copy_from_slice(bytes);
-        Held { port: self.port, network: self.network, frame, offload }
+        // Whoever waits here is here to stay.
+        let origin = match self.origin {
+            Origin::Looped => Origin::Looped,
+            _ => Origin::Owned,
+        };
+        Held { port: self.port, network: self.network, frame, offload, origin }
     }
 
     /// The length of its packet, or of the largest of a super-frame's, as the wire sees it.
@@ -270,14 +277,9 @@ impl Engine {
     }
 
     /// A frame that another worker has handed over.
-    pub(super) fn take_over(
-        &mut self,
-        pass: &mut Pass<'_>,
-        frame: &Frame,
-        origin: Origin,
-    ) -> Verdict {
+    pub(super) fn take_over(&mut self, pass: &mut Pass<'_>, frame: &Frame) -> Verdict {
         let Headers { dst, src, layer, .. } = frame.headers;
-        match (origin, layer) {
+        match (frame.origin, layer) {
             (Origin::Looped, Layer::Ipv4(ipv4)) => {
                 let Some(network) = self.looped_network() else {
                     return Verdict::Dropped(DropReason::NoExternalAddress);
@@ -430,14 +432,17 @@ impl Engine {
                 .tx
                 .generate_with(&[&held.frame], held.offload)
                 .map_err(|_| DropReason::EgressQueueFull)?;
-            Ok(Frame { at, port: held.port, network: held.network, headers })
+            let Held { port, network, origin, .. } = *held;
+            Ok(Frame { at, port, network, headers, origin })
         });
         place.map_err(|reason| self.drop_held(pass.now, held, reason)).ok()
     }
 
-    /// True if the port a frame came in by is still the same.
+    /// True if the port a frame came in by is still the same. A looped frame's need not be: it
+    /// came in by an inside port, and arrived outside.
     pub(super) fn is_there(&self, held: &Held) -> bool {
-        self.port(held.port).is_some_and(|port| port.network == held.network)
+        let is_looped = held.origin == Origin::Looped;
+        self.port(held.port).is_some_and(|port| port.network == held.network || is_looped)
     }
 
     /// Counts the outcome of a frame that came in by `port`.

@@ -74,7 +74,7 @@ impl Path {
 impl Engine {
     /// Decides about an admitted packet.
     pub(super) fn slow_path(&mut self, pass: &mut Pass<'_>, frame: &Frame, ipv4: &Ipv4) -> Verdict {
-        let is_looped = pass.origin(frame.at) == Origin::Looped;
+        let is_looped = frame.origin == Origin::Looped;
         let outcome = if let Err(reason) = self.check_addresses(frame, ipv4)
             && !is_looped
         {

@@ -178,9 +178,9 @@ impl Engine {
 
     #[inline(never)]
     fn act_handed(&mut self, pass: &mut Pass<'_>, at: FrameRef, staged: &Staged) {
-        let origin = pass.origin(at);
+        let origin = pass.burst.origin(usize::from(staged.index));
         let verdict = match Headers::parse(pass.tx.frame(at, pass.burst)) {
-            Ok(headers) => self.take_over(pass, &staged.frame(at, headers), origin),
+            Ok(headers) => self.take_over(pass, &Frame { origin, ..staged.frame(at, headers) }),
             Err(reason) => Verdict::Dropped(reason),
         };
         if origin != Origin::Copy {
@@ -320,7 +320,8 @@ impl Engine {
 
 impl Staged {
     const fn frame(&self, at: FrameRef, headers: Headers) -> Frame {
-        Frame { at, port: self.port, network: self.network, headers }
+        let Self { port, network, .. } = *self;
+        Frame { at, port, network, headers, origin: Origin::Device }
     }
 }
 

@@ -24,9 +24,11 @@ const FREE: u8 = 0;
 #[derive(Debug)]
 pub(super) struct Chunks([AtomicU8; CHUNKS]);
 
+type ByAddress = HashMap<(Ipv4Addr, u8), Arc<Chunks>>;
+
 /// The leases that all workers of a switch share.
 #[derive(Clone, Debug, Default)]
-pub struct PortLeases(Arc<RwLock<HashMap<(Ipv4Addr, u8), Arc<Chunks>>>>);
+pub struct PortLeases(Arc<RwLock<ByAddress>>);
 
 /// What one worker may lease of an external address and protocol.
 #[derive(Clone, Debug)]

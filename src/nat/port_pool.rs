@@ -140,7 +140,7 @@ impl PortPool {
 
     /// Takes one particular port; false if it is in use.
     pub(super) fn reserve(&mut self, port: u16) -> bool {
-        if self.is_used(port) && !(self.lease(port) && !self.is_used(port)) {
+        if !self.lease(port) || self.is_used(port) {
             return false;
         }
         self.set(port, true);

@@ -628,6 +628,7 @@ mod tests {
             network: NET,
             frame: Bytes::from_static(b"frame"),
             offload: crate::packet::Offload::NONE,
+            origin: crate::packet::Origin::Owned,
         };
         table.hold(index, held.clone());
         for _ in 0..50 {
