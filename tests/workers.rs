@@ -367,7 +367,7 @@ fn silence_of_a_neighbour_is_reported_to_all_who_wait() {
 #[test]
 fn work_spreads_over_up_to_sixteen_workers() {
     const HOSTS: usize = 256;
-    println!("workers  frames/worker min..max  skew  handed over");
+    eprintln!("workers  frames/worker min..max  skew  handed over");
     for workers in [1, 2, 4, 8, 16] {
         let mut bench = bench(workers, 7, |_| {});
         let hosts: Vec<LabPort> = (0..HOSTS).map(|_| bench.host()).collect();
@@ -399,7 +399,7 @@ fn work_spreads_over_up_to_sixteen_workers() {
         let mean = (sent + handed) as f64 / workers as f64;
         let skew = most as f64 / mean;
         let share = handed as f64 / sent as f64;
-        println!("{workers:>7}  {least:>13}..{most:<7}  {skew:>4.2}  {:>4.0} %", share * 100.0);
+        eprintln!("{workers:>7}  {least:>13}..{most:<7}  {skew:>4.2}  {:>4.0} %", share * 100.0);
         assert!(skew < 1.6, "{work:?}");
         assert!(share <= 1.0 - 1.0 / workers as f64 + 0.1, "{share}");
         bench.assert_balanced();
