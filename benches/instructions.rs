@@ -5,7 +5,6 @@
 //! only. Without an argument the cases are listed; with one, that case runs and the number of
 //! measured frames is printed.
 
-#[expect(dead_code, reason = "what measures time is not used here")]
 mod support;
 
 use support::{Bursts, World};

@@ -1,6 +1,5 @@
 //! The parser alone, in clocks per frame.
 
-#[expect(dead_code, reason = "only the unit of time is used here")]
 mod support;
 
 use std::hint::black_box;

@@ -48,6 +48,11 @@ fn pcap_corpus_replays() {
 }
 
 #[test]
+fn offload_corpus_replays() {
+    replay("offload", seeds::offload(), fuzz::offload);
+}
+
+#[test]
 fn engine_corpus_replays_the_same_twice() {
     replay("engine", seeds::engine(), |input| {
         let digest = fuzz::engine(input);
@@ -73,7 +78,12 @@ fn engine_seeds_reach_every_kind_of_outcome() {
 #[test]
 #[ignore = "writes files: run it after a change of the seeds"]
 fn write_the_seed_corpora() {
-    let all = [("parse", seeds::parse()), ("pcap", seeds::pcap()), ("engine", seeds::engine())];
+    let all = [
+        ("parse", seeds::parse()),
+        ("pcap", seeds::pcap()),
+        ("offload", seeds::offload()),
+        ("engine", seeds::engine()),
+    ];
     for (target, seeds) in all {
         fs::create_dir_all(folder(target)).unwrap();
         for (name, bytes) in seeds {

@@ -224,6 +224,7 @@ fn tcp_of_a_host_on_this_kernel_goes_through_in_segments() {
         address: Some("10.79.0.2/24".parse().unwrap()),
         gateway: None,
         backend: TapBackend::Own,
+        offload: true,
     });
     let engine = Engine::new(EngineConfig::with_sessions(16), 1, Clock.now());
     let worker = Worker::spawn("test", engine).unwrap();

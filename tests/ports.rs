@@ -33,9 +33,14 @@ struct Bench {
 impl Bench {
     /// The TAP is open but not yet attached: the worker reads nothing.
     fn start(backend: TapBackend) -> (Self, Opened) {
+        Self::start_with(backend, true)
+    }
+
+    fn start_with(backend: TapBackend, offload: bool) -> (Self, Opened) {
         let netns = Name::made();
         let mut broker = LinuxBroker::new();
-        let opened = broker.open("web", &PortPlan::Tap(plan(&netns, backend))).unwrap();
+        let plan = TapPlan { offload, ..plan(&netns, backend) };
+        let opened = broker.open("web", &PortPlan::Tap(plan)).unwrap();
         netns.exec(&[
             "ip",
             "neigh",
@@ -99,6 +104,7 @@ fn plan(netns: &Name, backend: TapBackend) -> TapPlan {
         address: Some("10.77.0.1/24".parse().unwrap()),
         gateway: Some("10.77.0.254".parse().unwrap()),
         backend,
+        offload: true,
     }
 }
 
@@ -182,7 +188,8 @@ fn frame_larger_than_the_room_is_counted_as_truncated() {
     if skipped() {
         return;
     }
-    let bench = Bench::attached(TapBackend::Own);
+    let (bench, opened) = Bench::start_with(TapBackend::Own, false);
+    bench.worker.attach(TAP, opened.io).unwrap();
     bench.netns.exec(&["ip", "link", "set", "eth0", "mtu", "60000"]);
     let host = bench.netns.udp("10.77.0.1:1000");
     // The largest that fits: 9234 bytes of frame are 9192 of payload.

@@ -92,7 +92,11 @@ fn links_are_printed_as_by_ip() {
     };
     let devices = [
         None,
-        Some(device("tap eth0 netns nginx1", Some("172.17.0.2"), None)),
+        Some(device(
+            "tap eth0 netns nginx1 offloads csum,tso4,tso6,ecn,uso io io_uring",
+            Some("172.17.0.2"),
+            None,
+        )),
         Some(device("tap eth0 netns nginx2", None, Some("the namespace is gone"))),
     ];
     let rows: Vec<LinkRow> = (0..)

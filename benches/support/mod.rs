@@ -1,4 +1,5 @@
 //! What the benchmarks share: the unit of time, and an engine that is fed with bursts.
+#![allow(dead_code, reason = "each benchmark uses its part")]
 
 mod clocks;
 mod world;

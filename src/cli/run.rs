@@ -148,8 +148,15 @@ impl From<StartError> for Failure {
             OpenError::NotFound { .. } => (1, Exit::BadConfiguration),
             OpenError::System { .. } => (0, Exit::Failed),
         };
-        let StartError::Ports(failures) = &error else { return Self::new(Exit::Failed, error) };
-        let worst = failures.iter().map(|failure| rank(&failure.error)).max_by_key(|rank| rank.0);
+        let errors: Vec<&OpenError> = match &error {
+            StartError::Ports(failures) => failures.iter().map(|failure| &failure.error).collect(),
+            StartError::Dataplane(error) => vec![error],
+            StartError::Refused { .. } | StartError::System { .. } => Vec::new(),
+        };
+        if errors.is_empty() {
+            return Self::new(Exit::Failed, error);
+        }
+        let worst = errors.into_iter().map(rank).max_by_key(|rank| rank.0);
         let exit = worst.map_or(Exit::Failed, |(_, exit)| exit);
         Self::new(exit, format!("not started\n{error}"))
     }

@@ -8,7 +8,7 @@ use ipnet::Ipv4Net;
 use super::config::{Config, Network, Port, PortKind, UPLINK_NAME, Uplink, UplinkKind, publishes};
 use crate::engine::{Command, EngineConfig, Gateway, NetworkSpec, PortSpec};
 use crate::id::{NetworkId, PortId};
-use crate::io::{DevicePlan, Netns, PortPlan, TapPlan};
+use crate::io::{DevicePlan, Netns, PortPlan, TapPlan, WorkerSettings};
 use crate::nat::{Endpoint, NatPolicy, Publish};
 use crate::packet::MacAddr;
 use crate::switch::{BridgeSettings, Guard};
@@ -46,6 +46,8 @@ pub struct Model {
     pub publishes: Vec<Publish>,
     /// Bounds and timers.
     pub engine: EngineConfig,
+    /// How the dataplane uses the system.
+    pub dataplane: WorkerSettings,
     /// The API's socket.
     pub api_socket: PathBuf,
 }
@@ -65,6 +67,7 @@ impl Model {
             routes: routes(config),
             publishes: publishes(config),
             engine: config.engine,
+            dataplane: config.dataplane,
             api_socket: config.api_socket.clone(),
         }
     }
@@ -151,7 +154,7 @@ fn uplink_port(uplink: &Uplink) -> PortEntry {
     let gateway = uplink.gateway.as_ref().map(|gateway| *gateway.get_ref());
     let netns = uplink.netns.as_ref().map(|netns| netns.get_ref().clone());
     let (plan, mac) = match &uplink.kind {
-        UplinkKind::Tap { interface, backend } => {
+        UplinkKind::Tap { interface, backend, offload } => {
             let mac = gateway.map(MacAddr::from_ipv4);
             let plan = TapPlan {
                 netns: netns.map(|name| Netns { name, create: uplink.create_netns }),
@@ -161,6 +164,7 @@ fn uplink_port(uplink: &Uplink) -> PortEntry {
                 address: gateway.and_then(|address| Ipv4Net::new(address, own.prefix_len()).ok()),
                 gateway: None,
                 backend: *backend,
+                offload: *offload,
             };
             (PortPlan::Tap(plan), mac)
         }
@@ -233,18 +237,21 @@ fn port_entry(config: &Config, id: PortId, port: &Port) -> PortEntry {
     let mac = configured.or(address.map(MacAddr::from_ipv4));
     let mtu = port.mtu.unwrap_or(home.mtu);
     let plan = match &port.kind {
-        PortKind::Tap { netns, create_netns, interface, backend } => PortPlan::Tap(TapPlan {
-            netns: netns
-                .as_ref()
-                .map(|name| Netns { name: name.get_ref().clone(), create: *create_netns }),
-            interface: interface.get_ref().clone(),
-            mac,
-            mtu,
-            address: address.zip(home.prefix).and_then(|(ip, len)| Ipv4Net::new(ip, len).ok()),
-            // The host's own default route is never touched.
-            gateway: home.gateway.filter(|_| netns.is_some() && address.is_some()),
-            backend: *backend,
-        }),
+        PortKind::Tap { netns, create_netns, interface, backend, offload } => {
+            PortPlan::Tap(TapPlan {
+                netns: netns
+                    .as_ref()
+                    .map(|name| Netns { name: name.get_ref().clone(), create: *create_netns }),
+                interface: interface.get_ref().clone(),
+                mac,
+                mtu,
+                address: address.zip(home.prefix).and_then(|(ip, len)| Ipv4Net::new(ip, len).ok()),
+                // The host's own default route is never touched.
+                gateway: home.gateway.filter(|_| netns.is_some() && address.is_some()),
+                backend: *backend,
+                offload: *offload,
+            })
+        }
         PortKind::Replay(file) => PortPlan::Replay(file.clone()),
         PortKind::Record(file) => PortPlan::Record(file.clone()),
     };
@@ -330,6 +337,7 @@ mod tests {
                 address: Some("172.17.0.2/16".parse().unwrap()),
                 gateway: Some(Ipv4Addr::new(172, 17, 0, 1)),
                 backend: TapBackend::Own,
+                offload: true,
             }
         );
         assert_eq!(model.ports[1].spec.guard, Some(Guard { mac, address: nginx1 }));

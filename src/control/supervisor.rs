@@ -284,13 +284,23 @@ impl Supervisor {
     fn attach(&self, entry: &PortEntry, device: Opened) -> Result<(), WorkerError> {
         let mtu = device.mtu.unwrap_or(entry.spec.mtu);
         self.worker.apply(Command::SetPortMtu(entry.id, mtu))?;
+        let description = self.describe(&device);
         self.worker.attach_up(entry.id, device.io)?;
         self.registry.update(&entry.spec.name, |link| {
             link.state = LinkState::Up;
-            link.description = device.description;
+            link.description = description;
             link.last_error = None;
         });
         Ok(())
+    }
+
+    /// What it is, and how frames leave by it.
+    fn describe(&self, device: &Opened) -> String {
+        let what = &device.description;
+        if device.io.transmit_file().is_none() {
+            return what.clone();
+        }
+        format!("{what} offloads {} io {}", device.io.offloads(), self.worker.write_method())
     }
 
     fn is_up(&self, id: PortId) -> bool {

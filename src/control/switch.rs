@@ -47,6 +47,9 @@ pub enum StartError {
     /// Devices could not be opened: all of them.
     #[error("{}", list(.0))]
     Ports(Vec<PortFailure>),
+    /// The dataplane could not be started.
+    #[error("[dataplane]: {0}")]
+    Dataplane(OpenError),
     /// The dataplane refused what the configuration asks for.
     #[error("{what}: {error}")]
     Refused {
@@ -78,7 +81,8 @@ impl Switch {
         let system = |what| move |error| StartError::System { what, error };
         let seed = secret_seed().map_err(system("random numbers"))?;
         let engine = Engine::new(model.engine, seed, Clock.now());
-        let worker = Worker::spawn("dataplane", engine).map_err(system("the dataplane thread"))?;
+        let worker = Worker::spawn_with("dataplane", engine, model.dataplane);
+        let worker = worker.map_err(StartError::Dataplane)?;
         let worker = Arc::new(worker);
         for command in model.commands() {
             let what = format!("{command:?}");

@@ -2,14 +2,13 @@
 
 use bytes::Bytes;
 
-use super::adjacency::Adjacency;
 use super::{Audience, Engine, Notice, Pass, Tier};
 use crate::drop_reason::DropReason;
 use crate::id::{NetworkId, PortId};
-use crate::nat::{Direction, HopRef, Rewrite, Tuple};
+use crate::nat::{Direction, Rewrite, Tuple};
 use crate::packet::{
     ETHERNET_HEADER, FlowKey, FrameRef, FrameView, Headers, Held, IPV4_HEADER, Ipv4, Layer,
-    MacAddr, Origin, Transport, ipv4,
+    MacAddr, Offload, Origin, Transport, ipv4,
 };
 use crate::switch::FdbKey;
 use crate::time::Instant;
@@ -53,10 +52,10 @@ pub(super) struct Packet<'a> {
     pub at: FrameRef,
     /// The port it came in by.
     pub port: PortId,
-    /// That port's network.
-    pub network: NetworkId,
     /// What it holds.
     pub ipv4: &'a Ipv4,
+    /// Its flow, unless it belongs to none.
+    pub key: Option<&'a FlowKey>,
 }
 
 /// What the stages know about the session of a packet: the hash of its key, and a guess.
@@ -81,7 +80,8 @@ impl Frame {
 
     /// The length of its packet, or of the largest of a super-frame's, as the wire sees it.
     pub(super) fn wire_len(&self, pass: &Pass<'_>) -> usize {
-        wire_len(pass, self.at)
+        let FrameView { bytes, offload } = pass.tx.view(self.at, pass.burst);
+        wire_len(bytes.len(), offload)
     }
 }
 
@@ -132,7 +132,9 @@ impl Engine {
             Some(egress) => {
                 let is_isolated = self.port(frame.port).is_some_and(|port| port.is_isolated);
                 let ingress = (frame.port, is_isolated);
-                self.bridge(pass, (frame.at, frame.headers.l3), ingress, egress)
+                let FrameView { bytes, offload } = pass.tx.view(frame.at, pass.burst);
+                let size = (bytes.len(), frame.headers.l3, offload);
+                self.bridge(pass, (frame.at, size), ingress, egress)
             }
             None => self.flood(pass, frame),
         }
@@ -142,12 +144,12 @@ impl Engine {
         self.network(network).is_some_and(|network| network.bridge.settings.forward_reserved)
     }
 
-    /// A frame to a known MAC of the same network; `l3` is the length of its Ethernet header.
+    /// A frame to a known MAC of the same network; its size as [`Engine::send_sized`] takes it.
     #[inline(always)]
     pub(super) fn bridge(
         &mut self,
         pass: &mut Pass<'_>,
-        (at, l3): (FrameRef, u8),
+        (at, size): (FrameRef, (usize, u8, Offload)),
         (ingress, is_isolated): (PortId, bool),
         egress: PortId,
     ) -> Verdict {
@@ -158,7 +160,7 @@ impl Engine {
             return Verdict::Dropped(DropReason::Isolated);
         }
         self.report(pass.now, ingress, Tier::Bridge);
-        match self.send(pass, at, egress, l3) {
+        match self.send_sized(pass, at, egress, size) {
             Ok(()) => Verdict::Forwarded,
             Err(reason) => Verdict::Dropped(reason),
         }
@@ -269,7 +271,8 @@ impl Engine {
     /// An IPv4 packet for the router: the way its flow is known to go, or decided anew.
     pub(super) fn route(&mut self, pass: &mut Pass<'_>, frame: &Frame, ipv4: &Ipv4) -> Verdict {
         let Frame { at, port, network, .. } = *frame;
-        match self.forward_known(pass, &Packet { at, port, network, ipv4 }, None) {
+        let key = ipv4.flow_key(network);
+        match self.forward_known(pass, &Packet { at, port, ipv4, key: key.as_ref() }, None) {
             Ok(verdict) => verdict,
             Err(Some(reason)) => Verdict::Dropped(reason),
             Err(None) => self.decide(pass, frame, ipv4),
@@ -318,74 +321,76 @@ impl Engine {
         packet: &Packet<'_>,
         hint: Option<SessionHint>,
     ) -> Result<Verdict, Option<DropReason>> {
-        let Packet { at, network, ipv4, .. } = *packet;
-        check_header(pass.tx.frame(at, pass.burst), ipv4)?;
+        let Packet { at, ipv4, .. } = *packet;
+        let (bytes, offload) = pass.tx.view_mut(at, pass.burst);
         // What lies behind the total length is Ethernet padding and ends here.
-        pass.tx.truncate(at, pass.burst, ETHERNET_HEADER + usize::from(ipv4.total_len));
-        let key = ipv4.flow_key(network).ok_or(None)?;
-        let session = match hint {
-            Some(SessionHint { hash, guess }) => self.nat.find_guessed(&key, hash, guess),
-            None => self.nat.find(&key),
-        };
-        self.replay(pass, packet, (&key, session)).ok_or(None)
-    }
-
-    /// Sends a packet of a flow its way; none if it must be decided anew.
-    #[inline(always)]
-    fn replay(
-        &mut self,
-        pass: &mut Pass<'_>,
-        packet: &Packet<'_>,
-        (key, session): (&FlowKey, Option<(u32, Direction)>),
-    ) -> Option<Verdict> {
-        let Packet { at, port, ipv4, .. } = *packet;
-        let hop = match session {
-            Some((index, direction)) => self.nat.session(index)?.hop(direction),
-            None => self.flows.find(key)?,
-        };
-        let way = *self.adjacencies.get(hop)?;
-        let rewrite = match session {
-            Some((index, direction)) => self.nat.session(index)?.rewrite(direction, way.macs),
-            None => Rewrite::plain(ipv4.protocol, Tuple::from(*key), way.macs),
-        };
-        let wants_id = rewrite.wants_new_id(ipv4);
-        let offload = pass.tx.offload(at, pass.burst);
-        let is_too_large = if offload.is_super() {
-            // Each of its segments wants an identification of its own.
-            wants_id || wire_len(pass, at) > usize::from(way.mtu)
-        } else {
-            ipv4.total_len > way.mtu
-        };
-        if ipv4.ttl <= 1 || is_too_large || !self.holds(pass.now, hop, &way) {
-            return None;
+        let received = bytes.len();
+        let len = received.min(ETHERNET_HEADER + usize::from(ipv4.total_len));
+        let egress = self.rewrite_known(pass.now, bytes, (packet, offload), hint);
+        if len < received {
+            pass.tx.truncate(at, pass.burst, len);
         }
-        if let Some((index, direction)) = session {
-            let tcp_flags = match ipv4.transport {
-                Transport::Tcp { flags, .. } => flags,
-                _ => 0,
-            };
-            self.nat.track(pass.now, index, direction, tcp_flags);
-        }
-        let id = wants_id.then(|| self.nat.next_ip_id());
-        let bytes = pass.tx.frame_mut(at, pass.burst);
-        rewrite.apply(bytes, ipv4, id, !offload.is_none());
-        self.report(pass.now, port, Tier::FlowHit);
-        Some(match self.send(pass, at, way.egress, ETHERNET_HEADER as u8) {
+        let egress = egress?;
+        self.report(pass.now, packet.port, Tier::FlowHit);
+        Ok(match self.send_sized(pass, at, egress, (len, ETHERNET_HEADER as u8, offload)) {
             Ok(()) => Verdict::Forwarded,
             Err(reason) => Verdict::Dropped(reason),
         })
     }
 
-    /// True if a way is what it was when it was compiled; its neighbour is noted as used.
+    /// Rewrites a packet of a flow whose way is known; gives the port it leaves by.
+    ///
+    /// # Errors
+    /// As [`Engine::forward_known`]; nothing has changed then.
     #[inline(always)]
-    fn holds(&mut self, now: Instant, hop: HopRef, way: &Adjacency) -> bool {
-        way.epoch == self.epoch
+    fn rewrite_known(
+        &mut self,
+        now: Instant,
+        bytes: &mut [u8],
+        (packet, offload): (&Packet<'_>, Offload),
+        hint: Option<SessionHint>,
+    ) -> Result<PortId, Option<DropReason>> {
+        let ipv4 = packet.ipv4;
+        check_header(bytes, ipv4)?;
+        let key = packet.key.ok_or(None)?;
+        let session = match hint {
+            Some(SessionHint { hash, guess }) => self.nat.find_guessed(key, hash, guess),
+            None => self.nat.find(key),
+        };
+        let known = session.and_then(|(index, way)| Some((self.nat.session(index)?, way)));
+        let hop = match known {
+            Some((session, direction)) => session.hop(direction),
+            None => self.flows.find(key).ok_or(None)?,
+        };
+        let way = self.adjacencies.get(hop).ok_or(None)?;
+        let rewrite = match known {
+            Some((session, direction)) => session.rewrite(direction, way.macs),
+            None => Rewrite::plain(ipv4.protocol, Tuple::from(*key), way.macs),
+        };
+        let wants_id = rewrite.wants_new_id(ipv4);
+        let is_too_large = if offload.is_super() {
+            // Each of its segments wants an identification of its own.
+            wants_id || wire_len(bytes.len(), offload) > usize::from(way.mtu)
+        } else {
+            ipv4.total_len > way.mtu
+        };
+        let holds = way.epoch == self.epoch
             && self.fdb.is_at(way.fdb_slot, way.fdb_key, way.egress)
-            && self.neighbours.pass(now, hop.neighbour, way.generation)
+            && ipv4.ttl > 1
+            && !is_too_large
+            && self.neighbours.pass(now, hop.neighbour, way.generation);
+        if !holds {
+            return Err(None);
+        }
+        if let Some((index, direction)) = session {
+            self.nat.track(now, index, direction, ipv4.transport.tcp_flags());
+        }
+        let id = wants_id.then(|| self.nat.next_ip_id());
+        rewrite.apply(bytes, ipv4, id, !offload.is_none());
+        Ok(way.egress)
     }
 
-    /// Puts a frame on a port's list and counts it.
-    #[inline(always)]
+    /// Puts a frame on a port's list and counts it; `l3` is the length of its Ethernet header.
     pub(super) fn send(
         &mut self,
         pass: &mut Pass<'_>,
@@ -395,15 +400,32 @@ impl Engine {
     ) -> Result<(), DropReason> {
         let FrameView { bytes, offload } = pass.tx.view(frame, pass.burst);
         let len = bytes.len();
+        self.send_sized(pass, frame, egress, (len, l3, offload))
+    }
+
+    /// The same for a frame of known length.
+    #[inline(always)]
+    pub(super) fn send_sized(
+        &mut self,
+        pass: &mut Pass<'_>,
+        frame: FrameRef,
+        egress: PortId,
+        (len, l3, offload): (usize, u8, Offload),
+    ) -> Result<(), DropReason> {
         let port = self.port_mut(egress).ok_or(DropReason::PortDown)?;
         if !port.is_up {
             return Err(DropReason::PortDown);
         }
-        if offload.largest_segment(len).saturating_sub(usize::from(l3)) > usize::from(port.mtu) {
+        let (largest, segments) = if offload.is_none() {
+            (len, 1)
+        } else {
+            (offload.largest_segment(len), offload.segments(len))
+        };
+        if largest.saturating_sub(usize::from(l3)) > usize::from(port.mtu) {
             return Err(DropReason::Oversize);
         }
         port.counters.tx_frames += 1;
-        port.counters.tx_segments += offload.segments(len);
+        port.counters.tx_segments += segments;
         port.counters.tx_bytes += len as u64;
         pass.tx.push(egress, frame);
         Ok(())
@@ -492,9 +514,8 @@ impl Engine {
 }
 
 /// The length of a packet, or of the largest of a super-frame's, as the wire sees it.
-fn wire_len(pass: &Pass<'_>, at: FrameRef) -> usize {
-    let FrameView { bytes, offload } = pass.tx.view(at, pass.burst);
-    offload.largest_segment(bytes.len()).saturating_sub(ETHERNET_HEADER)
+fn wire_len(frame_len: usize, offload: Offload) -> usize {
+    offload.largest_segment(frame_len).saturating_sub(ETHERNET_HEADER)
 }
 
 /// The header checksum, and the options that a router must look at.

@@ -6,10 +6,8 @@ use super::adjacency::Adjacency;
 use super::pipeline::{Frame, Verdict};
 use super::{Engine, Event, Pass, Tier};
 use crate::drop_reason::DropReason;
-use crate::id::NetworkId;
-use crate::nat::{
-    Destination, Direction, HopRef, NatMode, Opening, Rewrite, Session, Source, Tuple,
-};
+use crate::id::{NetworkId, PortId};
+use crate::nat::{Destination, Direction, HopRef, NatMode, Opening, Rewrite, Source, Tuple};
 use crate::packet::icmp::IcmpError;
 use crate::packet::{
     ETHERNET_HEADER, FlowKey, Headers, Ipv4, Layer, MacAddr, Origin, Transport, fragment, ipv4,
@@ -40,6 +38,8 @@ pub(super) struct Path {
     pub macs: (MacAddr, MacAddr),
     /// The neighbour entry behind the destination MAC.
     pub neighbour: u32,
+    /// Where the FDB has the destination MAC: slot and port; none: packets are flooded.
+    pub place: Option<(u32, PortId)>,
     /// Largest packet on that network.
     pub mtu: u16,
 }
@@ -305,11 +305,12 @@ impl Engine {
         match self.neighbours.resolve(pass.now, hop.network, hop.address, frame.port) {
             Resolution::Known(to, neighbour) => {
                 // The port behind the MAC may take less than its network.
-                let port = self.fdb.lookup(pass.now, FdbKey::new(hop.network, to));
-                let of_port = port.and_then(|port| self.port(port)).map_or(mtu, |port| port.mtu);
+                let place = self.fdb.slot(pass.now, FdbKey::new(hop.network, to));
+                let port = place.and_then(|(_, port)| self.port(port));
+                let of_port = port.map_or(mtu, |port| port.mtu);
                 let mtu = mtu.min(of_port);
                 check_size(ipv4, wire_len, mtu)?;
-                Ok(Path { egress: hop.network, macs: (mac, to), neighbour, mtu })
+                Ok(Path { egress: hop.network, macs: (mac, to), neighbour, place, mtu })
             }
             Resolution::Pending(index) => Err(Stop::Hold(index)),
             Resolution::Full => Err(Stop::Drop(DropReason::NeighbourTableFull)),
@@ -335,19 +336,17 @@ impl Engine {
             }
             (None, None) => None,
         };
-        let from = Tuple::from(plan.key);
-        let to = match session.and_then(|(index, way)| Some((self.nat.session(index)?, way))) {
-            Some((session, way)) => session.translated(way),
-            None => from,
+        let known = session.and_then(|(index, way)| Some((self.nat.session(index)?, way)));
+        let Some((record, direction)) = known else {
+            let plain = Rewrite::plain(plan.key.protocol, Tuple::from(plan.key), plan.path.macs);
+            return Ok((plain, session));
         };
         // The far filter does not admit it yet, but it is outbound traffic: its own mapping was
         // refreshed (RFC 4787 REQ-6).
-        if session
-            .is_some_and(|(index, _)| self.nat.session(index).is_some_and(Session::awaits_reply))
-        {
+        if record.awaits_reply() {
             return Err(Stop::Drop(DropReason::Filtered));
         }
-        Ok((Rewrite::new(plan.key.protocol, from, to, plan.path.macs), session))
+        Ok((record.rewrite(direction, plan.path.macs), session))
     }
 
     fn open(
@@ -400,9 +399,9 @@ impl Engine {
     }
 
     fn hop(&mut self, path: &Path) -> Option<HopRef> {
-        let Path { egress, macs, neighbour, mtu } = *path;
-        let fdb_key = FdbKey::new(egress, macs.1);
-        let (fdb_slot, egress) = self.fdb.slot(fdb_key)?;
+        let Path { macs, neighbour, mtu, .. } = *path;
+        let (fdb_slot, egress) = path.place?;
+        let fdb_key = FdbKey::new(path.egress, macs.1);
         let way = Adjacency {
             epoch: self.epoch,
             generation: self.neighbours.generation(neighbour),
@@ -441,7 +440,7 @@ impl Engine {
 
     fn emit_piece(&mut self, pass: &mut Pass<'_>, frame: &Frame, path: &Path) -> Verdict {
         let l3 = ETHERNET_HEADER as u8;
-        if let Some(port) = self.fdb.lookup(pass.now, FdbKey::new(path.egress, path.macs.1)) {
+        if let Some((_, port)) = path.place {
             return match self.send(pass, frame.at, port, l3) {
                 Ok(()) => Verdict::Forwarded,
                 Err(reason) => Verdict::Dropped(reason),

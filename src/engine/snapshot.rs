@@ -143,7 +143,7 @@ impl Engine {
         let fits = record.mac.is_station()
             && !self.is_gateway_mac(network, record.mac)
             && self.port(port).is_some_and(|port| port.network == network)
-            && self.fdb.slot(key).is_none();
+            && self.fdb.lookup(now, key).is_none();
         fits.then(|| self.fdb.learn(now, key, port, self.fdb.hash(key))).map(|_| ())
     }
 

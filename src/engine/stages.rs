@@ -9,20 +9,20 @@ use super::pipeline::{Frame, Packet, SessionHint, Verdict};
 use super::{Audience, Engine, Event, Notice, Pass};
 use crate::drop_reason::DropReason;
 use crate::id::{NetworkId, PortId};
-use crate::nat::Direction;
+use crate::nat::{Direction, Nat};
 use crate::packet::{
-    BURST_FRAMES, ETHERNET_HEADER, ETHERTYPE_IPV4, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN,
-    FrameRef, Headers, Ipv4, Layer, Offload, Origin,
+    BURST_FRAMES, ETHERNET_HEADER, ETHERTYPE_IPV4, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN, FlowKey,
+    FrameRef, FrameView, Headers, Ipv4, Layer, Offload, Origin,
 };
 use crate::switch::{FdbKey, Learned, Port};
 
 /// How a frame goes on after admission.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Course {
     /// Untagged, from one station to another: the FDB says where it goes.
     Bridged,
-    /// A packet of a flow, for the gateway's MAC.
-    Routed(Ipv4),
+    /// A packet of a flow, for the gateway's MAC; `ipv4` and `key` are its.
+    Routed,
     /// Groups, tags, ARP, ports that publish, and what is wrong: decided in `pipeline`.
     Other,
     /// From another worker.
@@ -38,6 +38,10 @@ struct Staged {
     /// Of the destination MAC, or of the flow.
     hash: u64,
     guess: Option<(u32, Direction)>,
+    key: FlowKey,
+    ipv4: Ipv4,
+    offload: Offload,
+    len: u32,
     course: Course,
     index: u16,
     port: PortId,
@@ -59,6 +63,10 @@ impl Staging {
             src_hash: 0,
             hash: 0,
             guess: None,
+            key: FlowKey::NONE,
+            ipv4: Ipv4::NONE,
+            offload: Offload::NONE,
+            len: 0,
             course: Course::Other,
             index: 0,
             port: PortId(0),
@@ -78,7 +86,7 @@ impl Engine {
             let Some(staged) = staging.frames.get_mut(count) else { break };
             if self.admit(pass, index, staged) {
                 count += 1;
-                routed += usize::from(matches!(staged.course, Course::Routed(_)));
+                routed += usize::from(staged.course == Course::Routed);
             }
         }
         let frames = staging.frames.get_mut(..count).unwrap_or_default();
@@ -95,7 +103,7 @@ impl Engine {
     fn fetch_sessions(&self, frames: &mut [Staged]) {
         for staged in &mut *frames {
             staged.guess = match staged.course {
-                Course::Routed(_) => self.nat.guess(staged.hash),
+                Course::Routed => self.nat.guess(staged.hash),
                 _ => None,
             };
         }
@@ -111,8 +119,11 @@ impl Engine {
     /// Counts, parses and hashes a received frame; false if it ended here.
     #[inline(always)]
     fn admit(&mut self, pass: &mut Pass<'_>, index: usize, staged: &mut Staged) -> bool {
-        let Some(port_id) = pass.burst.port(index) else { return false };
-        if pass.burst.origin(index) != Origin::Device {
+        let Some((port_id, origin, FrameView { bytes, offload })) = pass.burst.received(index)
+        else {
+            return false;
+        };
+        if origin != Origin::Device {
             return self.admit_handed(pass, index, staged);
         }
         self.totals.received += 1;
@@ -120,39 +131,31 @@ impl Engine {
             self.drop_frame(pass, port_id, DropReason::UnknownPort, FrameRef::Burst(index as u16));
             return false;
         };
-        let bytes = pass.burst.frame(index);
         port.counters.rx_frames += 1;
         port.counters.rx_bytes += bytes.len() as u64;
-        let is_plain = port.is_up && port.guard.is_none() && pass.burst.offload(index).is_none();
         staged.index = index as u16;
         staged.port = port_id;
         staged.network = port.network;
         staged.is_isolated = port.is_isolated;
-        staged.course = match bytes.split_first_chunk::<ETHERNET_HEADER>() {
-            Some((ethernet, packet)) => {
-                staged.dst = FdbKey::at::<0>(port.network, ethernet);
-                staged.src = FdbKey::at::<6>(port.network, ethernet);
-                course(port, (staged.src, staged.dst), ethernet, packet)
-            }
-            None => Course::Other,
-        };
-        if is_plain && !matches!(staged.course, Course::Other) {
+        staged.len = bytes.len() as u32;
+        staged.offload = Offload::NONE;
+        staged.course = staged.course(&self.nat, port, bytes);
+        let is_plain = port.is_up && port.guard.is_none() && offload.is_none();
+        if is_plain && staged.course != Course::Other {
             port.counters.rx_segments += 1;
         } else if !self.admit_checked(pass, index, port_id) {
             return false;
+        } else {
+            staged.offload = pass.burst.offload(index);
         }
         staged.src_hash = self.fdb.hash(staged.src);
         self.fdb.prefetch(staged.src_hash);
-        match &staged.course {
+        match staged.course {
             Course::Bridged => {
                 staged.hash = self.fdb.hash(staged.dst);
                 self.fdb.prefetch(staged.hash);
             }
-            Course::Routed(ipv4) => {
-                if let Some(key) = ipv4.flow_key(staged.network) {
-                    staged.hash = self.nat.prefetch(&key);
-                }
-            }
+            Course::Routed => self.nat.prefetch(staged.hash),
             Course::Other | Course::Handed => {}
         }
         true
@@ -217,9 +220,9 @@ impl Engine {
     #[inline(always)]
     fn act(&mut self, pass: &mut Pass<'_>, staged: &Staged) {
         let at = FrameRef::Burst(staged.index);
-        let verdict = match &staged.course {
+        let verdict = match staged.course {
             Course::Bridged => self.act_bridged(pass, at, staged),
-            Course::Routed(ipv4) => self.act_routed(pass, at, (staged, ipv4)),
+            Course::Routed => self.act_routed(pass, at, staged),
             Course::Other => self.act_other(pass, at, staged),
             Course::Handed => return self.act_handed(pass, at, staged),
         };
@@ -238,7 +241,8 @@ impl Engine {
         match self.fdb.lookup_hashed(pass.now, staged.dst, staged.hash) {
             Some(egress) => {
                 let ingress = (staged.port, staged.is_isolated);
-                self.bridge(pass, (at, ETHERNET_HEADER as u8), ingress, egress)
+                let size = (staged.len as usize, ETHERNET_HEADER as u8, staged.offload);
+                self.bridge(pass, (at, size), ingress, egress)
             }
             None => self.flood_staged(pass, at, staged),
         }
@@ -253,16 +257,12 @@ impl Engine {
     }
 
     #[inline(always)]
-    fn act_routed(
-        &mut self,
-        pass: &mut Pass<'_>,
-        at: FrameRef,
-        (staged, ipv4): (&Staged, &Ipv4),
-    ) -> Verdict {
+    fn act_routed(&mut self, pass: &mut Pass<'_>, at: FrameRef, staged: &Staged) -> Verdict {
         if let Err(reason) = self.learn(pass, (staged.src, staged.src_hash), staged.port) {
             return Verdict::Dropped(reason);
         }
-        let packet = Packet { at, port: staged.port, network: staged.network, ipv4 };
+        let Staged { ipv4, key, .. } = staged;
+        let packet = Packet { at, port: staged.port, ipv4, key: Some(key) };
         let hint = SessionHint { hash: staged.hash, guess: staged.guess };
         match self.forward_known(pass, &packet, Some(hint)) {
             Ok(verdict) => verdict,
@@ -323,29 +323,33 @@ impl Staged {
         let Self { port, network, .. } = *self;
         Frame { at, port, network, headers, origin: Origin::Device }
     }
-}
-
-/// How a frame goes on, by its MACs and EtherType.
-#[inline(always)]
-fn course(
-    port: &Port,
-    (src, dst): (FdbKey, FdbKey),
-    ethernet: &[u8; ETHERNET_HEADER],
-    packet: &[u8],
-) -> Course {
-    let [.., e0, e1] = *ethernet;
-    let ethertype = u16::from_be_bytes([e0, e1]);
-    let is_tagged = matches!(ethertype, ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN);
-    if !src.is_station() || dst.is_group() || is_tagged || src == port.gateway {
-        return Course::Other;
-    }
-    if dst != port.gateway {
-        return if port.publishes { Course::Other } else { Course::Bridged };
-    }
-    match Ipv4::parse(packet) {
-        Ok(ipv4) if ethertype == ETHERTYPE_IPV4 && ipv4.flow_key(port.network).is_some() => {
-            Course::Routed(ipv4)
+    /// How a frame goes on, by its MACs and EtherType; notes what is read on the way.
+    #[inline(always)]
+    fn course(&mut self, nat: &Nat, port: &Port, bytes: &[u8]) -> Course {
+        let Some((ethernet, packet)) = bytes.split_first_chunk::<ETHERNET_HEADER>() else {
+            return Course::Other;
+        };
+        let (dst, src) =
+            (FdbKey::at::<0>(port.network, ethernet), FdbKey::at::<6>(port.network, ethernet));
+        (self.dst, self.src) = (dst, src);
+        let [.., e0, e1] = *ethernet;
+        let ethertype = u16::from_be_bytes([e0, e1]);
+        let is_tagged = matches!(ethertype, ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN);
+        if !src.is_station() || dst.is_group() || is_tagged || src == port.gateway {
+            return Course::Other;
         }
-        _ => Course::Other,
+        if dst != port.gateway {
+            return if port.publishes { Course::Other } else { Course::Bridged };
+        }
+        if ethertype == ETHERTYPE_IPV4
+            && let Ok(ipv4) = Ipv4::parse(packet)
+            && let Some(key) = ipv4.flow_key(port.network)
+        {
+            // Hashed while it is in registers.
+            self.hash = nat.hash(&key);
+            (self.ipv4, self.key) = (ipv4, key);
+            return Course::Routed;
+        }
+        Course::Other
     }
 }

@@ -2,11 +2,18 @@
 //!
 //! A [`Worker`] is a thread that owns one engine and its ports: it waits, gathers a burst from
 //! all ready ports, runs it through the engine, and writes what comes out. Ports are
-//! [`PortIo`]s: TAPs, packet sockets, memory wires, capture files.
+//! [`PortIo`]s: TAPs, packet sockets, memory wires, capture files. What is between a worker and
+//! its ports, [`Devices`] and [`Egress`], needs no engine: a forwarder that looks nothing up is
+//! `gather`, a list per port, `send`.
 
 mod broker;
 mod capture_port;
 mod clock;
+mod devices;
+mod egress;
+mod faults;
+mod frame_writer;
+mod idle;
 mod link_counters;
 mod link_watch;
 mod linux_broker;
@@ -20,12 +27,19 @@ mod plan;
 mod port_io;
 mod raw_packet;
 mod tap;
+mod tun;
+mod uring;
 mod wire;
 mod worker;
 
 pub use broker::{Broker, DeviceChange, Opened};
 pub use capture_port::{RecordPort, ReplayPort};
 pub use clock::Clock;
+pub use devices::Devices;
+pub use egress::Egress;
+pub use faults::Faults;
+pub use frame_writer::{WriteChoice, WriteMethod};
+pub use idle::WaitMode;
 pub use linux_broker::LinuxBroker;
 pub use namespace::Namespace;
 pub use netlink::LinkState;
@@ -34,4 +48,4 @@ pub use plan::{DevicePlan, Netns, OpenError, PortPlan, TapBackend, TapPlan};
 pub use port_io::{Loss, PortIo, ReceiveError, TransmitFile};
 pub use tap::Tap;
 pub use wire::{WireEnd, wire};
-pub use worker::{Worker, WorkerError, WorkerEvent};
+pub use worker::{Worker, WorkerError, WorkerEvent, WorkerSettings};

@@ -3,11 +3,16 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use ipnet::Ipv4Net;
+use rtnetlink::packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+};
+use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::packet_route::route::{RouteAttribute, RouteHeader};
+use rtnetlink::packet_route::tc::{TcAttribute, TcHandle, TcMessage};
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 
 use super::OpenError;
@@ -43,6 +48,8 @@ pub struct LinkSettings {
     pub address: Option<Ipv4Net>,
     /// The default route through it.
     pub gateway: Option<Ipv4Addr>,
+    /// Frames go straight into the TAP's own ring: a queue before it would only be another one.
+    pub is_unqueued: bool,
 }
 
 /// Sets an interface of the calling thread's namespace as told, and up. `place` is named in
@@ -186,9 +193,33 @@ async fn set_link(
         let set = handle.link().change(link).execute().await;
         set.map_err(|error| refused(format!("setting the MAC of {what} to {mac}"), error))?;
     }
+    if settings.is_unqueued
+        && let Err(error) = remove_queue(handle, index).await
+    {
+        // Slower, not wrong.
+        tracing::warn!(%error, "the queueing discipline of {what} stays");
+    }
     let link = LinkUnspec::new_with_index(index).up().build();
     let set = handle.link().change(link).execute().await;
     set.map_err(|error| refused(format!("setting {what} up"), error))
+}
+
+/// As `tc qdisc replace dev ... root noqueue`.
+async fn remove_queue(handle: &Handle, index: u32) -> io::Result<()> {
+    let mut queue = TcMessage::with_index(index.cast_signed());
+    queue.header.parent = TcHandle::ROOT;
+    queue.attributes.push(TcAttribute::Kind("noqueue".to_owned()));
+    let mut request = NetlinkMessage::from(RouteNetlinkMessage::NewQueueDiscipline(queue));
+    request.header.flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
+    let mut answers = handle.clone().request(request).map_err(|error| errno(&error))?;
+    while let Some(answer) = answers.next().await {
+        if let NetlinkPayload::Error(error) = answer.payload
+            && error.code.is_some()
+        {
+            return Err(error.to_io());
+        }
+    }
+    Ok(())
 }
 
 async fn add_address(

@@ -16,13 +16,13 @@ use std::os::fd::{AsRawFd, RawFd};
 use super::namespace::place;
 use super::netlink::{self, LinkState};
 use super::raw_packet::{RawPacket, Unpacked};
-use super::tap::send_failure;
-use super::{DevicePlan, Loss, Namespace, OpenError, PortIo, ReceiveError};
+use super::tap::{MAX_SUPER_FRAME, send_failure};
+use super::{DevicePlan, Loss, Namespace, OpenError, PortIo, ReceiveError, TransmitFile};
 use crate::drop_reason::DropReason;
-use crate::packet::{ETHERNET_HEADER, Offload, Received, VLAN_TAG, VNET_HEADER, put16};
+use crate::packet::{Offload, Offloads, Received, VLAN_TAG, VNET_HEADER, put16};
 
-/// Largest super-frame: an IP packet of 65 535 bytes, header and one VLAN tag inside.
-const MAX_SUPER_FRAME: usize = 65_535 + ETHERNET_HEADER + VLAN_TAG;
+/// The first Linux whose packet sockets send UDP super-frames: major and minor version.
+const FIRST_WITH_USO: (u32, u32) = (6, 2);
 /// Where the frame's MACs end and a VLAN tag belongs.
 const TAG_OFFSET: usize = 12;
 
@@ -87,10 +87,23 @@ impl PortIo for PacketSocket {
         }
     }
 
+    fn offloads(&self) -> Offloads {
+        // The kernel completes and cuts what the interface itself cannot.
+        Offloads { uso: is_since(FIRST_WITH_USO), ..Offloads::ALL }
+    }
+
+    fn transmit_file(&self) -> Option<TransmitFile> {
+        Some(TransmitFile { fd: self.socket.as_raw_fd(), has_header: true })
+    }
+
+    fn refused(&mut self, error: io::Error) -> DropReason {
+        send_failure(&error)
+    }
+
     fn send(&mut self, frame: &[u8]) -> Result<(), DropReason> {
         let parts = [IoSlice::new(&[0; VNET_HEADER]), IoSlice::new(frame)];
         let sent = rustix::io::retry_on_intr(|| rustix::io::writev(self.socket.fd(), &parts));
-        sent.map(|_| ()).map_err(send_failure)
+        sent.map(|_| ()).map_err(|error| send_failure(&error.into()))
     }
 
     fn poll_losses(&mut self) -> Vec<Loss> {
@@ -119,6 +132,15 @@ fn finish(unpacked: Unpacked, room: &mut [u8]) -> Result<Received, ReceiveError>
     put16(frame, TAG_OFFSET, kind);
     put16(frame, TAG_OFFSET + 2, control);
     Ok(Received { len, offload: offload.behind(VLAN_TAG as u16) })
+}
+
+/// True if the running kernel is this one or a later one.
+fn is_since(version: (u32, u32)) -> bool {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else { return false };
+    (major, minor) >= version
 }
 
 /// The kernel would answer for its own address, and take frames for its own MAC.

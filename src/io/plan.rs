@@ -45,6 +45,8 @@ pub struct TapPlan {
     pub gateway: Option<Ipv4Addr>,
     /// How it is opened.
     pub backend: TapBackend,
+    /// Checksums and segmentation are left to who needs them; not with [`TapBackend::TunTap`].
+    pub offload: bool,
 }
 
 /// An existing interface, taken by AF_PACKET.

@@ -9,28 +9,31 @@
 //! | deleted, or its namespace ended | `EBADFD` | `EBADFD` | yes |
 //! | frame larger than the room | the room, filled | | |
 //!
-//! Bounds: frames of up to [`MAX_FRAME`] bytes or the MTU it was opened with, whichever is more.
-//! Deliberately without virtio-net headers, offloads and further queues.
+//! With offloads each frame comes and goes behind a virtio-net header, so that checksums and
+//! segmentation are left to who needs them. What was told about offloads outlives the
+//! descriptor, so it is told at every opening.
+//!
+//! Bounds: super-frames of up to 64 KiB; without offloads, frames of up to [`MAX_FRAME`] bytes or
+//! the MTU it was opened with, whichever is more. Deliberately without further queues.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use super::link_counters::{Dropped, LinkCounters};
 use super::namespace::place;
 use super::netlink::{self, LinkSettings, LinkState};
-use super::{Loss, Namespace, OpenError, PortIo, ReceiveError, TapBackend, TapPlan};
+use super::tun::{self, MAX_NAME, TUN_DEVICE};
+use super::{Loss, Namespace, OpenError, PortIo, ReceiveError, TapBackend, TapPlan, TransmitFile};
 use crate::drop_reason::DropReason;
-use crate::packet::{ETHERNET_HEADER, Received, VLAN_TAG, VNET_HEADER};
+use crate::packet::{ETHERNET_HEADER, Offload, Offloads, Received, VLAN_TAG, VNET_HEADER};
 
-/// Where TAPs come from.
-const TUN_DEVICE: &str = "/dev/net/tun";
+/// Largest super-frame: an IP packet of 65 535 bytes, header and one VLAN tag inside.
+pub(super) const MAX_SUPER_FRAME: usize = 65_535 + ETHERNET_HEADER + VLAN_TAG;
 /// Largest frame of a usual network: a jumbo MTU of 9216, header and one VLAN tag. Independent of
 /// the TAP's MTU, which its host may raise at any time.
 const MAX_FRAME: usize = 9_216 + ETHERNET_HEADER + VLAN_TAG;
-/// Longest name of an interface (IFNAMSIZ - 1).
-const MAX_NAME: usize = 15;
 
 /// An open TAP.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub struct Tap {
     file: OwnedFd,
     /// One more than the largest frame: a read that fills it was cut.
     room: usize,
+    has_header: bool,
+    offloads: Offloads,
     counters: LinkCounters,
     reported: Dropped,
     /// Writes refused with EIO: counted by us, and by the kernel as dropped.
@@ -53,20 +58,31 @@ impl Tap {
         namespace.run(|| {
             let place = place(namespace.name());
             check_name(&plan.interface)?;
-            let file = match plan.backend {
-                TapBackend::Own => open_own(&plan.interface),
-                TapBackend::TunTap => open_tun_tap(&plan.interface),
+            // One that is there was set up by somebody else, its queueing included.
+            let is_new =
+                matches!(netlink::link(&plan.interface, &place), Err(OpenError::NotFound { .. }));
+            let has_header = plan.offload && plan.backend == TapBackend::Own;
+            let open = || -> io::Result<(OwnedFd, Offloads)> {
+                let file = match plan.backend {
+                    TapBackend::Own => tun::open(&plan.interface, has_header),
+                    TapBackend::TunTap => open_tun_tap(&plan.interface),
+                }?;
+                let offloads = tun::set_offloads(&file, has_header)?;
+                Ok((file, offloads))
             };
-            let file = file.map_err(|error| explain(error, &plan.interface, &place))?;
+            let (file, offloads) =
+                open().map_err(|error| explain(error, &plan.interface, &place))?;
             let index = netlink::link(&plan.interface, &place)?.index;
             let failed = |error| {
                 OpenError::from_io(format!("counters of {} in {place}", plan.interface), error)
             };
             let mut counters = LinkCounters::open(index).map_err(failed)?;
             let reported = counters.read().map_err(failed)?;
-            let link = netlink::configure(&plan.interface, &settings(plan), &place)?;
-            let max_frame = MAX_FRAME.max(usize::from(plan.mtu) + ETHERNET_HEADER + VLAN_TAG);
-            Ok((Self { file, room: max_frame + 1, counters, reported, refused: 0 }, link))
+            let settings = LinkSettings { is_unqueued: is_new, ..settings(plan) };
+            let link = netlink::configure(&plan.interface, &settings, &place)?;
+            let room = 1 + max_frame(plan, has_header);
+            let tap = Self { file, room, has_header, offloads, counters, reported, refused: 0 };
+            Ok((tap, link))
         })
     }
 }
@@ -81,22 +97,43 @@ impl PortIo for Tap {
     }
 
     fn receive(&mut self, room: &mut [u8]) -> Result<Received, ReceiveError> {
-        let room = room.get_mut(VNET_HEADER..).unwrap_or_default();
-        let size = room.len();
-        match rustix::io::retry_on_intr(|| rustix::io::read(&self.file, &mut *room)) {
-            Ok(len) if len >= size => Err(ReceiveError::Truncated),
-            Ok(len) => Ok(Received::finished(len)),
-            Err(rustix::io::Errno::AGAIN) => Err(ReceiveError::Empty),
-            Err(error) => Err(ReceiveError::Gone(error.into())),
+        let before = if self.has_header { 0 } else { VNET_HEADER };
+        let read_into = room.get_mut(before..).unwrap_or_default();
+        let size = read_into.len();
+        let len = match rustix::io::retry_on_intr(|| rustix::io::read(&self.file, &mut *read_into))
+        {
+            Ok(len) if len >= size => return Err(ReceiveError::Truncated),
+            Ok(len) => len,
+            Err(Errno::AGAIN) => return Err(ReceiveError::Empty),
+            Err(error) => return Err(ReceiveError::Gone(error.into())),
+        };
+        if !self.has_header {
+            return Ok(Received::finished(len));
         }
+        let header = room.first_chunk().ok_or(ReceiveError::Truncated)?;
+        let offload = Offload::parse(header).map_err(ReceiveError::Refused)?;
+        Ok(Received { len: len.saturating_sub(VNET_HEADER), offload })
+    }
+
+    fn offloads(&self) -> Offloads {
+        self.offloads
+    }
+
+    fn transmit_file(&self) -> Option<TransmitFile> {
+        Some(TransmitFile { fd: self.file.as_raw_fd(), has_header: self.has_header })
+    }
+
+    fn refused(&mut self, error: io::Error) -> DropReason {
+        self.refused += u64::from(error.raw_os_error() == Some(libc::EIO));
+        send_failure(&error)
     }
 
     fn send(&mut self, frame: &[u8]) -> Result<(), DropReason> {
-        let sent = rustix::io::retry_on_intr(|| rustix::io::write(&self.file, frame));
-        sent.map(|_| ()).map_err(|error| {
-            self.refused += u64::from(error == rustix::io::Errno::IO);
-            send_failure(error)
-        })
+        let header = [0; VNET_HEADER];
+        let header = if self.has_header { &header[..] } else { &[] };
+        let parts = [IoSlice::new(header), IoSlice::new(frame)];
+        let sent = rustix::io::retry_on_intr(|| rustix::io::writev(&self.file, &parts));
+        sent.map(|_| ()).map_err(|error| self.refused(error.into()))
     }
 
     fn poll_losses(&mut self) -> Vec<Loss> {
@@ -114,43 +151,28 @@ impl PortIo for Tap {
 }
 
 /// Why a device did not take a frame.
-pub(super) fn send_failure(error: rustix::io::Errno) -> DropReason {
-    use rustix::io::Errno;
-    match error {
-        Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM => DropReason::TxQueueFull,
-        Errno::BADFD | Errno::NODEV | Errno::NXIO => DropReason::TxDeviceGone,
+pub(super) fn send_failure(error: &io::Error) -> DropReason {
+    match error.raw_os_error() {
+        Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => DropReason::TxQueueFull,
+        Some(libc::EBADFD | libc::ENODEV | libc::ENXIO) => DropReason::TxDeviceGone,
         _ => DropReason::TxError,
     }
 }
 
+/// The largest frame that the TAP's host may send.
+fn max_frame(plan: &TapPlan, has_header: bool) -> usize {
+    match has_header {
+        true => MAX_SUPER_FRAME,
+        false => MAX_FRAME.max(usize::from(plan.mtu) + ETHERNET_HEADER + VLAN_TAG),
+    }
+}
+
 pub(super) const fn settings(plan: &TapPlan) -> LinkSettings {
-    LinkSettings { mac: plan.mac, mtu: plan.mtu, address: plan.address, gateway: plan.gateway }
+    let TapPlan { mac, mtu, address, gateway, .. } = *plan;
+    LinkSettings { mac, mtu, address, gateway, is_unqueued: false }
 }
 
-/// Opens a TAP in the calling thread's namespace.
-fn open_own(interface: &str) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::open(TUN_DEVICE, flags, Mode::empty())?;
-    attach(&file, interface, libc::IFF_TAP | libc::IFF_NO_PI)?;
-    Ok(file)
-}
-
-/// Makes `file` the TAP `interface`, with these features.
-fn attach(file: &OwnedFd, interface: &str, features: libc::c_int) -> io::Result<()> {
-    let mut name = [0; libc::IFNAMSIZ];
-    for (to, from) in name.iter_mut().zip(interface.bytes().take(MAX_NAME)) {
-        *to = from as libc::c_char;
-    }
-    let flags = libc::__c_anonymous_ifr_ifru { ifru_flags: features as libc::c_short };
-    let mut request = libc::ifreq { ifr_name: name, ifr_ifru: flags };
-    // SAFETY: TUNSETIFF reads and writes one `ifreq`, which lives through the call.
-    match unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-/// The same by the `tun-tap` crate.
+/// Opens a TAP by the `tun-tap` crate.
 fn open_tun_tap(interface: &str) -> io::Result<OwnedFd> {
     let tap = tun_tap::Iface::without_packet_info(interface, tun_tap::Mode::Tap)?;
     tap.set_non_blocking()?;

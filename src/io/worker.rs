@@ -6,23 +6,30 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::Waker;
 
-use super::{Clock, PortIo, ReceiveError};
-use crate::drop_reason::DropReason;
+use super::idle::Idle;
+use super::{
+    Clock, Devices, Egress, Faults, OpenError, PortIo, WaitMode, WriteChoice, WriteMethod,
+};
 use crate::engine::{Command, CommandError, Engine, Event, Observer, Reply};
 use crate::id::PortId;
 use crate::packet::{Burst, TxLists};
 use crate::time::Instant;
 
-/// Frames taken from one port before the next gets its turn.
-const PORT_BUDGET: usize = 32;
-/// Readiness events taken at once.
-const MAX_READY: usize = 256;
+/// Bursts between two looks at devices that were not ready, while others are.
+const LOOK_EVERY: u32 = 4;
 /// Events that wait for their reader; more are lost.
 const MAX_EVENTS: usize = 4096;
-const WAKER: Token = Token(usize::MAX);
+
+/// How a worker uses the system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WorkerSettings {
+    /// How it writes.
+    pub io: WriteChoice,
+    /// How it waits.
+    pub mode: WaitMode,
+}
 
 /// What a worker tells its owner.
 #[derive(Debug)]
@@ -56,11 +63,19 @@ type Query = Box<dyn FnOnce(&mut Engine, Instant) + Send>;
 
 enum Request {
     Apply(Command, Sender<Result<Reply, CommandError>>),
-    Attach(PortId, Box<dyn PortIo>, Sender<io::Result<()>>),
-    AttachUp(PortId, Box<dyn PortIo>, Sender<Result<(), WorkerError>>),
+    Attach(PortId, Box<dyn PortIo>, OnAttach, Sender<Result<(), WorkerError>>),
     Detach(PortId, Sender<Option<Box<dyn PortIo>>>),
     Query(Query),
     Stop,
+}
+
+/// What becomes of a port that gets a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OnAttach {
+    /// It stays up or down.
+    Keep,
+    /// It is set up.
+    SetUp,
 }
 
 /// A handle to the thread; dropping it stops the thread.
@@ -69,33 +84,61 @@ pub struct Worker {
     requests: Sender<Request>,
     waker: Arc<Waker>,
     events: Receiver<WorkerEvent>,
+    write_method: WriteMethod,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Worker {
-    /// Starts a thread named `name` that runs `engine`.
+    /// Starts a thread named `name` that runs `engine`, with the default settings.
     ///
     /// # Errors
     /// If the process is out of threads or file descriptors.
-    pub fn spawn(name: &str, engine: Engine) -> io::Result<Self> {
-        let poll = Poll::new()?;
-        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+    pub fn spawn(name: &str, engine: Engine) -> Result<Self, OpenError> {
+        Self::spawn_with(name, engine, WorkerSettings::default())
+    }
+
+    /// Starts a thread named `name` that runs `engine`.
+    ///
+    /// # Errors
+    /// As of [`Worker::spawn`], or if the settings ask for what this system does not permit.
+    pub fn spawn_with(
+        name: &str,
+        engine: Engine,
+        settings: WorkerSettings,
+    ) -> Result<Self, OpenError> {
+        let failed = |error| OpenError::from_io(format!("the {name} thread"), error);
+        let (egress, why_not) = Egress::open(settings.io)?;
+        if let Some(why) = why_not {
+            tracing::warn!(why, "no io_uring: {name} writes frame by frame, small packets suffer");
+        }
+        let devices = Devices::new().map_err(failed)?;
+        let waker = devices.waker().map_err(failed)?;
         let (requests, inbox) = unbounded();
         let (outbox, events) = bounded(MAX_EVENTS);
+        let write_method = egress.method();
+        tracing::info!(io = %write_method, mode = ?settings.mode, "{name} starts");
         let mut running = Running {
             engine,
-            poll,
             inbox,
             outbox,
-            ports: Vec::new(),
-            first: 0,
+            devices,
+            egress,
+            idle: Idle::new(settings.mode),
             burst: Burst::new(),
             tx: TxLists::new(),
-            scratch: Vec::new(),
+            faults: Faults::default(),
+            unlooked: 0,
         };
-        let thread =
-            std::thread::Builder::new().name(name.to_owned()).spawn(move || running.run())?;
-        Ok(Self { requests, waker, events, thread: Some(thread) })
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || running.run())
+            .map_err(failed)?;
+        Ok(Self { requests, waker, events, write_method, thread: Some(thread) })
+    }
+
+    /// How it writes frames to devices that are files.
+    pub const fn write_method(&self) -> WriteMethod {
+        self.write_method
     }
 
     /// Applies a command to the engine.
@@ -113,9 +156,7 @@ impl Worker {
     /// # Errors
     /// If the device cannot be waited for, or [`WorkerError::Gone`].
     pub fn attach(&self, port: PortId, device: Box<dyn PortIo>) -> Result<(), WorkerError> {
-        let (reply, answer) = bounded(1);
-        self.request(Request::Attach(port, device, reply))?;
-        answer.recv().map_err(|_| WorkerError::Gone)?.map_err(WorkerError::Register)
+        self.request_attach(port, device, OnAttach::Keep)
     }
 
     /// Gives a port its device and sets it up in one step: frames that wait in the device, or all
@@ -124,9 +165,7 @@ impl Worker {
     /// # Errors
     /// As of [`Worker::attach`], or if there is no such port.
     pub fn attach_up(&self, port: PortId, device: Box<dyn PortIo>) -> Result<(), WorkerError> {
-        let (reply, answer) = bounded(1);
-        self.request(Request::AttachUp(port, device, reply))?;
-        answer.recv().map_err(|_| WorkerError::Gone)?
+        self.request_attach(port, device, OnAttach::SetUp)
     }
 
     /// Takes a port's device away.
@@ -169,6 +208,17 @@ impl Worker {
         &self.events
     }
 
+    fn request_attach(
+        &self,
+        port: PortId,
+        device: Box<dyn PortIo>,
+        then: OnAttach,
+    ) -> Result<(), WorkerError> {
+        let (reply, answer) = bounded(1);
+        self.request(Request::Attach(port, device, then, reply))?;
+        answer.recv().map_err(|_| WorkerError::Gone)?
+    }
+
     fn request(&self, request: Request) -> Result<(), WorkerError> {
         self.requests.send(request).map_err(|_| WorkerError::Gone)?;
         self.waker.wake().map_err(|_| WorkerError::Gone)
@@ -185,51 +235,34 @@ impl Drop for Worker {
     }
 }
 
-struct Device {
-    id: PortId,
-    io: Box<dyn PortIo>,
-    /// May have frames: edge-triggered readiness must be remembered until it is drained.
-    is_ready: bool,
-}
-
 struct Running {
     engine: Engine,
-    poll: Poll,
     inbox: Receiver<Request>,
     outbox: Sender<WorkerEvent>,
-    ports: Vec<Device>,
-    first: usize,
+    devices: Devices,
+    egress: Egress,
+    idle: Idle,
     burst: Burst,
     tx: TxLists,
-    /// Where segments are built.
-    scratch: Vec<u8>,
+    faults: Faults,
+    /// Bursts since the last look at devices that were not ready.
+    unlooked: u32,
 }
 
 impl Running {
     fn run(&mut self) {
-        let mut events = Events::with_capacity(MAX_READY);
         loop {
             if !self.answer_requests() {
                 return;
             }
             let now = Clock.now();
-            let is_busy = self.pass(now);
+            let had_frames = self.pass(now);
             self.run_timers(now);
             while let Some(event) = self.engine.poll_event() {
                 let _ = self.outbox.try_send(WorkerEvent::Engine(event));
             }
-            let timeout = if is_busy { Some(Duration::ZERO) } else { self.time_to_wait() };
-            if let Err(error) = self.poll.poll(&mut events, timeout)
-                && error.kind() != io::ErrorKind::Interrupted
-            {
+            if self.wait(had_frames).is_err() {
                 return;
-            }
-            for event in &events {
-                let token = event.token();
-                let device = self.ports.iter_mut().find(|port| token == token_of(port.id));
-                if let Some(device) = device {
-                    device.is_ready = true;
-                }
             }
         }
     }
@@ -241,19 +274,15 @@ impl Running {
                 Request::Apply(command, reply) => {
                     let _ = reply.send(self.engine.apply(Clock.now(), command));
                 }
-                Request::Attach(id, io, reply) => {
-                    let _ = reply.send(self.attach(id, io));
+                Request::Attach(port, io, then, reply) => {
+                    let _ = reply.send(self.attach(port, io, then));
                 }
-                Request::AttachUp(id, io, reply) => {
-                    let _ = reply.send(self.attach_up(id, io));
-                }
-                Request::Detach(id, reply) => {
-                    let _ = reply.send(self.detach(id));
+                Request::Detach(port, reply) => {
+                    let _ = reply.send(self.detach(port));
                 }
                 Request::Query(read) => {
-                    for at in 0..self.ports.len() {
-                        self.count_losses(at);
-                    }
+                    let ports: Vec<PortId> = self.devices.ports().collect();
+                    ports.into_iter().for_each(|port| self.count_losses(port));
                     read(&mut self.engine, Clock.now());
                 }
                 Request::Stop => return false,
@@ -262,78 +291,18 @@ impl Running {
         true
     }
 
-    /// Gathers a burst and runs it; true if ports may have more.
+    /// Gathers a burst and runs it; false if there was nothing.
     fn pass(&mut self, now: Instant) -> bool {
         self.burst.clear();
-        let mut gone = Vec::new();
-        let count = self.ports.len();
-        self.first = if count == 0 { 0 } else { (self.first + 1) % count };
-        for step in 0..count {
-            let at = (self.first + step) % count;
-            if let Some(error) = self.gather(at)
-                && let Some(device) = self.ports.get(at)
-            {
-                gone.push((device.id, error));
-            }
-        }
-        if !self.burst.is_empty() {
+        self.devices.gather(&mut self.burst, &mut self.faults);
+        let had_frames = !self.burst.is_empty();
+        if had_frames {
             self.tx.clear();
             self.engine.process(now, &mut self.burst, &mut self.tx);
-            gone.extend(self.flush());
+            self.send();
         }
-        for (port, error) in gone {
-            self.lose(port, error);
-        }
-        self.ports.iter().any(|port| port.is_ready)
-    }
-
-    /// Reads from one port up to its budget; an error if its device is gone.
-    fn gather(&mut self, at: usize) -> Option<io::Error> {
-        let device = self.ports.get_mut(at).filter(|device| device.is_ready)?;
-        let max_frame = device.io.max_frame();
-        for _ in 0..PORT_BUDGET {
-            match self.burst.receive(device.id, max_frame, |room| device.io.receive(room)) {
-                Ok(Ok(_)) => {}
-                Ok(Err(_full)) => return None,
-                Err(ReceiveError::Empty) => {
-                    device.is_ready = false;
-                    return None;
-                }
-                Err(ReceiveError::Truncated) => {
-                    self.engine.count_device_drops(device.id, DropReason::ReadTruncated, 1);
-                }
-                Err(ReceiveError::Refused(reason)) => {
-                    self.engine.count_device_drops(device.id, reason, 1);
-                }
-                Err(ReceiveError::Gone(error)) => {
-                    device.is_ready = false;
-                    return Some(error);
-                }
-            }
-        }
-        None
-    }
-
-    /// Writes the egress lists; names the ports whose devices are gone.
-    fn flush(&mut self) -> Vec<(PortId, io::Error)> {
-        let mut gone = Vec::new();
-        for port in self.tx.ports() {
-            let mut device = self.ports.iter_mut().find(|device| device.id == *port);
-            for frame in self.tx.frames(*port, &self.burst) {
-                frame.for_each_segment(&mut self.scratch, |frame| {
-                    let sent = match &mut device {
-                        Some(device) => device.io.send(frame),
-                        None => Err(DropReason::TxDeviceGone),
-                    };
-                    let Err(reason) = sent else { return };
-                    self.engine.count_device_drops(*port, reason, 1);
-                    if reason == DropReason::TxDeviceGone && device.take().is_some() {
-                        gone.push((*port, io::Error::from(io::ErrorKind::NotConnected)));
-                    }
-                });
-            }
-        }
-        gone
+        self.settle_faults();
+        had_frames
     }
 
     fn run_timers(&mut self, now: Instant) {
@@ -343,65 +312,110 @@ impl Running {
         self.burst.clear();
         self.tx.clear();
         self.engine.handle_timeout(now, &mut self.tx);
-        for (port, error) in self.flush() {
-            self.lose(port, error);
+        self.send();
+        self.settle_faults();
+    }
+
+    fn send(&mut self) {
+        let Self { tx, burst, devices, faults, .. } = self;
+        self.egress.send(tx, burst, devices, faults);
+    }
+
+    /// Counts lost frames and takes ports down whose devices are gone.
+    fn settle_faults(&mut self) {
+        if self.faults.is_empty() {
+            return;
+        }
+        for (port, reason) in self.faults.drops.drain(..) {
+            self.engine.count_device_drops(port, reason, 1);
+        }
+        for (port, error) in std::mem::take(&mut self.faults.gone) {
+            drop(self.detach(port));
+            // The port may have been removed meanwhile.
+            let _ = self.engine.apply(Clock.now(), Command::SetPortUp(port, false));
+            let _ = self.outbox.try_send(WorkerEvent::PortGone { port, error });
+        }
+    }
+
+    /// Until there may be something to do.
+    fn wait(&mut self, had_frames: bool) -> io::Result<()> {
+        if self.devices.has_ready() {
+            self.unlooked += 1;
+            if self.unlooked < LOOK_EVERY {
+                return Ok(());
+            }
+        }
+        self.unlooked = 0;
+        if self.devices.has_ready() || self.idle.is_busy() {
+            return self.devices.wait(Some(Duration::ZERO));
+        }
+        if let Some(time) = self.idle.spin(had_frames) {
+            let found = self.spin(time)?;
+            self.idle.spun(found);
+            if found {
+                return Ok(());
+            }
+        }
+        let start = Clock.now();
+        self.devices.wait(self.time_to_wait(start))?;
+        if self.devices.has_ready() {
+            self.idle.slept(Clock.now().since(start));
+        }
+        Ok(())
+    }
+
+    /// Looks for frames, requests and timers for so long; true if there are any.
+    fn spin(&mut self, time: Duration) -> io::Result<bool> {
+        let end = Clock.now() + time;
+        loop {
+            self.devices.wait(Some(Duration::ZERO))?;
+            let now = Clock.now();
+            let is_due = self.engine.poll_timeout().is_some_and(|at| at <= now);
+            if self.devices.has_ready() || !self.inbox.is_empty() || is_due {
+                return Ok(true);
+            }
+            if now >= end {
+                return Ok(false);
+            }
+            std::hint::spin_loop();
         }
     }
 
     /// Until the next timer, rounded up to the poll's millisecond.
-    fn time_to_wait(&self) -> Option<Duration> {
+    fn time_to_wait(&self, now: Instant) -> Option<Duration> {
         let at = self.engine.poll_timeout()?;
-        let wait = at.since(Clock.now());
-        Some(wait + Duration::from_micros(999))
+        Some(at.since(now) + Duration::from_micros(999))
     }
 
-    fn attach(&mut self, id: PortId, io: Box<dyn PortIo>) -> io::Result<()> {
-        drop(self.detach(id));
-        if let Some(fd) = io.raw_fd() {
-            self.poll.registry().register(&mut SourceFd(&fd), token_of(id), Interest::READABLE)?;
+    fn attach(
+        &mut self,
+        port: PortId,
+        io: Box<dyn PortIo>,
+        then: OnAttach,
+    ) -> Result<(), WorkerError> {
+        if then == OnAttach::SetUp {
+            self.engine.apply(Clock.now(), Command::SetPortUp(port, true))?;
         }
-        self.ports.push(Device { id, io, is_ready: true });
-        Ok(())
-    }
-
-    fn attach_up(&mut self, id: PortId, io: Box<dyn PortIo>) -> Result<(), WorkerError> {
-        self.engine.apply(Clock.now(), Command::SetPortUp(id, true))?;
-        self.attach(id, io).map_err(|error| {
-            // The port was there a moment ago.
-            let _ = self.engine.apply(Clock.now(), Command::SetPortUp(id, false));
+        drop(self.detach(port));
+        self.devices.attach(port, io).map_err(|error| {
+            if then == OnAttach::SetUp {
+                // The port was there a moment ago.
+                let _ = self.engine.apply(Clock.now(), Command::SetPortUp(port, false));
+            }
             WorkerError::Register(error)
         })
     }
 
-    fn detach(&mut self, id: PortId) -> Option<Box<dyn PortIo>> {
-        let at = self.ports.iter().position(|device| device.id == id)?;
-        self.count_losses(at);
-        let device = self.ports.swap_remove(at);
-        if let Some(fd) = device.io.raw_fd() {
-            // A device that is gone has left the poll by itself.
-            let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
-        }
-        Some(device.io)
+    fn detach(&mut self, port: PortId) -> Option<Box<dyn PortIo>> {
+        self.count_losses(port);
+        self.devices.detach(port)
     }
 
-    /// Takes a port down whose device is gone.
-    fn lose(&mut self, port: PortId, error: io::Error) {
-        drop(self.detach(port));
-        // The port may have been removed meanwhile.
-        let _ = self.engine.apply(Clock.now(), Command::SetPortUp(port, false));
-        let _ = self.outbox.try_send(WorkerEvent::PortGone { port, error });
-    }
-
-    fn count_losses(&mut self, at: usize) {
-        let Some(device) = self.ports.get_mut(at) else { return };
-        for loss in device.io.poll_losses() {
-            self.engine.count_device_drops(device.id, loss.reason, loss.frames);
+    fn count_losses(&mut self, port: PortId) {
+        for loss in self.devices.poll_losses(port) {
+            self.engine.count_device_drops(port, loss.reason, loss.frames);
         }
     }
-}
-
-const fn token_of(port: PortId) -> Token {
-    Token(port.index())
 }
 
 #[cfg(test)]
@@ -409,7 +423,7 @@ mod tests {
     use super::*;
     use crate::engine::{EngineConfig, NetworkSpec, PortSpec};
     use crate::id::NetworkId;
-    use crate::io::{WireEnd, wire};
+    use crate::io::{ReceiveError, WireEnd, wire};
     use crate::packet::MacAddr;
     use crate::testkit::build;
     use std::net::Ipv4Addr;

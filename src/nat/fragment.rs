@@ -128,7 +128,7 @@ impl Fragments {
             ages: List::default(),
             age_links: Links::default(),
             source_links: Links::default(),
-            wheel: TimerWheel::new(Duration::from_millis(100), 1024, now),
+            wheel: TimerWheel::new(Duration::from_millis(100), 1024, now, MAX_DATAGRAMS),
             held_bytes: 0,
             expired: Vec::new(),
         }

@@ -27,14 +27,14 @@ pub struct Mapping {
     pub sessions: u32,
 }
 
-/// Mappings by either endpoint. Bound: one per session.
+/// Mappings by inside endpoint; by external endpoint the port pools have them. Bound: one per
+/// session.
 #[derive(Debug)]
 pub(super) struct Mappings {
     mappings: Slab<Mapping>,
     by_inside: HashIndex,
-    by_external: HashIndex,
     /// Sessions per peer address, kept for address-dependent filtering only.
-    peers: HashMap<(u32, Ipv4Addr), u32>,
+    peers: HashMap<(u32, Ipv4Addr), u32, FixedState>,
     hasher: FixedState,
 }
 
@@ -43,8 +43,7 @@ impl Mappings {
         Self {
             mappings: Slab::new(capacity),
             by_inside: HashIndex::new(capacity),
-            by_external: HashIndex::new(capacity),
-            peers: HashMap::new(),
+            peers: HashMap::with_hasher(FixedState::with_seed(seed)),
             hasher: FixedState::with_seed(seed),
         }
     }
@@ -66,24 +65,10 @@ impl Mappings {
         })
     }
 
-    pub(super) fn find_external(&self, protocol: u8, at: Endpoint) -> Option<u32> {
-        self.by_external.find(self.hash(NetworkId(0), protocol, at), |index| {
-            self.mappings
-                .get(index)
-                .is_some_and(|mapping| mapping.external == at && mapping.protocol == protocol)
-        })
-    }
-
     pub(super) fn insert(&mut self, mapping: Mapping) -> Option<u32> {
         let index = self.mappings.insert(mapping).ok()?;
         let inside = self.hash(mapping.network, mapping.protocol, mapping.inside);
-        let external = self.hash(NetworkId(0), mapping.protocol, mapping.external);
         if self.by_inside.insert(inside, index).is_err() {
-            self.mappings.remove(index);
-            return None;
-        }
-        if self.by_external.insert(external, index).is_err() {
-            self.by_inside.remove(inside, index);
             self.mappings.remove(index);
             return None;
         }
@@ -128,8 +113,6 @@ impl Mappings {
         let mapping = self.mappings.remove(index)?;
         let inside = self.hash(mapping.network, mapping.protocol, mapping.inside);
         self.by_inside.remove(inside, index);
-        let external = self.hash(NetworkId(0), mapping.protocol, mapping.external);
-        self.by_external.remove(external, index);
         Some(mapping)
     }
 

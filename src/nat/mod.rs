@@ -34,6 +34,8 @@ use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use foldhash::fast::FixedState;
+
 use crate::drop_reason::DropReason;
 use crate::id::{NetworkId, WorkerId};
 use crate::packet::{FlowKey, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP};
@@ -134,6 +136,9 @@ pub struct StaticNat {
     pub external: Ipv4Addr,
 }
 
+/// By external address and protocol.
+type Pools = HashMap<(Ipv4Addr, u8), PortPool, FixedState>;
+
 /// The NAPT of one engine.
 #[derive(Debug)]
 pub struct Nat {
@@ -141,10 +146,11 @@ pub struct Nat {
     sessions: Sessions,
     mappings: Mappings,
     hosts: Hosts,
-    pools: HashMap<(Ipv4Addr, u8), PortPool>,
+    /// Ports of the external addresses, by address and protocol.
+    pools: Pools,
     share: Share,
     /// Sessions per external endpoint that several may share ([`NatMode::Apdm`]).
-    overloads: HashMap<(u8, Endpoint), u32>,
+    overloads: HashMap<(u8, Endpoint), u32, FixedState>,
     publishes: Publishes,
     statics: Vec<StaticNat>,
     wheel: TimerWheel,
@@ -164,11 +170,11 @@ impl Nat {
             sessions: Sessions::new(settings.sessions, random.next_u64()),
             mappings: Mappings::new(settings.sessions, random.next_u64()),
             hosts: Hosts::new(settings.sessions.saturating_mul(2), random.next_u64()),
-            pools: HashMap::new(),
-            overloads: HashMap::new(),
+            pools: HashMap::with_hasher(FixedState::with_seed(random.next_u64())),
+            overloads: HashMap::with_hasher(FixedState::with_seed(random.next_u64())),
             publishes: Publishes::default(),
             statics: Vec::new(),
-            wheel: TimerWheel::new(TICK, TURN, now),
+            wheel: TimerWheel::new(TICK, TURN, now, settings.sessions),
             transitory: List::default(),
             transitory_links: Links::default(),
             host_links: Links::default(),
@@ -183,22 +189,25 @@ impl Nat {
         self.sessions.find(key, self.sessions.hash(key))
     }
 
-    /// The hash of a key, so that the keys of a burst can be hashed at once; asks for the memory
-    /// to look it up in.
+    /// The hash of a key, so that the keys of a burst can be hashed at once.
     #[inline(always)]
-    pub fn prefetch(&self, key: &FlowKey) -> u64 {
-        let hash = self.sessions.hash(key);
-        self.sessions.prefetch_index(hash);
-        hash
+    pub fn hash(&self, key: &FlowKey) -> u64 {
+        self.sessions.hash(key)
     }
 
-    /// The session that a hash of [`Nat::prefetch`] most likely means; asks for its memory.
+    /// Asks for the memory to look a hash up in.
+    #[inline(always)]
+    pub fn prefetch(&self, hash: u64) {
+        self.sessions.prefetch_index(hash);
+    }
+
+    /// The session that a hash most likely means; asks for its memory.
     #[inline(always)]
     pub fn guess(&self, hash: u64) -> Option<(u32, Direction)> {
         self.sessions.guess(hash)
     }
 
-    /// As [`Nat::find`], with what [`Nat::prefetch`] and [`Nat::guess`] gave before. A right
+    /// As [`Nat::find`], with what [`Nat::hash`] and [`Nat::guess`] gave before. A right
     /// guess spares the search; whatever happened since, the answer is exact.
     #[inline(always)]
     pub fn find_guessed(
@@ -253,8 +262,7 @@ impl Nat {
             return Destination::Static(entry.network, inside);
         }
         if matches!(key.protocol, PROTOCOL_TCP | PROTOCOL_UDP)
-            && let Some(index) =
-                self.mappings.find_external(key.protocol, Endpoint::new(key.dst, key.dport))
+            && let Some(index) = self.mapping_at(key.protocol, Endpoint::new(key.dst, key.dport))
         {
             return Destination::Mapping(index);
         }
@@ -489,7 +497,8 @@ impl Nat {
         (network, ip): (NetworkId, Ipv4Addr),
         far: u32,
     ) -> Result<u32, DropReason> {
-        let own = self.hosts.find(network, ip).and_then(|index| self.hosts.get(index));
+        let found = self.hosts.find(network, ip);
+        let own = found.and_then(|index| self.hosts.get(index));
         let (held, list) =
             own.map_or((0, List::default()), |host| (host.sessions, host.transitory));
         let is_at_quota = held >= self.settings.sessions_per_host;
@@ -501,7 +510,10 @@ impl Nat {
                 own.or_else(|| self.oldest_of(&self.transitory, &self.transitory_links, far))
                     .ok_or(DropReason::SessionTableFull)?
             };
+            // With its last session the host itself may have gone.
             self.end(now, oldest);
+        } else if let Some(index) = found {
+            return Ok(index);
         }
         self.hosts.find_or_insert(network, ip).ok_or(DropReason::SessionTableFull)
     }
@@ -597,11 +609,18 @@ impl Nat {
     }
 
     fn free_port(&mut self, now: Instant, gone: &Mapping, rest: Duration) {
-        self.pool(gone).release(now, gone.external.port, gone.inside.ip, rest);
+        let pool = self.pool(gone);
+        pool.set_mapping(gone.external.port, None);
+        pool.release(now, gone.external.port, gone.inside.ip, rest);
         if let Some(owner) = self.hosts.find(gone.network, gone.inside.ip) {
             self.count_port(owner, gone.protocol, -1);
             self.hosts.remove_if_idle(owner);
         }
+    }
+
+    /// The dynamic mapping that has an external endpoint.
+    fn mapping_at(&self, protocol: u8, at: Endpoint) -> Option<u32> {
+        self.pools.get(&(at.ip, protocol))?.mapping(at.port)
     }
 
     fn pool(&mut self, mapping: &Mapping) -> &mut PortPool {
@@ -661,7 +680,7 @@ impl Nat {
 
 /// The pool of an external address and protocol; made when it is first asked for.
 fn pool_of<'a>(
-    pools: &'a mut HashMap<(Ipv4Addr, u8), PortPool>,
+    pools: &'a mut Pools,
     share: &Share,
     address: Ipv4Addr,
     protocol: u8,

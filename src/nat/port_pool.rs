@@ -9,13 +9,15 @@
 //! [`super::PortLeases`]: ports of other chunks count as used. A chunk is given back when none of
 //! its ports is used or rests.
 //!
-//! Bounds: 8 KiB for the ports in use, and for each port that rests one record in a map and one
-//! in an ordered set, at most 65 535 of each. No step is longer than a logarithm of them, but for
+//! Bounds: 8 KiB for the ports in use, 256 KiB for who has them, and for each port that rests one
+//! record in a map and one in an ordered set, at most 65 535 of each. No step is longer than a logarithm of them, but for
 //! the one pass over the words of the class that looks for a free port.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::time::Duration;
+
+use foldhash::fast::FixedState;
 
 use super::lease::{CHUNK, Lessee};
 use super::random::Random;
@@ -31,12 +33,14 @@ const EVEN_BITS: u64 = 0x5555_5555_5555_5555;
 #[derive(Clone, Debug)]
 pub(super) struct PortPool {
     used: Box<[u64; WORDS]>,
+    /// The mapping that has a port, plus one; 0: none. Empty until there is a mapping.
+    mappings: Vec<u32>,
     /// What it may lease; none: all ports are its own.
     lessee: Option<Lessee>,
     /// The chunks it has leased.
     leased: Leased,
     /// Until when a port rests, and for whom it does not.
-    resting: HashMap<u16, (Instant, Ipv4Addr)>,
+    resting: HashMap<u16, (Instant, Ipv4Addr), FixedState>,
     /// The same ports by the end of their rest, for each class: well known, or above.
     rests: [BTreeSet<(Instant, u16)>; 2],
 }
@@ -60,9 +64,10 @@ impl Default for PortPool {
         }
         Self {
             used,
+            mappings: Vec::new(),
             lessee: None,
             leased: Leased::default(),
-            resting: HashMap::new(),
+            resting: HashMap::default(),
             rests: Default::default(),
         }
     }
@@ -121,6 +126,21 @@ impl PortPool {
                 Some(port)
             }
             None => self.wake_oldest(wish),
+        }
+    }
+
+    /// The mapping that has a port.
+    pub(super) fn mapping(&self, port: u16) -> Option<u32> {
+        self.mappings.get(usize::from(port))?.checked_sub(1)
+    }
+
+    /// Notes which mapping has a port.
+    pub(super) fn set_mapping(&mut self, port: u16, mapping: Option<u32>) {
+        if self.mappings.is_empty() {
+            self.mappings = vec![0; 1 << u16::BITS];
+        }
+        if let Some(slot) = self.mappings.get_mut(usize::from(port)) {
+            *slot = mapping.map_or(0, |index| index.wrapping_add(1));
         }
     }
 

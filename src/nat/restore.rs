@@ -74,6 +74,7 @@ impl Nat {
             self.pool(&mapping).release(Instant::ZERO, external.port, inside.ip, Duration::ZERO);
             return None;
         };
+        self.pool(&mapping).set_mapping(external.port, Some(index));
         if let Some(host) = self.hosts.get_mut(host) {
             host.external = Some(external.ip);
         }

@@ -1,16 +1,14 @@
 //! The session table: translated connections, found by the key of either direction.
 
 use std::hash::BuildHasher;
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 
 use super::{Endpoint, Rewrite, TcpPhase, TcpState, Tuple, rewrite};
-use crate::id::NetworkId;
 use crate::packet::{Delta, FlowKey, MacAddr, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP};
-use crate::table::{HashIndex, Slab, prefetch};
+use crate::table::{HashIndex, Slab, prefetch, reserve};
 use crate::time::Instant;
 
 /// Which way a packet of a session goes.
@@ -102,9 +100,6 @@ pub(super) const OVERLOADED: u8 = 1 << 6;
 const TRANSLATED: u8 = 1 << 7;
 
 impl Session {
-    /// A network that is never there, see [`NetworkId`].
-    const NOWHERE: NetworkId = NetworkId(u16::MAX);
-
     /// A session seen now; `flags` are the constants above.
     pub(super) fn new(
         (original, reply): (FlowKey, FlowKey),
@@ -146,15 +141,7 @@ impl Session {
 
     /// What lies where no session is: its keys are those of no packet.
     fn vacant() -> Self {
-        let key = FlowKey {
-            network: Self::NOWHERE,
-            protocol: 0,
-            src: Ipv4Addr::UNSPECIFIED,
-            dst: Ipv4Addr::UNSPECIFIED,
-            sport: 0,
-            dport: 0,
-        };
-        Self::new((key, key), Instant::ZERO, TcpState::default(), 0)
+        Self::new((FlowKey::NONE, FlowKey::NONE), Instant::ZERO, TcpState::default(), 0)
     }
 
     /// The same, sharing its external endpoint ([`NatMode::Apdm`](super::NatMode::Apdm)).
@@ -323,7 +310,7 @@ impl Sessions {
     pub(super) fn new(capacity: usize, seed: u64) -> Self {
         let capacity = capacity.min(1 << 30);
         Self {
-            sessions: Vec::new(),
+            sessions: reserve(capacity),
             holdings: Slab::new(capacity),
             index: HashIndex::new(capacity * 2),
             hasher: FixedState::with_seed(seed),

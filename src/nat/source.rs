@@ -106,6 +106,7 @@ impl Nat {
             self.pool(&mapping).release(now, port, inside.ip, Duration::ZERO);
             return Err(DropReason::SessionTableFull);
         };
+        self.pool(&mapping).set_mapping(port, Some(index));
         self.count_port(host, key.protocol, 1);
         Ok(index)
     }

@@ -220,9 +220,37 @@ impl Burst {
         }
     }
 
+    /// The frame at `index`, what is left to be done with it, and how it came in.
+    #[inline(always)]
+    pub fn received(&self, index: usize) -> Option<(PortId, Origin, FrameView<'_>)> {
+        let slot = self.slots.get(index)?;
+        let bytes = self.arena.get(slot.range())?;
+        Some((slot.port, slot.origin, FrameView { bytes, offload: slot.offload }))
+    }
+
     /// How the frame at `index` came in.
     pub fn origin(&self, index: usize) -> Origin {
         self.slots.get(index).map_or(Origin::Device, |slot| slot.origin)
+    }
+
+    /// The frame at `index` to be changed in place, and what is left to be done with it.
+    #[inline(always)]
+    pub fn view_mut(&mut self, index: usize) -> (&mut [u8], Offload) {
+        match self.slots.get(index) {
+            Some(slot) => (self.arena.get_mut(slot.range()).unwrap_or_default(), slot.offload),
+            None => (&mut [], Offload::NONE),
+        }
+    }
+
+    /// As [`Burst::outgoing`], to be read only.
+    pub fn with_room(&self, index: usize) -> &[u8] {
+        match self.slots.get(index) {
+            Some(slot) => {
+                let start = slot.offset as usize - VNET_HEADER;
+                self.arena.get(start..slot.range().end).unwrap_or_default()
+            }
+            None => &[],
+        }
     }
 
     /// The port the frame at `index` came in by.

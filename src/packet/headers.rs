@@ -156,11 +156,27 @@ impl Headers {
 }
 
 impl Ipv4 {
+    /// What is read of no packet.
+    pub const NONE: Self = Self {
+        src: Ipv4Addr::UNSPECIFIED,
+        dst: Ipv4Addr::UNSPECIFIED,
+        total_len: 0,
+        id: 0,
+        fragment_offset: 0,
+        header_len: 0,
+        ttl: 0,
+        protocol: 0,
+        dont_fragment: false,
+        more_fragments: false,
+        transport: Transport::Truncated,
+    };
+
     /// Reads an IPv4 packet; bytes behind its total length are ignored.
     ///
     /// # Errors
     /// The reason for which a router drops it silently (RFC 1812 5.2.2). The header checksum is
     /// not verified here: a bridge does not care, see [`super::ipv4::header_is_valid`].
+    #[inline(always)]
     pub fn parse(packet: &[u8]) -> Result<Self, DropReason> {
         let Some((header, _)) = packet.split_first_chunk::<IPV4_HEADER>() else {
             return Err(DropReason::Ipv4Truncated);
@@ -211,6 +227,7 @@ impl Ipv4 {
     }
 
     /// The key of the flow this packet belongs to; none for fragments and ICMP errors.
+    #[inline(always)]
     pub fn flow_key(&self, network: NetworkId) -> Option<FlowKey> {
         if self.is_fragment() {
             return None;
@@ -219,6 +236,7 @@ impl Ipv4 {
     }
 
     /// The key of the flow the datagram belongs to, for a first fragment too.
+    #[inline(always)]
     pub fn datagram_key(&self, network: NetworkId) -> Option<FlowKey> {
         let (sport, dport) = self.transport.ports()?;
         Some(FlowKey {
@@ -233,6 +251,7 @@ impl Ipv4 {
 }
 
 impl Transport {
+    #[inline(always)]
     fn parse(protocol: u8, payload: &[u8]) -> Self {
         match protocol {
             PROTOCOL_TCP => Self::parse_tcp(payload),
@@ -278,7 +297,17 @@ impl Transport {
         }
     }
 
+    /// The flags of a TCP segment; none set in what is not one.
+    #[inline(always)]
+    pub const fn tcp_flags(self) -> u8 {
+        match self {
+            Self::Tcp { flags, .. } => flags,
+            _ => 0,
+        }
+    }
+
     /// Source and destination port as a [`FlowKey`] holds them; none where there is no flow.
+    #[inline(always)]
     pub const fn ports(self) -> Option<(u16, u16)> {
         match self {
             Self::Tcp { sport, dport, .. } | Self::Udp { sport, dport } => Some((sport, dport)),

@@ -50,10 +50,10 @@ pub fn decrement_ttl(packet: &mut [u8], delta: Delta) {
     let (Some([ttl, protocol]), Some(sum)) = (array::<2>(packet, 8), be16(packet, 10)) else {
         return;
     };
+    let Some(less) = ttl.checked_sub(1) else { return };
+    put(packet, 8, &[less]);
     let old = u16::from_be_bytes([ttl, protocol]);
-    let new = u16::from_be_bytes([ttl.saturating_sub(1), protocol]);
-    put16(packet, 8, new);
-    put16(packet, 10, delta.word(old, new).apply(sum));
+    put16(packet, 10, delta.word(old, old - 0x0100).apply(sum));
 }
 
 /// Computes the header checksum anew, for headers that tapway writes itself.

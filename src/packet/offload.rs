@@ -9,6 +9,8 @@
 //! A partial checksum field holds the *uncomplemented* sum of the pseudo header. There 0 is a
 //! sum, also in UDP, and not "no checksum".
 
+use std::fmt;
+
 use super::{
     Headers, Ipv4, Layer, PROTOCOL_TCP, PROTOCOL_UDP, Segments, Transport, be16, checksum, put16,
 };
@@ -86,16 +88,28 @@ impl Offloads {
 
     /// True if the device takes a frame with this left to be done.
     pub const fn take(self, offload: Offload) -> bool {
-        if offload.is_none() {
-            return true;
-        }
-        let segments = match offload.gso {
+        offload.is_none() || self.take_kind(offload.gso) && (self.ecn || !offload.has_ecn)
+    }
+
+    /// True if the device takes partial checksums and, unless that is all, such super-frames.
+    pub const fn take_kind(self, gso: Gso) -> bool {
+        let segments = match gso {
             Gso::None => true,
             Gso::Tcp4 => self.tso4,
             Gso::Tcp6 => self.tso6,
             Gso::Udp => self.uso,
         };
-        self.checksum && segments && (self.ecn || !offload.has_ecn)
+        self.checksum && segments
+    }
+}
+
+impl fmt::Display for Offloads {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { checksum, tso4, tso6, ecn, uso } = *self;
+        let all = [("csum", checksum), ("tso4", tso4), ("tso6", tso6), ("ecn", ecn), ("uso", uso)];
+        let mut taken = all.into_iter().filter(|(_, is_taken)| *is_taken).map(|(name, _)| name);
+        out.write_str(taken.next().unwrap_or("none"))?;
+        taken.try_for_each(|name| write!(out, ",{name}"))
     }
 }
 
@@ -150,6 +164,16 @@ impl Offload {
     #[must_use]
     pub const fn segmented(self, gso: Gso, size: u16) -> Self {
         Self { gso, gso_size: size, ..self }
+    }
+
+    /// A super-frame that tapway made itself, with a partial checksum: as if it had been admitted
+    /// with a transport header at the first and a payload at the second offset.
+    pub(super) const fn joined(gso: Gso, size: u16, (transport, payload): (u16, u16)) -> Self {
+        let field = match gso {
+            Gso::Udp => UDP_CHECKSUM,
+            _ => TCP_CHECKSUM,
+        };
+        Self { header_len: payload, ..Self::partial(transport, field).segmented(gso, size) }
     }
 
     /// The same for a frame into which `bytes` bytes were put before its network layer.

@@ -1,7 +1,9 @@
 //! Cutting a super-frame into the segments its sender would have sent without offloads: what
 //! Linux calls GSO.
 
-use super::{ETHERNET_HEADER, FrameView, Gso, VLAN_TAG, be16, be32, checksum, put, put16};
+use std::ops::Range;
+
+use super::{ETHERNET_HEADER, FrameView, Gso, VLAN_TAG, array, be16, be32, checksum, put, put16};
 use super::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN};
 use super::{PROTOCOL_TCP, PROTOCOL_UDP};
 
@@ -22,6 +24,14 @@ pub struct Segments {
     size: usize,
     next: usize,
     index: u16,
+    /// IPv4 identification of the first.
+    id: u16,
+    /// TCP sequence number of the first.
+    sequence: u32,
+    /// Sum of the IPv4 header without what differs from segment to segment.
+    ip_sum: u16,
+    /// Sum of pseudo header and transport header without that.
+    transport_sum: u16,
 }
 
 impl Segments {
@@ -37,15 +47,23 @@ impl Segments {
             && ip < transport
             && transport < payload
             && payload < bytes.len();
-        is_sound.then_some(Self {
+        let is_tcp = offload.gso() != Gso::Udp;
+        is_sound.then(|| Self {
             ip,
             transport,
             payload,
             is_ipv4,
-            is_tcp: offload.gso() != Gso::Udp,
+            is_tcp,
             size,
             next: payload,
             index: 0,
+            id: be16(bytes, ip + 4).unwrap_or_default(),
+            sequence: be32(bytes, transport + 4).unwrap_or_default(),
+            ip_sum: sum_of_parts(bytes, &[ip..ip + 2, ip + 6..ip + 10, ip + 12..transport]),
+            transport_sum: checksum::sum_of(&[
+                pseudo_sum(bytes, (ip, is_ipv4), is_tcp),
+                transport_sum(bytes, transport..payload, is_tcp),
+            ]),
         })
     }
 
@@ -62,68 +80,80 @@ impl Segments {
         let Some(segment) = room.get_mut(..len) else { return Some(len) };
         let (header, rest) = segment.split_at_mut(self.payload);
         header.copy_from_slice(frame.get(..self.payload)?);
-        rest.copy_from_slice(body);
-        self.set_transport(segment, from, to == frame.len());
-        self.set_ip(segment, index);
-        self.set_checksum(segment);
+        let body_sum = checksum::sum_while_copying(body, rest);
+        self.set_ip(header, index, len);
+        let header_sum = if self.is_tcp {
+            self.set_tcp(header, from, to == frame.len())
+        } else {
+            put16(header, self.transport + 4, (len - self.transport) as u16);
+            (len - self.transport) as u16
+        };
+        let segment_len = (len - self.transport) as u16;
+        self.set_checksum(header, &[self.transport_sum, segment_len, header_sum, body_sum]);
         Some(len)
     }
 
-    fn set_ip(&self, segment: &mut [u8], index: u16) {
-        let len = segment.len();
+    fn set_ip(&self, header: &mut [u8], index: u16, len: usize) {
         if !self.is_ipv4 {
-            put16(segment, self.ip + 4, (len - self.ip - IPV6_HEADER) as u16);
+            put16(header, self.ip + 4, (len - self.ip - IPV6_HEADER) as u16);
             return;
         }
-        let id = be16(segment, self.ip + 4).unwrap_or_default();
-        put16(segment, self.ip + 2, (len - self.ip) as u16);
-        put16(segment, self.ip + 4, id.wrapping_add(index));
-        put16(segment, self.ip + 10, 0);
-        let sum = segment.get(self.ip..self.transport).map_or(0, checksum::checksum);
-        put16(segment, self.ip + 10, sum);
+        let (len, id) = ((len - self.ip) as u16, self.id.wrapping_add(index));
+        put16(header, self.ip + 2, len);
+        put16(header, self.ip + 4, id);
+        put16(header, self.ip + 10, !checksum::sum_of(&[self.ip_sum, len, id]));
     }
 
-    fn set_transport(&self, segment: &mut [u8], from: usize, is_last: bool) {
-        if !self.is_tcp {
-            put16(segment, self.transport + 4, (segment.len() - self.transport) as u16);
-            return;
-        }
-        let sequence = be32(segment, self.transport + 4).unwrap_or_default();
-        let sequence = sequence.wrapping_add((from - self.payload) as u32);
-        put(segment, self.transport + 4, &sequence.to_be_bytes());
-        if let Some(flags) = segment.get_mut(self.transport + 13) {
-            // The end belongs to the last segment, "window reduced" to the first.
-            *flags &= if is_last { 0xff } else { !TCP_FIN_PSH };
-            *flags &= if from > self.payload { !TCP_CWR } else { 0xff };
-        }
+    /// Sets sequence number and flags; gives back the sum of the words they are in.
+    fn set_tcp(&self, header: &mut [u8], from: usize, is_last: bool) -> u16 {
+        let sequence = self.sequence.wrapping_add((from - self.payload) as u32);
+        put(header, self.transport + 4, &sequence.to_be_bytes());
+        let [offset, mut flags] = array(header, self.transport + 12).unwrap_or_default();
+        // The end belongs to the last segment, "window reduced" to the first.
+        flags &= if is_last { 0xff } else { !TCP_FIN_PSH };
+        flags &= if from > self.payload { !TCP_CWR } else { 0xff };
+        put(header, self.transport + 13, &[flags]);
+        let word = u16::from_be_bytes([offset, flags]);
+        checksum::sum_of(&[(sequence >> 16) as u16, sequence as u16, word])
     }
 
-    fn set_checksum(&self, segment: &mut [u8]) {
-        let field = self.transport + if self.is_tcp { 16 } else { 6 };
-        put16(segment, field, 0);
-        let addresses =
-            if self.is_ipv4 { self.ip + 12..self.ip + 20 } else { self.ip + 8..self.ip + 40 };
-        let protocol = if self.is_tcp { PROTOCOL_TCP } else { PROTOCOL_UDP };
-        let len = (segment.len() - self.transport) as u16;
-        let sums = [
-            checksum::sum(segment.get(addresses).unwrap_or_default()),
-            checksum::sum(segment.get(self.transport..).unwrap_or_default()),
-            u16::from(protocol),
-            len,
-        ];
-        let total: u32 = sums.into_iter().map(u32::from).sum();
-        let total = (total & 0xffff) + (total >> 16);
-        let sum = match !((total & 0xffff) + (total >> 16)) as u16 {
+    fn set_checksum(&self, header: &mut [u8], sums: &[u16]) {
+        let (field, sum) = match (self.is_tcp, !checksum::sum_of(sums)) {
+            (true, sum) => (16, sum),
             // In UDP zero would mean "none" (RFC 768).
-            0 if !self.is_tcp => 0xffff,
-            sum => sum,
+            (false, 0) => (6, 0xffff),
+            (false, sum) => (6, sum),
         };
-        put16(segment, field, sum);
+        put16(header, self.transport + field, sum);
     }
 }
 
+/// The sum of the pseudo header without the length.
+fn pseudo_sum(frame: &[u8], (ip, is_ipv4): (usize, bool), is_tcp: bool) -> u16 {
+    let addresses = if is_ipv4 { ip + 12..ip + 20 } else { ip + 8..ip + 40 };
+    let protocol = if is_tcp { PROTOCOL_TCP } else { PROTOCOL_UDP };
+    checksum::pseudo_header_of(frame.get(addresses).unwrap_or_default(), protocol, 0)
+}
+
+/// The sum of a transport header without the checksum and what differs from segment to segment:
+/// sequence number and flags of TCP, the length of UDP.
+fn transport_sum(frame: &[u8], header: Range<usize>, is_tcp: bool) -> u16 {
+    let at = header.start;
+    if is_tcp {
+        sum_of_parts(frame, &[at..at + 4, at + 8..at + 12, at + 14..at + 16, at + 18..header.end])
+    } else {
+        sum_of_parts(frame, &[at..at + 4, at + 8..header.end])
+    }
+}
+
+/// The sum of some parts of a frame, each of an even length.
+fn sum_of_parts(frame: &[u8], parts: &[Range<usize>]) -> u16 {
+    let sum = |part: &Range<usize>| checksum::sum(frame.get(part.clone()).unwrap_or_default());
+    parts.iter().map(sum).fold(0, |total, sum| checksum::sum_of(&[total, sum]))
+}
+
 /// Where the IP header is, behind any VLAN tags, and whether it is IPv4.
-fn ip_of(frame: &[u8]) -> Option<(usize, bool)> {
+pub(super) fn ip_of(frame: &[u8]) -> Option<(usize, bool)> {
     let mut at = ETHERNET_HEADER;
     for _ in 0..3 {
         match be16(frame, at - 2)? {
@@ -135,6 +165,7 @@ fn ip_of(frame: &[u8]) -> Option<(usize, bool)> {
     }
     None
 }
+
 #[cfg(test)]
 mod tests {
     use super::super::{Headers, Offload};

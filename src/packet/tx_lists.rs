@@ -67,7 +67,17 @@ impl TxLists {
     }
 
     /// Appends a frame to a port's list.
+    #[inline(always)]
     pub fn push(&mut self, port: PortId, frame: FrameRef) {
+        match self.lists.get_mut(port.index()) {
+            Some(list) if !list.is_empty() && list.len() < list.capacity() => list.push(frame),
+            _ => self.push_first(port, frame),
+        }
+    }
+
+    /// Appends the first frame of a list, or one for which the list must grow.
+    #[inline(never)]
+    fn push_first(&mut self, port: PortId, frame: FrameRef) {
         if self.lists.len() <= port.index() {
             self.lists.resize_with(port.index() + 1, Vec::new);
         }
@@ -139,6 +149,22 @@ impl TxLists {
         FrameView { bytes: self.frame(frame, burst), offload: self.offload(frame, burst) }
     }
 
+    /// A frame to be changed in place, and what is left to be done with it.
+    #[inline(always)]
+    pub fn view_mut<'a>(
+        &'a mut self,
+        frame: FrameRef,
+        burst: &'a mut Burst,
+    ) -> (&'a mut [u8], Offload) {
+        match frame {
+            FrameRef::Burst(index) => burst.view_mut(usize::from(index)),
+            FrameRef::Own(_) => {
+                let offload = self.offload(frame, burst);
+                (self.frame_mut(frame, burst), offload)
+            }
+        }
+    }
+
     /// What is left to be done with a frame.
     pub fn offload(&self, frame: FrameRef, burst: &Burst) -> Offload {
         match frame {
@@ -180,6 +206,17 @@ impl TxLists {
                 }
                 None => &mut [],
             },
+        }
+    }
+
+    /// The same to be read only.
+    pub fn with_room<'a>(&'a self, frame: FrameRef, burst: &'a Burst) -> &'a [u8] {
+        match frame {
+            FrameRef::Burst(index) => burst.with_room(usize::from(index)),
+            FrameRef::Own(index) => {
+                let range = self.range(index).map(|range| range.start - VNET_HEADER..range.end);
+                range.and_then(|range| self.arena.get(range)).unwrap_or_default()
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
+use foldhash::fast::FixedState;
 use ipnet::Ipv4Net;
 
 use crate::id::NetworkId;
@@ -47,7 +48,8 @@ impl Interface {
 #[derive(Clone, Debug, Default)]
 pub struct Interfaces {
     by_network: Vec<Option<Interface>>,
-    owned: HashMap<Ipv4Addr, NetworkId>,
+    /// Its keys are configured, so nobody chooses them to collide.
+    owned: HashMap<Ipv4Addr, NetworkId, FixedState>,
 }
 
 impl Interfaces {

@@ -154,7 +154,7 @@ impl Neighbours {
             entries: Slab::new(limits.total),
             index: HashIndex::new(limits.total),
             hasher: FixedState::with_seed(seed),
-            wheel: TimerWheel::new(TICK, TURN, now),
+            wheel: TimerWheel::new(TICK, TURN, now, limits.total),
             links: Links::default(),
             failed: List::default(),
             idle: List::default(),
@@ -200,10 +200,7 @@ impl Neighbours {
     /// stale one will be probed.
     #[inline(always)]
     pub fn pass(&mut self, now: Instant, index: u32, generation: u32) -> bool {
-        let Some(entry) = self.entries.get(index) else { return false };
-        if self.entries.generation(index) != generation {
-            return false;
-        }
+        let Some(entry) = self.entries.get_versioned(index, generation) else { return false };
         let is_settled = match entry.state {
             NeighbourState::Reachable => now <= entry.deadline,
             NeighbourState::Stale => false,

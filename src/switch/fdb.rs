@@ -188,9 +188,10 @@ impl Fdb {
         (!place.has_aged(now, self.ageing_ns)).then(|| place.port())
     }
 
-    /// The slot in which a MAC lies, and the port it is behind, aged or not.
-    pub fn slot(&self, key: FdbKey) -> Option<(u32, PortId)> {
-        self.find(key, self.hash(key)).map(|(slot, place)| (slot, place.port()))
+    /// The slot in which a MAC lies, and the port it is behind.
+    pub fn slot(&self, now: Instant, key: FdbKey) -> Option<(u32, PortId)> {
+        let (slot, place) = self.find(key, self.hash(key))?;
+        (!place.has_aged(now, self.ageing_ns)).then(|| (slot, place.port()))
     }
 
     /// True while the MAC that [`Fdb::slot`] found is there and behind that port: neither
@@ -434,7 +435,7 @@ mod tests {
         assert_eq!(learn(&mut fdb, 200, 1, 1), Learned::Known);
         assert_eq!(port_of(&fdb, 500, 1), Some(1));
         let key = FdbKey::new(NETWORK, mac(1));
-        let (slot, port) = fdb.slot(key).unwrap();
+        let (slot, port) = fdb.slot(Instant::from_secs(500), key).unwrap();
         assert_eq!(learn(&mut fdb, 500, 1, 1), Learned::Known);
         assert!(fdb.is_at(slot, key, port));
         assert_eq!(learn(&mut fdb, 500, 1, 2), Learned::Moved);

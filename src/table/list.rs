@@ -1,6 +1,6 @@
 //! Doubly linked lists of slab indices: order of age without moving records.
 
-use super::NONE;
+use super::{NONE, reserve};
 
 #[derive(Clone, Copy, Debug)]
 struct Link {
@@ -96,6 +96,11 @@ impl List {
 }
 
 impl Links {
+    /// Links for indices below `capacity`.
+    pub fn new(capacity: usize) -> Self {
+        Self(reserve(capacity))
+    }
+
     fn set(&mut self, index: u32, link: Link) {
         let at = index as usize;
         if self.0.len() <= at {

@@ -5,6 +5,7 @@
 
 mod hash_index;
 mod list;
+mod memory;
 mod prefetch;
 mod slab;
 mod timer_wheel;
@@ -13,6 +14,7 @@ mod word_map;
 
 pub use hash_index::{HashIndex, IndexFull};
 pub use list::{Links, List};
+pub use memory::{Advise, reserve, set_advice};
 pub use prefetch::prefetch;
 pub use slab::Slab;
 pub use timer_wheel::TimerWheel;

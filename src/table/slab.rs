@@ -1,6 +1,6 @@
 //! Records addressed by a 32-bit index that stays theirs until they are removed.
 
-use super::{NONE, prefetch};
+use super::{NONE, prefetch, reserve};
 
 #[derive(Clone, Debug)]
 struct Slot<T> {
@@ -26,9 +26,9 @@ pub struct Slab<T> {
 
 impl<T> Slab<T> {
     /// An empty slab for at most `capacity` records.
-    pub const fn new(capacity: usize) -> Self {
+    pub fn new(capacity: usize) -> Self {
         let capacity = if capacity < NONE as usize { capacity } else { NONE as usize - 1 };
-        Self { slots: Vec::new(), free: NONE, len: 0, capacity }
+        Self { slots: reserve(capacity), free: NONE, len: 0, capacity }
     }
 
     /// Records in the slab.
@@ -97,6 +97,17 @@ impl<T> Slab<T> {
         }
     }
 
+    /// The record at `index`, if the slot's generation is still this one.
+    #[inline(always)]
+    pub fn get_versioned(&self, index: u32, generation: u32) -> Option<&T> {
+        match self.slots.get(index as usize)? {
+            Slot { generation: now, state: State::Occupied(record) } if *now == generation => {
+                Some(record)
+            }
+            _ => None,
+        }
+    }
+
     /// The record at `index`, to be changed.
     pub fn get_mut(&mut self, index: u32) -> Option<&mut T> {
         match &mut self.slots.get_mut(index as usize)?.state {
@@ -147,6 +158,8 @@ mod tests {
         assert_eq!(slab.remove(first), None);
         assert_eq!(slab.insert('d'), Ok(first));
         assert_ne!(slab.generation(first), generation);
+        assert_eq!(slab.get_versioned(first, generation), None);
+        assert_eq!(slab.get_versioned(first, slab.generation(first)), Some(&'d'));
         assert_eq!(slab.iter().collect::<Vec<_>>(), [(first, &'d'), (second, &'b')]);
     }
 }

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{Links, List, NONE};
+use super::{Links, List, NONE, reserve};
 use crate::time::Instant;
 
 /// A wheel of timers.
@@ -21,8 +21,9 @@ pub struct TimerWheel {
 }
 
 impl TimerWheel {
-    /// A wheel of `slots` slots (rounded up to a power of two, at least 64) of one `tick` each.
-    pub fn new(tick: Duration, slots: usize, now: Instant) -> Self {
+    /// A wheel of `slots` slots (rounded up to a power of two, at least 64) of one `tick` each,
+    /// for indices below `capacity`.
+    pub fn new(tick: Duration, slots: usize, now: Instant, capacity: usize) -> Self {
         let slots = slots.next_power_of_two().max(64);
         let tick_ns = (tick.as_nanos() as u64).max(1);
         Self {
@@ -30,8 +31,8 @@ impl TimerWheel {
             now_tick: now.as_nanos() / tick_ns,
             slots: vec![List::default(); slots],
             occupied: vec![0; slots / 64],
-            links: Links::default(),
-            slot_of: Vec::new(),
+            links: Links::new(capacity),
+            slot_of: reserve(capacity),
         }
     }
 
@@ -128,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_deadline_fires_once_and_not_early() {
-        let mut wheel = TimerWheel::new(Duration::from_secs(1), 64, Instant::ZERO);
+        let mut wheel = TimerWheel::new(Duration::from_secs(1), 64, Instant::ZERO, 8);
         wheel.schedule(5, Instant::from_secs(10));
         wheel.schedule(6, Instant::from_secs(3));
         wheel.cancel(6);
@@ -141,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_deadline_beyond_the_turn_is_told_early() {
-        let mut wheel = TimerWheel::new(Duration::from_secs(1), 64, Instant::from_secs(1000));
+        let mut wheel = TimerWheel::new(Duration::from_secs(1), 64, Instant::from_secs(1000), 8);
         wheel.schedule(1, Instant::from_secs(9000));
         assert_eq!(due(&mut wheel, 1063), [1]);
     }
@@ -151,7 +152,7 @@ mod tests {
         fn fires_in_the_tick_after_the_deadline(
             at in proptest::collection::vec(0u64..200, 1..40), step in 1u64..50,
         ) {
-            let mut wheel = TimerWheel::new(Duration::from_secs(1), 256, Instant::ZERO);
+            let mut wheel = TimerWheel::new(Duration::from_secs(1), 256, Instant::ZERO, 8);
             for (index, at) in at.iter().enumerate() {
                 wheel.schedule(index as u32, Instant::from_secs(*at));
             }

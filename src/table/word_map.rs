@@ -13,6 +13,7 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 
+use super::memory::{Zero, zeroed};
 use super::prefetch;
 
 const SLOTS: usize = 4;
@@ -21,12 +22,15 @@ const LOAD: usize = 2;
 /// The key of a free slot.
 const FREE: u64 = 0;
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 struct Bucket {
     keys: [u64; SLOTS],
     values: [u64; SLOTS],
 }
+
+// SAFETY: all zero is four free slots.
+unsafe impl Zero for Bucket {}
 
 /// What an insertion did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +44,7 @@ pub struct Placed {
 /// A bounded map. The key 0 means "free" and is never found or taken.
 #[derive(Clone, Debug)]
 pub struct WordMap {
-    buckets: Vec<Bucket>,
+    buckets: Box<[Bucket]>,
     hasher: FixedState,
     len: usize,
     capacity: usize,
@@ -51,12 +55,7 @@ impl WordMap {
     pub fn new(capacity: usize, seed: u64) -> Self {
         let capacity = capacity.min(1 << 30);
         let count = capacity.div_ceil(LOAD).max(2);
-        Self {
-            buckets: vec![Bucket::default(); count],
-            hasher: FixedState::with_seed(seed),
-            len: 0,
-            capacity,
-        }
+        Self { buckets: zeroed(count), hasher: FixedState::with_seed(seed), len: 0, capacity }
     }
 
     /// Entries in the map.

@@ -112,8 +112,7 @@ impl Stage for Real {
 
 fn worker(switch: Switch, fault: Option<Fault>) -> Result<Worker, DemoError> {
     let engine = switch.engine(seed(), Clock.now(), fault)?;
-    Worker::spawn(switch.name(), engine)
-        .map_err(|error| DemoError::system("starting a thread", error))
+    Ok(Worker::spawn(switch.name(), engine)?)
 }
 
 /// The standard library's own random keys, which it has from the system.
@@ -154,5 +153,6 @@ fn plan(host: HostName) -> PortPlan {
         address: Some(spec.address),
         gateway: spec.gateway,
         backend: TapBackend::Own,
+        offload: true,
     })
 }

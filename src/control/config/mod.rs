@@ -6,6 +6,7 @@
 
 mod check;
 mod check_ports;
+mod dataplane;
 mod limits;
 mod names;
 mod nets;
@@ -27,7 +28,7 @@ use ipnet::Ipv4Net;
 use toml::Spanned;
 
 use crate::engine::EngineConfig;
-use crate::io::TapBackend;
+use crate::io::{TapBackend, WorkerSettings};
 use crate::nat::NatPolicy;
 use crate::packet::MacAddr;
 
@@ -62,6 +63,8 @@ pub struct Config {
     pub routes: Vec<StaticRoute>,
     /// Bounds and timers.
     pub engine: EngineConfig,
+    /// How the dataplane uses the system.
+    pub dataplane: WorkerSettings,
     /// The API's socket.
     pub api_socket: PathBuf,
 }
@@ -98,6 +101,8 @@ pub enum UplinkKind {
         interface: Spanned<String>,
         /// How it is opened.
         backend: TapBackend,
+        /// Checksums and segmentation are left to who needs them.
+        offload: bool,
     },
     /// An interface that exists.
     Device {
@@ -183,6 +188,8 @@ pub enum PortKind {
         interface: Spanned<String>,
         /// How it is opened.
         backend: TapBackend,
+        /// Checksums and segmentation are left to who needs them.
+        offload: bool,
     },
     /// Frames out of a capture file.
     Replay(PathBuf),

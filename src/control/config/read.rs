@@ -25,7 +25,7 @@ const ADDRESS: &str = "an IPv4 address such as 172.17.0.1";
 const ADDRESS_AND_PREFIX: &str = "an IPv4 address and prefix such as 192.168.33.10/24";
 const SUBNET: &str = "an IPv4 subnet such as 172.17.0.0/16";
 const MAC: &str = "a MAC address such as 02:42:ac:11:00:02";
-const TEXT: &str = "a text in quotes";
+pub(super) const TEXT: &str = "a text in quotes";
 const BOOL: &str = "true or false";
 const MODE: &str = "a NAT mode: \"none\", \"eim-eif\", \"eim-adf\", \"eim-apdf\" or \"apdm\"";
 const BACKEND: &str = "\"own\" or \"tun-tap\"";
@@ -75,6 +75,7 @@ pub(super) fn read<'i>(problems: &mut Problems<'i>, text: &'i str) -> Draft {
         ports.filter_map(|(name, section)| read_port(problems, name, section)).collect();
     let routes = file.take_section_list(problems, "route").into_iter();
     draft.config.routes = routes.filter_map(|section| read_route(problems, section)).collect();
+    draft.config.dataplane = super::dataplane::read(problems, &mut file);
     draft.config.engine = super::limits::read(problems, &mut file);
     draft.config.api_socket = read_api(problems, &mut file);
     file.finish(problems);
@@ -102,8 +103,8 @@ fn read_uplink<'i>(
             let interface = section.take(problems, "interface", TEXT);
             let interface =
                 interface.unwrap_or_else(|| Spanned::new(section.span(), name.to_owned()));
-            let backend = read_backend(problems, &mut section);
-            kind.is_some().then_some(UplinkKind::Tap { interface, backend })
+            let (backend, offload) = read_backend(problems, &mut section);
+            kind.is_some().then_some(UplinkKind::Tap { interface, backend, offload })
         }
     };
     let example = "\"192.168.33.10/24\"";
@@ -138,7 +139,7 @@ fn read_uplink_kind<'i>(problems: &mut Problems<'i>, section: &mut Section<'i>) 
     read_choice(problems, section, "kind", kind, &["tap", "device"])
 }
 
-fn read_choice<'i>(
+pub(super) fn read_choice<'i>(
     problems: &mut Problems<'i>,
     section: &Section<'i>,
     key: &str,
@@ -291,11 +292,13 @@ fn read_port_kind<'i>(
     let create_netns = read_create_netns(problems, section, netns.is_some());
     let interface = section.take::<String>(problems, "interface", TEXT);
     let default = if netns.is_some() { "eth0" } else { name.get_ref() };
+    let (backend, offload) = read_backend(problems, section);
     Some(PortKind::Tap {
         interface: interface.unwrap_or_else(|| Spanned::new(name.span(), default.to_owned())),
         netns,
         create_netns,
-        backend: read_backend(problems, section),
+        backend,
+        offload,
     })
 }
 
@@ -365,14 +368,21 @@ fn read_create_netns<'i>(
     create.is_none_or(Spanned::into_inner)
 }
 
-fn read_backend<'i>(problems: &mut Problems<'i>, section: &mut Section<'i>) -> TapBackend {
-    let Some(name) = section.take::<String>(problems, "backend", BACKEND) else {
-        return TapBackend::Own;
-    };
-    match read_choice(problems, section, "backend", name, &["own", "tun-tap"]).as_deref() {
-        Some("tun-tap") => TapBackend::TunTap,
-        _ => TapBackend::Own,
+/// How a TAP is opened, and whether with offloads: yes, where the backend can.
+fn read_backend<'i>(problems: &mut Problems<'i>, section: &mut Section<'i>) -> (TapBackend, bool) {
+    let name = section.take::<String>(problems, "backend", BACKEND);
+    let name =
+        name.and_then(|name| read_choice(problems, section, "backend", name, &["own", "tun-tap"]));
+    let offload = section.take::<bool>(problems, "offload", BOOL);
+    if name.as_deref() != Some("tun-tap") {
+        return (TapBackend::Own, offload.is_none_or(Spanned::into_inner));
     }
+    if let Some(offload) = offload.filter(|offload| *offload.get_ref()) {
+        let what = "the tun-tap backend has no offloads";
+        let remedy = "use `backend = \"own\"`, or `offload = false`";
+        problems.error(offload.span(), section.key("offload"), what, remedy);
+    }
+    (TapBackend::TunTap, false)
 }
 
 fn read_mtu<'i>(problems: &mut Problems<'i>, section: &mut Section<'i>) -> Option<u16> {

@@ -32,7 +32,7 @@ a = 1
 a = 2
 "#,
         r#"
-f:1:1: a: unknown key; known here: uplink, network, port, route, limits, timeouts, api
+f:1:1: a: unknown key; known here: uplink, network, port, route, dataplane, limits, timeouts, api
 f:2:1: a: this key is there already; keep one of them
 "#,
     ),
@@ -83,7 +83,7 @@ mtu = 11
 x = 1
 "#,
         r#"
-f:3:1: port.web.colour: unknown key; known here: network, kind, netns, create_netns, interface, backend, address, mac, mtu, guard, publish, static_macs
+f:3:1: port.web.colour: unknown key; known here: network, kind, netns, create_netns, interface, backend, offload, address, mac, mtu, guard, publish, static_macs
 f:4:9: port.web: this table is there already (line 1); rename it, or join the two
 f:4:9: port.web.network: there is no network bridge; add [network.bridge], or use b
 f:6:7: port.web.mtu: 1 is out of range; use 68 to 9000
@@ -98,8 +98,8 @@ colour = 1
 [uplnk]
 "#,
         r#"
-f:1:1: colour: unknown key; known here: uplink, network, port, route, limits, timeouts, api
-f:2:2: uplnk: unknown key; known here: uplink, network, port, route, limits, timeouts, api
+f:1:1: colour: unknown key; known here: uplink, network, port, route, dataplane, limits, timeouts, api
+f:2:2: uplnk: unknown key; known here: uplink, network, port, route, dataplane, limits, timeouts, api
 "#,
     ),
     (
@@ -479,6 +479,22 @@ f:10:7: port.a.mtu: 10 is out of range; use 68 to 9000
 f:11:1: port.a.backend: unknown key; known here: network, kind, address, mac, mtu, guard, publish, static_macs
 f:12:8: port.a.kind: "tun" is unknown; use tap or replay or record
 f:14:9: port.b.guard: a port without `address` cannot be guarded; add the address, or remove it
+"#,
+    ),
+    (
+        r#"
+[port.a]
+backend = "tun-tap"
+offload = true
+[port.b]
+offload = 1
+[port.c]
+backend = "tun-tap"
+offload = false
+"#,
+        r#"
+f:10:11: port.a.offload: the tun-tap backend has no offloads; use `backend = "own"`, or `offload = false`
+f:12:11: port.b.offload: 1 is not true or false; correct it
 "#,
     ),
     (

@@ -40,14 +40,27 @@ fn link(text: &mut String, row: &LinkRow) {
     counters(text, &row.stats);
 }
 
+/// A packet that stands for several on the wire counts once, its segments one by one.
 fn counters(text: &mut String, stats: &PortStats) {
-    let PortStats { rx_bytes, rx_frames, tx_bytes, tx_frames, dropped, .. } = *stats;
+    let PortStats { rx_bytes, rx_frames, rx_segments, dropped, .. } = *stats;
+    let PortStats { tx_bytes, tx_frames, tx_segments, .. } = *stats;
     let bytes = width(rx_bytes.max(tx_bytes)).max(6);
     let packets = width(rx_frames.max(tx_frames)).max(7);
-    let _ = writeln!(text, "    RX: {:>bytes$} {:>packets$} dropped", "bytes", "packets");
-    let _ = writeln!(text, "        {rx_bytes:>bytes$} {rx_frames:>packets$} {dropped:>7}");
-    let _ = writeln!(text, "    TX: {:>bytes$} {:>packets$}", "bytes", "packets");
-    let _ = writeln!(text, "        {tx_bytes:>bytes$} {tx_frames:>packets$}");
+    let segments = width(rx_segments.max(tx_segments)).max(8);
+    let mut row = |way: &str, [first, second, third]: [&str; 3], last: &str| {
+        let _ = writeln!(
+            text,
+            "    {way:<3} {first:>bytes$} {second:>packets$} {third:>segments$}{last}"
+        );
+    };
+    let numbers = |counts: [u64; 3]| counts.map(|count| count.to_string());
+    let names = ["bytes", "packets", "segments"];
+    row("RX:", names, " dropped");
+    let rx = numbers([rx_bytes, rx_frames, rx_segments]);
+    row("", rx.each_ref().map(String::as_str), &format!(" {dropped:>7}"));
+    row("TX:", names, "");
+    let tx = numbers([tx_bytes, tx_frames, tx_segments]);
+    row("", tx.each_ref().map(String::as_str), "");
 }
 
 /// The outcome of every frame, the use of the session table, and a line per port.
@@ -78,24 +91,34 @@ pub fn stats(view: &StatsView) -> String {
     text
 }
 
+/// A title, and what stands below.
+type Column = (&'static str, fn(&PortStats) -> u64);
+
 fn ports(text: &mut String, ports: &[PortStats]) {
+    let columns: [Column; 7] = [
+        ("RX FRAMES", |port| port.rx_frames),
+        ("RX SEGMENTS", |port| port.rx_segments),
+        ("RX BYTES", |port| port.rx_bytes),
+        ("TX FRAMES", |port| port.tx_frames),
+        ("TX SEGMENTS", |port| port.tx_segments),
+        ("TX BYTES", |port| port.tx_bytes),
+        ("DROPPED", |port| port.dropped),
+    ];
     let name = ports.iter().map(|port| port.port.len()).max().unwrap_or(0).max(4);
-    let column = |value: fn(&PortStats) -> u64| {
-        ports.iter().map(|port| width(value(port))).max().unwrap_or(1).max(10)
-    };
-    let (rx_frames, rx_bytes) = (column(|port| port.rx_frames), column(|port| port.rx_bytes));
-    let (tx_frames, tx_bytes) = (column(|port| port.tx_frames), column(|port| port.tx_bytes));
-    let dropped = column(|port| port.dropped);
-    let _ = writeln!(
-        text,
-        "{:<name$} {:>rx_frames$} {:>rx_bytes$} {:>tx_frames$} {:>tx_bytes$} {:>dropped$}",
-        "PORT", "RX FRAMES", "RX BYTES", "TX FRAMES", "TX BYTES", "DROPPED"
-    );
+    let widths = columns.map(|(title, value)| {
+        let widest = ports.iter().map(|port| width(value(port))).max().unwrap_or(1);
+        widest.max(title.len()).max(10)
+    });
+    let _ = write!(text, "{:<name$}", "PORT");
+    for ((title, _), width) in columns.iter().zip(widths) {
+        let _ = write!(text, " {title:>width$}");
+    }
+    let _ = writeln!(text);
     for port in ports {
-        let _ = writeln!(
-            text,
-            "{:<name$} {:>rx_frames$} {:>rx_bytes$} {:>tx_frames$} {:>tx_bytes$} {:>dropped$}",
-            port.port, port.rx_frames, port.rx_bytes, port.tx_frames, port.tx_bytes, port.dropped
-        );
+        let _ = write!(text, "{:<name$}", port.port);
+        for ((_, value), width) in columns.iter().zip(widths) {
+            let _ = write!(text, " {:>width$}", value(port));
+        }
+        let _ = writeln!(text);
     }
 }

@@ -5,12 +5,16 @@
 
 mod engine;
 mod frames;
+mod offload;
 mod parse;
 mod pcap;
 mod program;
 pub mod seeds;
+mod streams;
 mod world;
 
 pub use engine::{Digest, engine, engine_unfinished};
+pub use offload::{check_coalesced, offload, offloads_of};
 pub use parse::parse;
 pub use pcap::pcap;
+pub use streams::frames as stream;

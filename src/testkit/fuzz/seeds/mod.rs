@@ -3,6 +3,7 @@
 //! They are files in `fuzz/corpus`, written by `cargo test --test fuzz_corpus -- --ignored` from
 //! what is here. What a fuzzer finds is added to them by hand, under a name that says what it is.
 
+mod offload;
 mod programs;
 
 use std::net::Ipv4Addr;
@@ -13,6 +14,7 @@ use crate::packet::pcap::{CapturedFrame, FrameDirection, Writer};
 use crate::packet::{MacAddr, put16};
 use crate::testkit::build::{self, Hop};
 
+pub use offload::offload;
 pub use programs::engine;
 
 /// A seed: the name of its file, and its bytes.

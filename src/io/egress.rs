@@ -1,0 +1,245 @@
+//! Writing the egress lists of a pass.
+//!
+//! Each port's list is walked in its order. A frame that the device takes as it is stays where it
+//! is, its virtio-net header is written into the room before it; any other is finished into an
+//! arena of [`ARENA_BYTES`]. Then all frames of all ports are written at once. Nothing is tried
+//! again, so nothing overtakes: a frame that a device refuses is lost under a name.
+
+use std::io;
+use std::os::fd::RawFd;
+
+use super::devices::Output;
+use super::frame_writer::FrameWriter;
+use super::uring::FileWrite;
+use super::{Devices, Faults, OpenError, TransmitFile, WriteChoice, WriteMethod};
+use crate::drop_reason::DropReason;
+use crate::id::PortId;
+use crate::packet::{Burst, FrameRef, Segments, TxLists, VNET_HEADER};
+
+/// Bytes of finished frames that wait to be written: in a core's second-level cache with a burst.
+const ARENA_BYTES: usize = 256 * 1024;
+/// Most frames that wait to be written.
+const MAX_PENDING: usize = 1024;
+/// Finished frames start at a cache line.
+const ALIGNMENT: usize = 64;
+
+/// Where a frame is that waits to be written.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// Where the pass has it.
+    Pass(FrameRef),
+    /// In the arena: where it starts, its length. Behind an empty virtio-net header.
+    Arena(usize, usize),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    port: PortId,
+    file: TransmitFile,
+    place: Place,
+}
+
+/// Writes what a pass sends. One for each thread.
+pub struct Egress {
+    writer: FrameWriter,
+    arena: Vec<u8>,
+    used: usize,
+    pending: Vec<Pending>,
+    /// Where a frame is finished that is not written to a file.
+    scratch: Vec<u8>,
+    /// Empty between two writes; keeps its memory.
+    writes: Vec<FileWrite<'static>>,
+    failures: Vec<(usize, io::Error)>,
+}
+
+/// A frame and its port's way out.
+#[derive(Clone, Copy)]
+struct Leaving {
+    port: PortId,
+    file: TransmitFile,
+    frame: FrameRef,
+}
+
+impl Egress {
+    /// A writer, and, where io_uring was to be had but was not, why.
+    ///
+    /// # Errors
+    /// [`OpenError::Conflict`] if io_uring is a must and is not to be had.
+    pub fn open(choice: WriteChoice) -> Result<(Self, Option<String>), OpenError> {
+        let (writer, why_not) = FrameWriter::open(choice)?;
+        let egress = Self {
+            writer,
+            arena: vec![0; ARENA_BYTES],
+            used: 0,
+            pending: Vec::with_capacity(MAX_PENDING),
+            scratch: Vec::new(),
+            writes: Vec::new(),
+            failures: Vec::new(),
+        };
+        Ok((egress, why_not))
+    }
+
+    /// How it writes.
+    pub const fn method(&self) -> WriteMethod {
+        self.writer.method()
+    }
+
+    /// Writes every list; `tx` and `burst` may be used again afterwards. Frames of a port without
+    /// a device are lost as [`DropReason::TxDeviceGone`].
+    pub fn send(
+        &mut self,
+        tx: &mut TxLists,
+        burst: &mut Burst,
+        devices: &mut Devices,
+        faults: &mut Faults,
+    ) {
+        for at in 0..tx.ports().len() {
+            let Some(port) = tx.ports().get(at).copied() else { break };
+            // Runs of small segments would be joined here, for a port that takes super-frames.
+            match devices.output(port) {
+                Some(Output { file: Some(file), offloads }) => {
+                    for index in 0..tx.list(port).len() {
+                        let Some(frame) = tx.list(port).get(index).copied() else { break };
+                        let leaving = Leaving { port, file, frame };
+                        if self.pending.len() >= MAX_PENDING {
+                            self.write(tx, burst, devices, faults);
+                        }
+                        if offloads.take(tx.offload(frame, burst)) {
+                            self.take(leaving, tx, burst);
+                        } else {
+                            self.finish(leaving, (tx, burst), devices, faults);
+                        }
+                    }
+                }
+                Some(Output { file: None, .. }) => {
+                    self.hand_over(port, (tx, burst), devices, faults)
+                }
+                None => {
+                    let lost = tx.list(port).iter().map(|_| (port, DropReason::TxDeviceGone));
+                    faults.drops.extend(lost);
+                }
+            }
+        }
+        self.write(tx, burst, devices, faults);
+    }
+
+    /// A frame that its device takes as it is.
+    fn take(&mut self, leaving: Leaving, tx: &mut TxLists, burst: &mut Burst) {
+        let Leaving { port, file, frame } = leaving;
+        if file.has_header {
+            // The same for every port that the frame leaves by.
+            let header = tx.offload(frame, burst).to_header();
+            if let Some(room) = tx.outgoing(frame, burst).first_chunk_mut() {
+                *room = header;
+            }
+        }
+        self.pending.push(Pending { port, file, place: Place::Pass(frame) });
+    }
+
+    /// A frame that its device does not take as it is: finished into the arena, in one piece or
+    /// in segments.
+    fn finish(
+        &mut self,
+        leaving: Leaving,
+        (tx, burst): (&TxLists, &Burst),
+        devices: &mut Devices,
+        faults: &mut Faults,
+    ) {
+        let view = tx.view(leaving.frame, burst);
+        let mut segments = Segments::new(view);
+        if view.offload.is_super() && segments.is_none() {
+            // Not admitted, so not of an engine.
+            return faults.drops.push((leaving.port, DropReason::VnetHeader));
+        }
+        let largest = view.offload.largest_segment(view.bytes.len());
+        loop {
+            if self.room(largest).is_none() || self.pending.len() >= MAX_PENDING {
+                self.write(tx, burst, devices, faults);
+            }
+            let start = self.start();
+            let Some(room) = self.room(largest) else {
+                return faults.drops.push((leaving.port, DropReason::TxError));
+            };
+            let len = match &mut segments {
+                Some(segments) => segments.next(view.bytes, room),
+                None => {
+                    room.copy_from_slice(view.bytes);
+                    view.offload.complete(room);
+                    Some(largest)
+                }
+            };
+            let Some(len) = len else { return };
+            let Leaving { port, file, .. } = leaving;
+            self.pending.push(Pending { port, file, place: Place::Arena(start, len) });
+            self.used = start + len;
+            if segments.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Where the next frame of the arena starts.
+    const fn start(&self) -> usize {
+        (self.used + VNET_HEADER).next_multiple_of(ALIGNMENT)
+    }
+
+    /// Room for a frame in the arena, behind an empty header.
+    fn room(&mut self, len: usize) -> Option<&mut [u8]> {
+        let start = self.start();
+        let room = self.arena.get_mut(start - VNET_HEADER..start + len)?;
+        let (header, frame) = room.split_at_mut(VNET_HEADER);
+        header.fill(0);
+        Some(frame)
+    }
+
+    /// Frames for a device that is no file.
+    fn hand_over(
+        &mut self,
+        port: PortId,
+        (tx, burst): (&TxLists, &Burst),
+        devices: &mut Devices,
+        faults: &mut Faults,
+    ) {
+        for frame in tx.frames(port, burst) {
+            frame.for_each_segment(&mut self.scratch, |frame| {
+                if let Err(reason) = devices.send(port, frame) {
+                    faults.refuse(port, reason);
+                }
+            });
+        }
+    }
+
+    /// Writes what waits; none of it is under way when this returns.
+    fn write(&mut self, tx: &TxLists, burst: &Burst, devices: &mut Devices, faults: &mut Faults) {
+        let mut writes: Vec<FileWrite<'_>> = std::mem::take(&mut self.writes);
+        for Pending { file, place, .. } in &self.pending {
+            let bytes = match *place {
+                Place::Pass(frame) => tx.with_room(frame, burst),
+                Place::Arena(start, len) => {
+                    self.arena.get(start - VNET_HEADER..start + len).unwrap_or_default()
+                }
+            };
+            let skipped = if file.has_header { 0 } else { VNET_HEADER };
+            writes.push(FileWrite { fd: file.fd, bytes: bytes.get(skipped..).unwrap_or_default() });
+        }
+        self.writer.write_all(&writes, &mut self.failures);
+        self.writes = emptied(writes);
+        // A ring completes in any order where files differ; losses are told in order.
+        self.failures.sort_by_key(|(index, _)| *index);
+        for (index, error) in self.failures.drain(..) {
+            if let Some(Pending { port, .. }) = self.pending.get(index) {
+                let reason = devices.refused(*port, error);
+                faults.refuse(*port, reason);
+            }
+        }
+        self.pending.clear();
+        self.used = 0;
+    }
+}
+
+/// The same memory for other lifetimes.
+fn emptied(mut writes: Vec<FileWrite<'_>>) -> Vec<FileWrite<'static>> {
+    writes.clear();
+    let none = |_| FileWrite { fd: RawFd::default(), bytes: &[] };
+    writes.into_iter().map(none).collect()
+}
