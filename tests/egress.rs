@@ -11,7 +11,7 @@ use tapway::drop_reason::DropReason;
 use tapway::id::PortId;
 use tapway::io::{
     Devices, Egress, Faults, PortIo, ReceiveError, RecordPort, TransmitFile, WireEnd, WriteChoice,
-    wire,
+    WriteMethod, wire,
 };
 use tapway::nat::Endpoint;
 use tapway::packet::pcap::Reader;
@@ -56,7 +56,7 @@ impl PortIo for FilePort {
         match error.kind() {
             io::ErrorKind::WouldBlock => DropReason::TxQueueFull,
             io::ErrorKind::BrokenPipe => DropReason::TxDeviceGone,
-            io::ErrorKind::WriteZero => DropReason::TxError,
+            io::ErrorKind::WriteZero | io::ErrorKind::StorageFull => DropReason::TxError,
             _ => panic!("{error}"),
         }
     }
@@ -206,6 +206,24 @@ fn pipe() -> (PipeReader, OwnedFd) {
     let file = OwnedFd::from(writer);
     rustix::io::ioctl_fionbio(&file, true).unwrap();
     (reader, file)
+}
+
+#[test]
+fn file_that_io_uring_cannot_write_without_waiting_is_written_by_single_writes() {
+    let mut bench = Bench::new(WriteChoice::IoUring);
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let (near, far) = socket(false, Offloads::NONE);
+    let offloads = Offloads::NONE;
+    bench.attach(A, FilePort { file: full.into(), has_header: false, offloads });
+    bench.attach(B, near);
+    for number in 0..3 {
+        bench.push(&[A, B], FrameView::finished(&numbered(number, 60)));
+    }
+    assert_eq!(bench.egress.method(), WriteMethod::IoUring);
+    assert_eq!(bench.send().drops, [(A, DropReason::TxError); 3], "each once");
+    assert_eq!(bench.egress.method(), WriteMethod::Write);
+    let expected: Vec<Vec<u8>> = (0..3).map(|number| numbered(number, 60)).collect();
+    assert!(received(&far) == expected, "none twice");
 }
 
 #[test]

@@ -6,9 +6,12 @@
 #[path = "support/hosts.rs"]
 mod hosts;
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use hosts::{Namespace, Switch, inside, run, skip_unless, text, unique};
@@ -330,4 +333,62 @@ fn the_dataplane_rests_without_using_the_processor() {
     // Hundredths of a second.
     assert!(ticks() - before <= 2, "{} ticks in 2 s", ticks() - before);
     assert_eq!(world.switch.stop(), Some(0));
+}
+
+/// `tapway run` where a security policy forbids io_uring.
+fn start_without_io_uring(io: &str, dir: &Path) -> Child {
+    let config = dir.join(format!("{io}.toml"));
+    std::fs::write(&config, format!("[dataplane]\nio = \"{io}\"\n")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tapway"));
+    command.arg("--socket").arg(dir.join(io)).args(["run", "-c"]).arg(config);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    // SAFETY: the closure makes two system calls and neither allocates nor locks.
+    unsafe { command.pre_exec(forbid_io_uring) };
+    command.spawn().unwrap()
+}
+
+fn forbid_io_uring() -> std::io::Result<()> {
+    let statement = |code: u32, k, jt, jf| libc::sock_filter { code: code as u16, jt, jf, k };
+    let refusal = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+    let mut program = [
+        // The number of the system call is what a filter's data begins with.
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        statement(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            libc::SYS_io_uring_setup as u32,
+            0,
+            1,
+        ),
+        statement(libc::BPF_RET | libc::BPF_K, refusal, 0, 0),
+        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ];
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: the kernel reads the program, which lives through the call.
+    let results = unsafe {
+        [
+            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0),
+            libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter),
+        ]
+    };
+    if results == [0, 0] { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+#[test]
+fn where_io_uring_is_forbidden_auto_writes_and_a_must_is_a_clear_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = start_without_io_uring("io_uring", dir.path()).wait_with_output().unwrap();
+    let message = text(&refused);
+    assert_eq!(refused.status.code(), Some(5), "{message}");
+    assert!(message.contains("[dataplane]: io_uring is not to be had: "), "{message}");
+    assert!(
+        message.contains("set `io = \"auto\"` or `io = \"write\"` in [dataplane]"),
+        "{message}"
+    );
+    let mut running = start_without_io_uring("auto", dir.path());
+    let lines = BufReader::new(running.stderr.take().unwrap()).lines();
+    let started =
+        lines.map_while(Result::ok).any(|line| line.contains("dataplane starts io=write"));
+    running.kill().unwrap();
+    running.wait().unwrap();
+    assert!(started);
 }

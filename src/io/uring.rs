@@ -2,8 +2,8 @@
 //!
 //! Every write carries RWF_NOWAIT, so that a full file answers `EAGAIN` at once. O_NONBLOCK is not
 //! enough: io_uring would wait for room, for good if nobody reads, and a write handed to a thread
-//! of the kernel could be overtaken by the next one. A file that knows no RWF_NOWAIT answers
-//! `EOPNOTSUPP` (TAPs know it since Linux 5.11).
+//! of the kernel could be overtaken by the next one. A file that knows no RWF_NOWAIT, as TAPs
+//! of old kernels, answers `EOPNOTSUPP`.
 
 use std::io;
 use std::os::fd::RawFd;
