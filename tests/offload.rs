@@ -315,24 +315,35 @@ fn a_device_uplink_has_offloads_both_ways_through_the_napt() {
     }
 }
 
-#[test]
-fn the_dataplane_rests_without_using_the_processor() {
-    if skip_unless(&TOOLS) {
-        return;
-    }
-    let world = World::start(Mix { io: "auto", near: true, far: true });
-    ping(&world.near, "192.168.33.1");
-    std::thread::sleep(Duration::from_millis(500));
+/// Hundredths of a second of processor time that a process uses in `time`.
+fn ticks_in(pid: u32, time: Duration) -> u64 {
     let ticks = || {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", world.switch.pid())).unwrap();
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     };
     let before = ticks();
-    std::thread::sleep(Duration::from_secs(2));
-    // Hundredths of a second.
-    assert!(ticks() - before <= 2, "{} ticks in 2 s", ticks() - before);
-    assert_eq!(world.switch.stop(), Some(0));
+    std::thread::sleep(time);
+    ticks() - before
+}
+
+#[test]
+fn the_dataplane_rests_without_using_the_processor_unless_it_is_to_be_busy() {
+    if skip_unless(&TOOLS) {
+        return;
+    }
+    for (mode, is_at_rest) in [("auto", true), ("busy", false)] {
+        let host = unique("h");
+        let switch = Switch::start(&format!(
+            "[dataplane]\nmode = \"{mode}\"\n[network.bridge]\nsubnet = \"172.17.0.0/16\"\n\
+             [port.host]\nnetns = \"{host}\"\naddress = \"172.17.0.2\"\n"
+        ));
+        ping(&host, "172.17.0.1");
+        std::thread::sleep(Duration::from_millis(500));
+        let ticks = ticks_in(switch.pid(), Duration::from_secs(2));
+        assert_eq!(ticks <= 2, is_at_rest, "{mode}: {ticks} ticks in 2 s");
+        assert_eq!(switch.stop(), Some(0));
+    }
 }
 
 /// `tapway run` where a security policy forbids io_uring.

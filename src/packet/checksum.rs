@@ -4,8 +4,7 @@ use std::net::Ipv4Addr;
 
 use super::IPV4_HEADER;
 
-/// Words added up side by side: two vector registers' worth of independent sums, so that the
-/// compiler vectorises the loop.
+/// Words added up side by side, as independent sums: so the compiler vectorises the loop.
 const LANES: usize = 8;
 
 /// Folds a one's-complement sum to 16 bits.

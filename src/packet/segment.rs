@@ -80,7 +80,7 @@ impl Segments {
         let Some(segment) = room.get_mut(..len) else { return Some(len) };
         let (header, rest) = segment.split_at_mut(self.payload);
         header.copy_from_slice(frame.get(..self.payload)?);
-        let body_sum = checksum::sum_while_copying(body, rest);
+        rest.copy_from_slice(body);
         self.set_ip(header, index, len);
         let header_sum = if self.is_tcp {
             self.set_tcp(header, from, to == frame.len())
@@ -89,7 +89,10 @@ impl Segments {
             (len - self.transport) as u16
         };
         let segment_len = (len - self.transport) as u16;
-        self.set_checksum(header, &[self.transport_sum, segment_len, header_sum, body_sum]);
+        self.set_checksum(
+            header,
+            &[self.transport_sum, segment_len, header_sum, checksum::sum(body)],
+        );
         Some(len)
     }
 

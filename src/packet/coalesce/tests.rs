@@ -46,9 +46,12 @@ fn whole(gso: Gso, port: u16, len: usize) -> (Vec<u8>, Offload) {
 /// The segments of that.
 fn cut(gso: Gso, port: u16, len: usize) -> Vec<Vec<u8>> {
     let (frame, offload) = whole(gso, port, len);
+    segments_of(FrameView { bytes: &frame, offload })
+}
+
+fn segments_of(view: FrameView<'_>) -> Vec<Vec<u8>> {
     let mut segments = Vec::new();
-    FrameView { bytes: &frame, offload }
-        .for_each_segment(&mut Vec::new(), |segment| segments.push(segment.to_vec()));
+    view.for_each_segment(&mut Vec::new(), |segment| segments.push(segment.to_vec()));
     segments
 }
 
@@ -117,8 +120,12 @@ fn flip(at: usize, bits: u8) -> impl Fn(&mut Vec<u8>) {
 #[test]
 fn joined_segments_are_the_super_frame_that_they_were_cut_from() {
     for gso in [Gso::Tcp4, Gso::Tcp6, Gso::Udp] {
-        let (bytes, offload) = whole(gso, 80, 5 * SIZE + 1);
-        let frames = cut(gso, 80, 5 * SIZE + 1);
+        let (mut bytes, offload) = whole(gso, 80, 5 * SIZE + 1);
+        if gso != Gso::Udp {
+            let (transport, _) = places(&bytes);
+            bytes[usize::from(transport) + 13] |= 0x09; // PSH and FIN, of the last
+        }
+        let frames = segments_of(FrameView { bytes: &bytes, offload });
         let mut coalescer = Coalescer::new();
         let view = |index: usize| FrameView::finished(&frames[index]);
         assert!(coalescer.coalesce(Offloads::ALL, frames.len(), view));
@@ -234,6 +241,15 @@ fn ip_options_and_extension_headers_are_not_joined() {
         let len = (frame.len() - IP) as u16;
         put16(frame, IP + 2, len);
     });
+    // Nor if what follows the shortest header could pass for TCP.
+    let mut frames = cut(Gso::Tcp4, 80, 2 * SIZE);
+    for frame in &mut frames {
+        frame[IP] = 0x46;
+        put16(frame, IP + 10, 0);
+        let sum = checksum::checksum(&frame[IP..TCP4]);
+        put16(frame, IP + 10, sum);
+    }
+    assert_eq!(groups(&frames), [1, 1]);
     let mut frames = cut(Gso::Tcp6, 80, 2 * SIZE);
     for frame in &mut frames {
         frame.splice(TCP6..TCP6, [6, 0, 1, 4, 0, 0, 0, 0]); // destination options
@@ -260,6 +276,16 @@ fn frame_with_a_trailer_is_not_joined() {
         }
     }
     assert_apart(Gso::Udp, &[1], flip(TCP4 + 5, 1)); // a trailer of the datagram
+    // Nor if the checksum would be right with the trailer counted in.
+    for (gso, field) in [(Gso::Tcp4, IP + 2), (Gso::Tcp6, IP + 4)] {
+        let mut frames = cut(gso, 80, 2 * SIZE);
+        for frame in &mut frames {
+            let len = be16_at(frame, field) - 1;
+            put16(frame, field, len);
+            resum(frame, false);
+        }
+        assert_eq!(groups(&frames), [1, 1]);
+    }
 }
 
 #[test]

@@ -1,0 +1,101 @@
+//! The whole-path benchmark itself: that it measures, says so in JSON, and leaves nothing behind.
+//! No speed is asserted.
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+#![cfg(feature = "daemon")]
+
+#[path = "support/hosts.rs"]
+mod hosts;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use hosts::{skip_unless, unique};
+use serde_json::Value;
+
+/// The example as a program, built if need be: `cargo test` builds only its unit tests.
+fn netbench() -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let folder = own.parent().unwrap().parent().unwrap();
+    let profile = folder.file_name().unwrap().to_str().unwrap();
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--example", "netbench", "--target-dir"])
+        .arg(folder.parent().unwrap())
+        .args(["--profile", if profile == "debug" { "dev" } else { profile }])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .unwrap();
+    assert!(built.success());
+    folder.join("examples/netbench")
+}
+
+/// Runs it to its end; gives its process id, exit code and standard error.
+fn run(arguments: &[&str]) -> (u32, Option<i32>, String) {
+    let child = Command::new(netbench())
+        .args(["--tapway", env!("CARGO_BIN_EXE_tapway")])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = child.id();
+    let output = child.wait_with_output().unwrap();
+    (pid, output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn left_behind(pid: u32) -> Vec<String> {
+    let (netns, files) = (format!("nb{pid}-"), format!("netbench-{pid}-"));
+    let of = |folder: &PathBuf| fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = [PathBuf::from("/run/netns"), std::env::temp_dir()];
+    let names = names.iter().flat_map(of).map(|entry| entry.file_name());
+    let names = names.map(|name| name.to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with(&netns) || name.starts_with(&files)).collect()
+}
+
+fn find<'a>(report: &'a Value, peer: &str, figure: &str) -> &'a Value {
+    let rows = report["results"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["peer"] == peer && row["figure"] == figure);
+    row.unwrap_or_else(|| panic!("no {figure} of {peer} in {report:#}"))
+}
+
+#[test]
+fn a_short_run_reports_every_figure_asked_for_and_leaves_nothing() {
+    if skip_unless(&["ip"]) {
+        return;
+    }
+    let file = std::env::temp_dir().join(unique("report"));
+    let tests = ["--scenarios", "l2", "--tests", "tcp1,udp,rtt,rest", "--seconds", "0.2"];
+    let output = ["--repetitions", "2", "--json", file.to_str().unwrap()];
+    let peers = ["--peers", "naive,tapway"];
+    let (pid, code, said) = run(&[&tests[..], &output[..], &peers[..]].concat());
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(left_behind(pid), Vec::<String>::new());
+
+    let report: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    fs::remove_file(&file).unwrap();
+    assert_eq!(report["schema"], 1);
+    assert!(report["machine"]["cores"].as_u64().unwrap() > 0);
+    assert_eq!(report["failures"], Value::Array(Vec::new()));
+    assert!(!report["goals"].as_array().unwrap().is_empty());
+    for peer in ["naive", "tapway"] {
+        for figure in ["tcp1", "udp_flood", "rtt_p50", "rtt_p99"] {
+            let row = find(&report, peer, figure);
+            assert_eq!(row["samples"].as_array().unwrap().len(), 2);
+            let number = |name: &str| row[name].as_f64().unwrap();
+            assert!(0.0 < number("min") && number("min") <= number("median"), "{row}");
+            assert!(number("median") <= number("max"), "{row}");
+        }
+        // Clock ticks are coarse, and rest may be perfect.
+        for figure in ["tcp1_cpu", "udp_flood_cpu", "rest"] {
+            assert!(find(&report, peer, figure)["median"].as_f64().unwrap() >= 0.0);
+        }
+    }
+}
+
+#[test]
+fn an_unknown_peer_is_a_usage_error() {
+    let (_, code, said) = run(&["--peers", "docker0"]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("`docker0`") && said.contains("--list"), "{said}");
+}

@@ -1,0 +1,70 @@
+//! Where reports go.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use crate::error::{BenchError, Context, Result};
+use crate::options::Options;
+use crate::report::{self, Report};
+
+/// Complains now about what would fail after half an hour.
+///
+/// # Errors
+/// A folder is missing, or a README has no place for the section.
+pub fn check(options: &Options) -> Result<()> {
+    for path in [&options.json, &options.svg, &options.markdown].into_iter().flatten() {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if folder.is_some_and(|folder| !folder.is_dir()) || path.is_dir() {
+            return Err(BenchError::Missing {
+                what: format!("{} cannot be written", path.display()),
+                remedy: "make its folder, or name a file".to_owned(),
+            });
+        }
+    }
+    let Some(path) = &options.update_readme else { return Ok(()) };
+    with_section(path, "").map(|_| ())
+}
+
+/// Prints and writes what the options ask for.
+///
+/// # Errors
+/// Which file cannot be written.
+pub fn publish(options: &Options, report: &Report) -> Result<()> {
+    print(&report::results_tables(report))?;
+    print(&format!("\n{}", report::goals_table(&report.verdicts)))?;
+    if let Some(path) = &options.json {
+        write(path, &format!("{:#}\n", report::to_json(report)))?;
+    }
+    if let Some(path) = &options.svg {
+        write(path, &report::to_svg(report))?;
+    }
+    let picture = options.svg.as_deref().map(Path::to_string_lossy);
+    let section = report::to_markdown(report, picture.as_deref());
+    if let Some(path) = &options.markdown {
+        write(path, &section)?;
+    }
+    if let Some(path) = &options.update_readme {
+        write(path, &with_section(path, &section)?)?;
+    }
+    Ok(())
+}
+
+/// To standard output.
+///
+/// # Errors
+/// If nobody listens.
+pub fn print(text: &str) -> Result<()> {
+    std::io::stdout().write_all(text.as_bytes()).context("standard output")
+}
+
+/// A document with its section replaced.
+fn with_section(path: &Path, section: &str) -> Result<String> {
+    let name = path.display().to_string();
+    let document = fs::read_to_string(path).context(name.as_str())?;
+    report::replace_section(&document, &name, section)
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).context(path.display().to_string())
+}
