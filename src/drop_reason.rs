@@ -240,6 +240,11 @@ drop_reasons! {
         "This source has as many datagrams or fragments waiting as it may."
         "Find the host that sends orphan fragments."
 
+    // -- Between workers (counted by io) ------------------------------------------------------
+    HandOverQueueFull "hand_over_queue_full"
+        "The worker that the packet belongs to has as many frames waiting from others as it may."
+        "One inside host, or one worker, is overloaded: see `tapway show stats`."
+
     // -- Ports and devices (counted by io) --------------------------------------------------
     TxQueueFull "tx_queue_full"
         "The device would not take the frame now (EAGAIN, ENOBUFS)."

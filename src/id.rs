@@ -16,6 +16,22 @@ pub struct PortId(pub u16);
 )]
 pub struct NetworkId(pub u16);
 
+/// A worker: one thread with an engine of its own. Bound: [`WorkerId::MAX`] of them.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct WorkerId(pub u8);
+
+impl WorkerId {
+    /// Most workers of a switch.
+    pub const MAX: usize = 16;
+
+    /// The position in a table indexed by worker.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 impl PortId {
     /// The position in a table indexed by port.
     pub const fn index(self) -> usize {

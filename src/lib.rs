@@ -14,6 +14,7 @@
 //! | `control` | configuration, desired state, API |
 //! | `io` | every system call: devices, namespaces, the worker thread around an engine |
 //! | [`testkit`] | frame builders, a bench for the engine, simulated hosts, fuzz bodies |
+//! | [`crew`] | several engines that carry one switch |
 //! | [`engine`] | the sans-I/O core: start reading there |
 //! | [`policy`], [`local`], [`nat`], [`route`], [`switch`] | one layer each; pure decisions and their tables |
 //! | [`table`] | bounded containers |
@@ -48,6 +49,7 @@
 pub mod cli;
 #[cfg(feature = "daemon")]
 pub mod control;
+pub mod crew;
 pub mod drop_reason;
 pub mod engine;
 pub mod id;

@@ -16,6 +16,7 @@ use tapway::packet::{FrameView, Offload};
 
 /// Reasons that only a device can bring about; the tests of the ports drive them.
 const OF_DEVICES: &[DropReason] = &[
+    DropReason::HandOverQueueFull,
     DropReason::TxQueueFull,
     DropReason::TxError,
     DropReason::TxDeviceGone,
@@ -176,6 +177,7 @@ drops! {
     }
     StormLimit storm_limit(lab) {
         *lab = Lab::with(EngineConfig::with_sessions(64), |network| network.bridge.storm_limit = 1);
+        lab.alone();
         let (a, _) = (lab.inside(2), lab.inside(3));
         for _ in 0..2 {
             lab.send(&a, &ether(a.mac, MacAddr::BROADCAST, 0x88b5, &[0; 46]));
@@ -184,6 +186,7 @@ drops! {
     EgressQueueFull egress_queue_full(lab) {
         // 30 fragments each; 1024 generated frames are the most.
         *lab = Lab::with(EngineConfig::with_sessions(64), |network| network.mtu = 68);
+        lab.alone();
         let (router, server) = (lab.router(), lab.known_inside(2));
         lab.publish(17, 53, server.at(53));
         let frame =
@@ -333,6 +336,7 @@ drops! {
         let mut config = EngineConfig::with_sessions(64);
         config.neighbours.unresolved_per_port = 1;
         *lab = Lab::with(config, |_| {});
+        lab.alone();
         let host = lab.known_inside(2);
         for last in [8, 9] {
             let absent = at([172, 17, 0, last], 9);
@@ -366,6 +370,7 @@ drops! {
     }
     SessionTableFull session_table_full(lab) {
         *lab = small(2, 1);
+        lab.alone();
         lab.router();
         for last in 2..5 {
             let host = lab.known_inside(last);
@@ -403,6 +408,7 @@ drops! {
         }
     }
     NoExternalAddress no_external_address(lab) {
+        lab.alone();
         let (_, a, b) = (lab.router(), lab.known_inside(2), lab.known_inside(3));
         lab.send(&a, &query(&a, 5000));
         // The uplink becomes an ordinary network; the mapping is still there.

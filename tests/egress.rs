@@ -64,6 +64,11 @@ impl PortIo for FilePort {
     fn send(&mut self, _: &[u8]) -> Result<(), DropReason> {
         panic!("frames are written to the file");
     }
+
+    fn sender(&self) -> io::Result<Box<dyn PortIo>> {
+        let Self { has_header, offloads, .. } = *self;
+        Ok(Box::new(Self { file: self.file.try_clone()?, has_header, offloads }))
+    }
 }
 
 /// A device on one end of a socket pair; the test has the other.

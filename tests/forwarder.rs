@@ -27,6 +27,7 @@ fn open(netns: &Name, address: &str) -> Tap {
         address: Some(address.parse().unwrap()),
         gateway: None,
         backend: TapBackend::Own,
+        queues: 1,
         offload: true,
     };
     Tap::open(&Namespace::named(netns).unwrap(), &plan).unwrap().0

@@ -60,6 +60,7 @@ fn orphan(from: &LabPort, to: Endpoint, id: u16, len: usize) -> Vec<u8> {
 fn every_order_passes_in_both_directions() {
     twice(|| {
         let mut lab = Lab::new();
+        lab.alone();
         let (router, host) = (lab.router(), lab.known_inside(2));
         let other = lab.known_inside(3);
         leave(&mut lab, (&other, &router), 5000, far(9));

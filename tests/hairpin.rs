@@ -145,6 +145,7 @@ fn dynamic_mappings_hairpin_with_the_senders_external_endpoint() {
 fn two_inside_hosts_punch_holes_to_each_other() {
     twice(|| {
         let mut lab = Lab::new();
+        lab.alone();
         add_other_network(&mut lab);
         let router = lab.router();
         let (a, b) = (lab.known_inside(2), known_other(&mut lab, 2));
@@ -184,6 +185,7 @@ fn address_dependent_filters_admit_a_hairpin_after_one_packet_to_the_address() {
 fn hosts_with_static_addresses_hairpin_by_them() {
     twice(|| {
         let mut lab = Lab::new();
+        lab.alone();
         let own = Ipv4Addr::new(192, 168, 33, 20);
         set_uplink(&mut lab, &[], &[([172, 17, 0, 2], own.octets())]);
         let router = lab.router();
@@ -297,6 +299,7 @@ fn fragments_between_neighbours_of_which_one_publishes_pass_in_any_order() {
 fn attempts_that_do_not_pass_yet_keep_the_senders_mapping() {
     twice(|| {
         let mut lab = Lab::new();
+        lab.alone();
         let (router, a, b) = (lab.router(), lab.known_inside(2), lab.known_inside(3));
         let hosts = [&a, &b, &router];
         let mapped_a = leave(&mut lab, (&a, &router), 5000, far(1));

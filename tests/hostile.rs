@@ -58,6 +58,7 @@ impl World {
         config.nat.ports_per_host = 5;
         config.flows = 8;
         let mut lab = Lab::with(config, |n| n.nat = NatPolicy::uniform(mode));
+        lab.alone();
         add_other_network(&mut lab);
         set_uplink(&mut lab, &[], &[([172, 17, 0, 3], [192, 168, 33, 20])]);
         let router = lab.router();

@@ -120,6 +120,7 @@ fn a_syn_flood_on_a_published_port_does_not_lock_the_others_out() {
 fn a_full_table_recycles_the_hosts_own_first_and_never_what_lives() {
     twice(|| {
         let mut lab = lab_with(4, 4, |_| {});
+        lab.alone();
         let (router, a, b) = (lab.router(), lab.known_inside(2), lab.known_inside(3));
         lab.send(&a, &segment(&a, 5001, SYN));
         lab.send(&b, &segment(&b, 6001, SYN));

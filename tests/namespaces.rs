@@ -26,6 +26,7 @@ fn plan(netns: &str, interface: &str, create: bool) -> PortPlan {
         address: Some("10.78.0.1/24".parse().unwrap()),
         gateway: None,
         backend: TapBackend::Own,
+        queues: 1,
         offload: true,
     })
 }

@@ -56,6 +56,7 @@ impl Bench {
 fn two_hosts_ping_one_address_with_one_identifier() {
     twice(|| {
         let mut lab = Lab::new();
+        lab.alone();
         let router = lab.router();
         let (a, b) = (lab.known_inside(2), lab.known_inside(3));
         let mut ids = Vec::new();
@@ -195,6 +196,7 @@ fn a_zero_udp_checksum_in_the_quote_stays_zero() {
 fn errors_about_tcp_and_echo_are_translated_too() {
     twice(|| {
         let mut bench = Bench::new();
+        bench.lab.alone();
         let host = bench.host;
         let other = bench.lab.known_inside(3);
         for ping_first in [&other, &host] {

@@ -15,6 +15,7 @@ use tapway::packet::checksum;
 fn one_inside_endpoint_keeps_one_external_endpoint_towards_everybody() {
     twice(|| {
         let mut lab = Lab::new();
+        lab.alone();
         let router = lab.router();
         let (a, b) = (lab.known_inside(2), lab.known_inside(3));
         assert_eq!(leave(&mut lab, (&a, &router), 5000, far(53)), ext(5000));
@@ -244,6 +245,7 @@ fn payload_that_looks_like_addresses_is_left_alone() {
 fn a_host_keeps_one_address_of_the_pool_and_hosts_are_spread() {
     twice(|| {
         let mut lab = Lab::new();
+        lab.alone();
         let pool: Vec<[u8; 4]> = (20..24).map(|last| [192, 168, 33, last]).collect();
         set_uplink(&mut lab, &pool, &[]);
         let router = lab.router();
@@ -336,6 +338,7 @@ fn private_sources_never_leave_untranslated() {
 fn an_address_that_is_taken_away_ends_its_sessions() {
     twice(|| {
         let mut lab = Lab::new();
+        lab.alone();
         let (router, host) = (lab.router(), lab.known_inside(2));
         leave(&mut lab, (&host, &router), 5000, far(53));
         let mut uplink = Lab::network_spec("uplink", Ipv4Addr::new(192, 168, 33, 11), 24);

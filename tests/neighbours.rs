@@ -313,6 +313,7 @@ fn a_scan_stops_itself_and_leaves_the_living_alone() {
         config.neighbours.total = 64;
         config.neighbours.unresolved_per_port = 16;
         let mut lab = Lab::with(config, |_| {});
+        lab.alone();
         let (router, host, scanner) = (lab.router(), lab.known_inside(2), lab.known_inside(3));
         let far = at([203, 0, 113, 7], 53);
         let query = build::udp(host.to_gateway(), host.at(5000), far, b"");
@@ -385,6 +386,7 @@ fn timers_never_ask_to_be_called_in_the_past() {
 fn a_gateway_that_changes_is_announced_to_all_of_its_network() {
     twice(|| {
         let mut lab = Lab::new();
+        lab.alone();
         let hosts: Vec<_> = (2..=201).map(|last| lab.inside(last)).collect();
         let mut bridge = Lab::network_spec("bridge", Lab::GATEWAY, 16);
         assert!(lab.must(Command::AddNetwork(BRIDGE, bridge.clone())).ended_sessions == 0);
@@ -496,6 +498,7 @@ fn only_a_reply_to_us_confirms_a_neighbour() {
 #[test]
 fn a_start_with_thousands_of_ports_announces_the_gateway_to_each() {
     let mut lab = Lab::new();
+    lab.alone();
     for number in 0..3000 {
         lab.must(Command::AddPort(PortId(number), port_spec(&format!("port-{number}"))));
     }

@@ -26,6 +26,7 @@ const TRANSFER: usize = 4_000_000;
 #[derive(Clone, Copy, Debug)]
 struct Mix {
     io: &'static str,
+    workers: u8,
     near: bool,
     /// The neighbour's and the outside's.
     far: bool,
@@ -42,11 +43,12 @@ struct World {
 impl World {
     fn start(mix: Mix) -> Self {
         let (outside, near, far) = (unique("o"), unique("n"), unique("f"));
-        let Mix { io, near: near_offload, far: far_offload } = mix;
+        let Mix { io, workers, near: near_offload, far: far_offload } = mix;
         let switch = Switch::start(&format!(
             r#"
 [dataplane]
 io = "{io}"
+workers = {workers}
 [uplink]
 netns = "{outside}"
 address = "192.168.33.10/24"
@@ -178,9 +180,9 @@ fn every_mix_of_offloads_carries_tcp_and_udp_unharmed() {
     if skip_unless(&TOOLS) {
         return;
     }
-    for io in ["io_uring", "write"] {
+    for (io, workers) in [("io_uring", 1), ("write", 1), ("io_uring", 2), ("write", 2)] {
         for (near, far) in [(true, true), (true, false), (false, true), (false, false)] {
-            let mix = Mix { io, near, far };
+            let mix = Mix { io, workers, near, far };
             let world = World::start(mix);
             let peers = [(world.far.as_str(), "172.17.0.3"), (&world.outside, "192.168.33.1")];
             for (netns, address) in peers {
@@ -209,7 +211,7 @@ fn super_frame_passes_whole_where_both_ends_take_it_and_is_cut_for_a_plain_port(
         return;
     }
     for far in [true, false] {
-        let world = World::start(Mix { io: "auto", near: true, far });
+        let world = World::start(Mix { io: "auto", workers: 1, near: true, far });
         tcp_both_ways(&world.near, (&world.far, "172.17.0.3"));
         let count = |counter| world.count("near", counter);
         // Of 2763 segments of data; the others are one frame each.
@@ -233,7 +235,7 @@ fn taps_that_tapway_makes_have_no_queue_before_their_ring_and_others_keep_theirs
     if skip_unless(&TOOLS) {
         return;
     }
-    let world = World::start(Mix { io: "auto", near: true, far: false });
+    let world = World::start(Mix { io: "auto", workers: 1, near: true, far: false });
     for netns in [&world.near, &world.far, &world.outside] {
         let queue = run(&["tc", "-n", netns, "qdisc", "show", "dev", "eth0"]);
         assert!(queue.starts_with("qdisc noqueue"), "{queue}");

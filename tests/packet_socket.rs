@@ -16,8 +16,8 @@ use tapway::drop_reason::DropReason;
 use tapway::engine::{Command, Engine, EngineConfig, NetworkSpec, PortSpec};
 use tapway::id::{NetworkId, PortId};
 use tapway::io::{
-    Broker, Clock, DevicePlan, LinuxBroker, Loss, Namespace, Netns, OpenError, PortIo, PortPlan,
-    ReceiveError, TapBackend, TapPlan, Worker,
+    Broker, Clock, Dataplane, DataplaneSettings, DevicePlan, LinuxBroker, Loss, Namespace, Netns,
+    OpenError, PortIo, PortPlan, ReceiveError, TapBackend, TapPlan,
 };
 use tapway::packet::{FrameView, Headers, MacAddr, VNET_HEADER};
 
@@ -224,10 +224,11 @@ fn tcp_of_a_host_on_this_kernel_goes_through_in_segments() {
         address: Some("10.79.0.2/24".parse().unwrap()),
         gateway: None,
         backend: TapBackend::Own,
+        queues: 1,
         offload: true,
     });
     let engine = Engine::new(EngineConfig::with_sessions(16), 1, Clock.now());
-    let worker = Worker::spawn("test", engine).unwrap();
+    let worker = Dataplane::spawn(engine, DataplaneSettings::default()).unwrap();
     worker.apply(Command::AddNetwork(NetworkId(0), NetworkSpec::new("n", None))).unwrap();
     let plans = [("host", tap), ("up", PortPlan::Device(link.plan()))];
     for (id, (name, plan)) in plans.into_iter().enumerate() {

@@ -12,8 +12,8 @@ use tapway::drop_reason::DropReason;
 use tapway::engine::{Command, Engine, EngineConfig, NetworkSpec, PortSpec};
 use tapway::id::{NetworkId, PortId};
 use tapway::io::{
-    Broker, Clock, LinuxBroker, Netns, Opened, PortIo, PortPlan, ReceiveError, TapBackend, TapPlan,
-    WireEnd, Worker, WorkerEvent, wire,
+    Broker, Clock, Dataplane, DataplaneSettings, LinuxBroker, Netns, Opened, PortIo, PortPlan,
+    ReceiveError, TapBackend, TapPlan, WireEnd, WorkerEvent, wire,
 };
 use tapway::packet::{MacAddr, Received, VNET_HEADER};
 
@@ -24,7 +24,7 @@ const FAR_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x0b]);
 
 /// A worker with a network of two ports: a TAP, and a wire whose far end the test holds.
 struct Bench {
-    worker: Worker,
+    worker: Dataplane,
     far: WireEnd,
     broker: LinuxBroker,
     netns: Name,
@@ -52,7 +52,7 @@ impl Bench {
             "eth0",
         ]);
         let engine = Engine::new(EngineConfig::with_sessions(16), 1, Clock.now());
-        let worker = Worker::spawn("test", engine).unwrap();
+        let worker = Dataplane::spawn(engine, DataplaneSettings::default()).unwrap();
         worker.apply(Command::AddNetwork(NetworkId(0), NetworkSpec::new("n", None))).unwrap();
         for (id, name) in [(TAP, "web"), (WIRE, "far")] {
             let spec = PortSpec {
@@ -105,6 +105,7 @@ fn plan(netns: &Name, backend: TapBackend) -> TapPlan {
         gateway: Some("10.77.0.254".parse().unwrap()),
         backend,
         offload: true,
+        queues: 1,
     }
 }
 
@@ -287,6 +288,10 @@ impl PortIo for Unwatched {
     fn send(&mut self, frame: &[u8]) -> Result<(), DropReason> {
         self.0.send(frame)
     }
+
+    fn sender(&self) -> std::io::Result<Box<dyn PortIo>> {
+        self.0.sender()
+    }
 }
 
 #[test]
@@ -342,7 +347,7 @@ fn capture_is_replayed_whole_into_a_recorded_one() {
         writer.write(&CapturedFrame::new(0, 1, FrameDirection::Received, frame)).unwrap();
     }
     let engine = Engine::new(EngineConfig::with_sessions(16), 1, Clock.now());
-    let worker = Worker::spawn("test", engine).unwrap();
+    let worker = Dataplane::spawn(engine, DataplaneSettings::default()).unwrap();
     worker.apply(Command::AddNetwork(NetworkId(0), NetworkSpec::new("n", None))).unwrap();
     let mut broker = LinuxBroker::new();
     let plans = [("out", PortPlan::Record(output.clone())), ("in", PortPlan::Replay(input))];

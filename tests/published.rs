@@ -170,6 +170,7 @@ fn a_port_published_on_a_gateways_address_only_does_not_show_it_outside() {
 fn dynamic_mappings_never_take_a_published_port_and_make_way_for_a_new_one() {
     twice(|| {
         let mut lab = Lab::new();
+        lab.alone();
         let (router, server, other) = (lab.router(), lab.known_inside(2), lab.known_inside(3));
         lab.must(Command::Publish(publish(17, None, 5000, 1000, server.at(5000))));
         for sport in 5000..5100 {
@@ -287,6 +288,7 @@ fn a_server_that_comes_back_elsewhere_is_found_by_its_address() {
 fn the_last_ports_between_published_ranges_are_found() {
     twice(|| {
         let mut lab = lab_with_mode(NatMode::EimApdf);
+        lab.alone();
         let (router, server, host) = (lab.router(), lab.known_inside(2), lab.known_inside(3));
         lab.must(Command::Publish(publish(17, None, 1024, 30_000, server.at(1024))));
         lab.must(Command::Publish(publish(17, None, 31_034, 34_502, server.at(31_034))));

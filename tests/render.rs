@@ -221,12 +221,17 @@ fn stats_show_the_outcome_of_every_frame() {
         local: 45,
         dropped: 4,
         waiting: 1,
+        handed_over: 0,
+        taken_over: 0,
         unknown_port: 0,
         generated: 7,
     };
     let sessions = SessionUsage { used: 12, limit: 262_144 };
-    let view = StatsView { totals, sessions, ports: ports() };
+    let view = StatsView { totals, workers: vec![totals], sessions, ports: ports() };
     assert_golden("stats.txt", &render::stats(&view));
+    let other = Totals { received: 7, taken_over: 123_456_789, ..Totals::default() };
+    let workers = vec![Totals { handed_over: 123_456_789, ..totals }, other];
+    assert_golden("stats_workers.txt", &render::stats(&StatsView { workers, ..view }));
 }
 
 fn nat_network(network: &str, subnet: &str) -> NatNetworkRow {

@@ -437,6 +437,7 @@ fn errors_to_all_hosts_together_are_limited_too() {
         let mut config = EngineConfig::with_sessions(64);
         config.icmp.total = 5;
         let mut lab = Lab::with(config, |_| {});
+        lab.alone();
         let mut sent = 0;
         for last in 2..12 {
             let host = lab.known_inside(last);

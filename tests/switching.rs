@@ -82,6 +82,7 @@ fn broadcast_and_multicast_go_to_all_others_once() {
 fn an_entry_ages_after_300_s_without_frames_and_a_frame_keeps_it() {
     twice(|| {
         let mut lab = Lab::new();
+        lab.alone();
         let (a, b, c) = (lab.inside(2), lab.inside(3), lab.inside(4));
         lab.send(&b, &frame(b.mac, MacAddr::BROADCAST));
         lab.advance(Duration::from_secs(200));
@@ -320,6 +321,7 @@ fn a_guarded_host_may_probe_and_ask_for_an_address_but_not_forge() {
 fn a_storm_is_limited_per_port_and_known_unicast_is_not() {
     twice(|| {
         let mut lab = Lab::with(EngineConfig::with_sessions(64), |n| n.bridge.storm_limit = 10);
+        lab.alone();
         let (a, b) = (lab.known_inside(2), lab.known_inside(3));
         lab.advance(Duration::from_secs(2));
         let storm: Vec<_> = (0..60).map(|_| (a.port, frame(a.mac, MacAddr::BROADCAST))).collect();

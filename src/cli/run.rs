@@ -26,7 +26,7 @@ use crate::control::dump::dump;
 use crate::control::model::Model;
 use crate::control::registry::Registry;
 use crate::control::switch::{StartError, Switch};
-use crate::io::{Broker, OpenError, Worker};
+use crate::io::{Broker, Dataplane, OpenError};
 
 /// How often the dataplane is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -121,7 +121,7 @@ impl Signals {
     }
 }
 
-fn dump_text(worker: &Worker, registry: &Registry) -> Option<String> {
+fn dump_text(worker: &Dataplane, registry: &Registry) -> Option<String> {
     dump(worker, registry).inspect_err(|error| tracing::error!(%error, "no tables to dump")).ok()
 }
 

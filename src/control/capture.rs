@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use crate::drop_reason::DropReason;
 use crate::engine::Observer;
 use crate::id::PortId;
-use crate::io::{Clock, Worker, WorkerError};
+use crate::io::{Clock, Dataplane, WorkerError};
 use crate::packet::FrameView;
 use crate::packet::pcap::{CapturedFrame, FrameDirection, Writer};
 use crate::time::Instant;
@@ -46,7 +46,7 @@ pub enum CaptureError {
     TooMany,
     /// The dataplane is gone.
     #[error(transparent)]
-    Worker(#[from] WorkerError),
+    Dataplane(#[from] WorkerError),
 }
 
 /// What a capture sees.
@@ -78,7 +78,7 @@ struct Running {
 /// The captures of one worker. It may end before they do: they do not keep it.
 #[derive(Clone, Debug)]
 pub struct Captures {
-    worker: Weak<Worker>,
+    worker: Weak<Dataplane>,
     running: Arc<Mutex<Running>>,
 }
 
@@ -93,7 +93,7 @@ pub struct Capture {
 
 impl Captures {
     /// No captures yet. The worker's observer is theirs from now on.
-    pub fn new(worker: &Arc<Worker>) -> Self {
+    pub fn new(worker: &Arc<Dataplane>) -> Self {
         Self { worker: Arc::downgrade(worker), running: Arc::default() }
     }
 
@@ -141,9 +141,9 @@ impl Captures {
     fn observe(&self, running: &Running) -> Result<(), WorkerError> {
         let worker = self.worker.upgrade().ok_or(WorkerError::Gone)?;
         if running.taps.is_empty() {
-            return worker.observe(None);
+            return worker.observe(|| None);
         }
-        worker.observe(Some(Box::new(FanOut { taps: running.taps.clone() })))
+        worker.observe(|| Some(Box::new(FanOut { taps: running.taps.clone() })))
     }
 
     fn port_names(&self) -> Vec<(PortId, String)> {

@@ -1,9 +1,9 @@
 //! All tables as text, for SIGUSR1: what `tapway show` prints, without needing the API.
 
-use super::api::{LinkRow, SessionUsage, StatsView};
+use super::api::LinkRow;
 use super::registry::Registry;
-use super::render;
-use crate::io::{Worker, WorkerError};
+use super::{render, tables};
+use crate::io::{Dataplane, WorkerError};
 
 /// Sessions in a dump at most: the worker forwards nothing while it lists them.
 const SESSIONS: usize = 4096;
@@ -12,36 +12,21 @@ const SESSIONS: usize = 4096;
 ///
 /// # Errors
 /// If the dataplane has ended.
-pub fn dump(worker: &Worker, registry: &Registry) -> Result<String, WorkerError> {
-    let ports = worker.query(|engine, _| engine.port_stats())?;
-    let links: Vec<LinkRow> = ports
-        .iter()
-        .map(|(id, stats)| LinkRow {
-            index: id.0,
-            stats: stats.clone(),
-            device: registry.get(&stats.port),
-        })
+pub fn dump(dataplane: &Dataplane, registry: &Registry) -> Result<String, WorkerError> {
+    let links: Vec<LinkRow> = tables::ports(dataplane)?
+        .into_iter()
+        .map(|(id, stats)| LinkRow { index: id.0, device: registry.get(&stats.port), stats })
         .collect();
-    let (totals, (used, limit)) =
-        worker.query(|engine, _| (engine.totals(), engine.session_usage()))?;
-    let stats = StatsView {
-        totals,
-        sessions: SessionUsage { used, limit },
-        ports: ports.into_iter().map(|(_, stats)| stats).collect(),
-    };
-    let tables = [
+    let texts = [
         ("link", render::links(&links)),
-        ("fdb", render::fdb(&worker.query(|engine, now| engine.fdb_rows(now))?)),
-        ("neigh", render::neighbours(&worker.query(|engine, now| engine.neighbour_rows(now))?)),
-        ("route", render::routes(&worker.query(|engine, _| engine.route_rows())?)),
-        ("nat", render::nat(&worker.query(|engine, _| engine.nat_view())?)),
-        ("sessions", {
-            let rows = worker.query(|engine, now| engine.session_rows(now, SESSIONS))?;
-            render::sessions(&rows)
-        }),
-        ("drops", render::drops(&worker.query(|engine, _| engine.drop_rows())?)),
-        ("stats", render::stats(&stats)),
+        ("fdb", render::fdb(&tables::fdb(dataplane)?)),
+        ("neigh", render::neighbours(&tables::neighbours(dataplane)?)),
+        ("route", render::routes(&tables::routes(dataplane)?)),
+        ("nat", render::nat(&tables::nat(dataplane)?)),
+        ("sessions", render::sessions(&tables::sessions(dataplane, SESSIONS)?)),
+        ("drops", render::drops(&tables::drops(dataplane)?)),
+        ("stats", render::stats(&tables::stats(dataplane)?)),
     ];
-    let text = tables.map(|(name, table)| format!("== {name}\n{}\n", table.trim_end()));
+    let text = texts.map(|(name, table)| format!("== {name}\n{}\n", table.trim_end()));
     Ok(text.concat())
 }

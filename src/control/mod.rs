@@ -10,3 +10,4 @@ pub mod registry;
 pub mod render;
 mod supervisor;
 pub mod switch;
+pub mod tables;

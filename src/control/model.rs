@@ -8,7 +8,7 @@ use ipnet::Ipv4Net;
 use super::config::{Config, Network, Port, PortKind, UPLINK_NAME, Uplink, UplinkKind, publishes};
 use crate::engine::{Command, EngineConfig, Gateway, NetworkSpec, PortSpec};
 use crate::id::{NetworkId, PortId};
-use crate::io::{DevicePlan, Netns, PortPlan, TapPlan, WorkerSettings};
+use crate::io::{DataplaneSettings, DevicePlan, Netns, PortPlan, TapPlan};
 use crate::nat::{Endpoint, NatPolicy, Publish};
 use crate::packet::MacAddr;
 use crate::switch::{BridgeSettings, Guard};
@@ -47,7 +47,7 @@ pub struct Model {
     /// Bounds and timers.
     pub engine: EngineConfig,
     /// How the dataplane uses the system.
-    pub dataplane: WorkerSettings,
+    pub dataplane: DataplaneSettings,
     /// The API's socket.
     pub api_socket: PathBuf,
 }
@@ -58,7 +58,7 @@ impl Model {
         let uplink = config.uplink.iter().map(|uplink| (UPLINK, uplink_network(config, uplink)));
         let networks = config.networks.iter().enumerate();
         let networks = networks.map(|(at, network)| (network_id(at), network_spec(network)));
-        let uplink_port = config.uplink.iter().map(uplink_port);
+        let uplink_port = config.uplink.iter().map(|uplink| uplink_port(config, uplink));
         let ports = config.ports.iter().enumerate();
         let ports = ports.map(|(at, port)| port_entry(config, PortId(at as u16 + 1), port));
         Self {
@@ -148,7 +148,7 @@ fn network_spec(network: &Network) -> NetworkSpec {
 }
 
 /// The far end of a TAP uplink is the router: it gets the gateway's address.
-fn uplink_port(uplink: &Uplink) -> PortEntry {
+fn uplink_port(config: &Config, uplink: &Uplink) -> PortEntry {
     let own = *uplink.address.get_ref();
     let own_mac = uplink.mac.as_ref().map_or(MacAddr::from_ipv4(own.addr()), |mac| *mac.get_ref());
     let gateway = uplink.gateway.as_ref().map(|gateway| *gateway.get_ref());
@@ -165,6 +165,7 @@ fn uplink_port(uplink: &Uplink) -> PortEntry {
                 gateway: None,
                 backend: *backend,
                 offload: *offload,
+                queues: config.dataplane.workers,
             };
             (PortPlan::Tap(plan), mac)
         }
@@ -250,6 +251,7 @@ fn port_entry(config: &Config, id: PortId, port: &Port) -> PortEntry {
                 gateway: home.gateway.filter(|_| netns.is_some() && address.is_some()),
                 backend: *backend,
                 offload: *offload,
+                queues: config.dataplane.workers,
             })
         }
         PortKind::Replay(file) => PortPlan::Replay(file.clone()),
@@ -337,6 +339,7 @@ mod tests {
                 address: Some("172.17.0.2/16".parse().unwrap()),
                 gateway: Some(Ipv4Addr::new(172, 17, 0, 1)),
                 backend: TapBackend::Own,
+                queues: 1,
                 offload: true,
             }
         );

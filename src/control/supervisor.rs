@@ -15,7 +15,7 @@ use super::registry::{LinkInfo, LinkState, Registry};
 use crate::engine::{Command, Event, PortStats};
 use crate::id::{NetworkId, PortId};
 use crate::io::{
-    Broker, Clock, DeviceChange, Opened, PortPlan, TapPlan, Worker, WorkerError, WorkerEvent,
+    Broker, Clock, Dataplane, DeviceChange, Opened, PortPlan, TapPlan, WorkerError, WorkerEvent,
 };
 use crate::time::Instant;
 
@@ -41,7 +41,7 @@ struct Supervised {
 }
 
 pub(super) struct Supervisor {
-    worker: Arc<Worker>,
+    worker: Arc<Dataplane>,
     broker: Box<dyn Broker>,
     registry: Registry,
     /// Disconnects when the switch is to stop.
@@ -99,7 +99,7 @@ impl Throttle {
 
 impl Supervisor {
     pub(super) fn new(
-        worker: Arc<Worker>,
+        worker: Arc<Dataplane>,
         broker: Box<dyn Broker>,
         registry: Registry,
         stop: Receiver<()>,
@@ -162,6 +162,8 @@ impl Supervisor {
                 let at = self.ports.iter().position(|other| other.entry.id == port);
                 // Told late, the port may have a new device already.
                 if let Some(at) = at.filter(|_| !self.is_up(port)) {
+                    drop(self.worker.detach(port));
+                    let _ = self.worker.apply(Command::SetPortUp(port, false));
                     self.lose(at, error.to_string());
                 }
             }
@@ -305,7 +307,9 @@ impl Supervisor {
 
     fn is_up(&self, id: PortId) -> bool {
         let is_up = move |(port, stats): &(PortId, PortStats)| *port == id && stats.is_up;
-        self.worker.query(move |engine, _| engine.port_stats().iter().any(is_up)).unwrap_or(false)
+        // One worker that has lost it is enough.
+        let is_up = self.worker.query_each(move |engine, _| engine.port_stats().iter().any(&is_up));
+        is_up.is_ok_and(|workers| workers.into_iter().all(|is_up| is_up))
     }
 
     fn log(&self, event: Event) {

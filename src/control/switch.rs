@@ -14,8 +14,8 @@ use crossbeam_channel::{Sender, bounded};
 use super::model::{Model, PortEntry};
 use super::registry::Registry;
 use super::supervisor::Supervisor;
-use crate::engine::Engine;
-use crate::io::{Broker, Clock, OpenError, Opened, Worker, WorkerError, ask_for_huge_pages};
+use crate::engine::{Engine, Share};
+use crate::io::{Broker, Clock, Dataplane, OpenError, Opened, WorkerError, ask_for_huge_pages};
 use crate::time::Instant;
 
 /// How long devices are waited for in all that a killed tapway has not let go of yet.
@@ -26,7 +26,7 @@ const STEP: Duration = Duration::from_millis(50);
 /// A switch that runs; it stops when dropped.
 #[derive(Debug)]
 pub struct Switch {
-    worker: Arc<Worker>,
+    worker: Arc<Dataplane>,
     /// None once it was told to stop.
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -81,8 +81,12 @@ impl Switch {
         let system = |what| move |error| StartError::System { what, error };
         let seed = secret_seed().map_err(system("random numbers"))?;
         ask_for_huge_pages();
-        let engine = Engine::new(model.engine, seed, Clock.now());
-        let worker = Worker::spawn_with("dataplane", engine, model.dataplane);
+        let workers = usize::from(model.dataplane.workers);
+        let config = model.engine.for_each_of(workers);
+        let engines = Share::of(workers)
+            .into_iter()
+            .map(|share| Engine::with_share(config, seed, Clock.now(), share));
+        let worker = Dataplane::spawn_crew(engines.collect(), model.dataplane);
         let worker = worker.map_err(StartError::Dataplane)?;
         let worker = Arc::new(worker);
         for command in model.commands() {
@@ -107,7 +111,7 @@ impl Switch {
     }
 
     /// The dataplane.
-    pub const fn worker(&self) -> &Arc<Worker> {
+    pub const fn worker(&self) -> &Arc<Dataplane> {
         &self.worker
     }
 

@@ -10,7 +10,7 @@
 use std::net::Ipv4Addr;
 
 use super::pipeline::{Frame, Verdict};
-use super::{Engine, Event, Pass};
+use super::{Audience, Engine, Event, Notice, Pass};
 use crate::drop_reason::DropReason;
 use crate::id::{NetworkId, PortId};
 use crate::local::{self, Outcome};
@@ -48,6 +48,7 @@ impl Engine {
             ArpOperation::Request if asks_ours => {
                 if is_neighbour {
                     self.neighbours.heard_request(pass.now, frame.network, ip, sender);
+                    self.tell_neighbour(frame.network, (ip, sender), false);
                 }
                 let reply = arp.reply_from(mac).frame(sender);
                 self.generate(pass, &[frame.port], &[&reply]);
@@ -55,6 +56,7 @@ impl Engine {
             }
             ArpOperation::Reply if asks_ours && frame.headers.dst == mac => {
                 if self.neighbours.heard_reply(pass.now, frame.network, ip, sender) {
+                    self.tell_neighbour(frame.network, (ip, sender), true);
                     Verdict::Local
                 } else {
                     Verdict::Dropped(DropReason::ArpUnsolicited)
@@ -63,13 +65,16 @@ impl Engine {
             ArpOperation::Request
                 if is_neighbour && self.is_proxied(pass, frame, (ip, arp.target_ip)) =>
             {
-                self.neighbours.merge(pass.now, frame.network, ip, sender);
+                if self.neighbours.merge(pass.now, frame.network, ip, sender) {
+                    self.tell_neighbour(frame.network, (ip, sender), false);
+                }
                 let reply = arp.reply_from(mac).frame(sender);
                 self.generate(pass, &[frame.port], &[&reply]);
                 Verdict::Local
             }
             operation => {
                 if is_neighbour && self.neighbours.merge(pass.now, frame.network, ip, sender) {
+                    self.tell_neighbour(frame.network, (ip, sender), false);
                     Verdict::Local
                 } else if operation == ArpOperation::Request {
                     Verdict::Dropped(DropReason::ArpNotForUs)
@@ -104,6 +109,16 @@ impl Engine {
         // Behind the same port it answers itself.
         let place = self.fdb.lookup(pass.now, FdbKey::new(frame.network, mac));
         place.is_some_and(|port| port != frame.port)
+    }
+
+    /// Tells the other engines what an ARP message said.
+    fn tell_neighbour(
+        &mut self,
+        network: NetworkId,
+        (ip, mac): (Ipv4Addr, MacAddr),
+        is_confirmed: bool,
+    ) {
+        self.notify(Audience::All, Notice::Neighbour { network, ip, mac, is_confirmed });
     }
 
     /// Somebody claims an address of tapway: say whose it is (RFC 5227 2.4), at a limited rate.
@@ -229,9 +244,9 @@ impl Engine {
             return;
         }
         let Ok(headers) = Headers::parse(&held.frame) else { return };
-        let Held { port, network, .. } = *held;
+        let Held { port, network, origin, .. } = *held;
         // `at` is not used: the report quotes the frame that waited.
-        let frame = Frame { at: FrameRef::Own(u16::MAX), port, network, headers };
+        let frame = Frame { at: FrameRef::Own(u16::MAX), port, network, headers, origin };
         let quoted = FrameView { bytes: &held.frame, offload: held.offload }.first_segment();
         let packet = quoted.get(ETHERNET_HEADER..).unwrap_or_default();
         self.report_packet(pass, &frame, packet, error);

@@ -46,6 +46,21 @@ impl EngineConfig {
     }
 }
 
+impl EngineConfig {
+    /// The settings of each of several engines that carry a switch together: what counts the whole
+    /// switch is divided, what counts one host, port or network is not. Every engine may come to
+    /// know all MACs and neighbours.
+    #[must_use]
+    pub fn for_each_of(self, workers: usize) -> Self {
+        let workers = workers.max(1);
+        let mut own = self;
+        own.nat.sessions = self.nat.sessions.div_ceil(workers);
+        own.flows = self.flows.div_ceil(workers);
+        own.icmp.total = self.icmp.total.div_ceil(workers as u32);
+        own
+    }
+}
+
 impl Default for EngineConfig {
     fn default() -> Self {
         Self::with_sessions(262_144)

@@ -4,10 +4,13 @@ use super::pipeline::{Frame, Verdict};
 use super::slow_path::Stop;
 use super::{Engine, Pass, Tier};
 use crate::drop_reason::DropReason;
+use crate::id::WorkerId;
 use crate::local;
 use crate::nat::{DatagramKey, Endpoint, Expired, FragmentDecision, Rewrite, Tuple};
 use crate::packet::icmp::IcmpError;
-use crate::packet::{ETHERNET_HEADER, Headers, Ipv4, Layer, PROTOCOL_TCP, Transport};
+use crate::packet::{
+    ETHERNET_HEADER, HandOver, Headers, Ipv4, Layer, Origin, PROTOCOL_TCP, Transport,
+};
 use crate::switch::FdbKey;
 
 /// A TCP fragment at this offset could overwrite the header's flags (RFC 1858 section 4).
@@ -25,6 +28,7 @@ impl Engine {
         match self.fragments.decision(&key) {
             Some(FragmentDecision::Drop(reason)) => Verdict::Dropped(reason),
             Some(FragmentDecision::Local) => self.local_fragment(pass, frame, key),
+            Some(FragmentDecision::HandOver(to)) => self.hand_on(pass, frame, to),
             Some(FragmentDecision::Translate { src, dst, id }) => {
                 let from =
                     Tuple { src: Endpoint::new(ipv4.src, 0), dst: Endpoint::new(ipv4.dst, 0) };
@@ -39,6 +43,28 @@ impl Engine {
                 Verdict::Held
             }
         }
+    }
+
+    /// The other engine that a datagram belongs to, as its first fragment tells where its fragments
+    /// meet; none if it is this one's.
+    fn owner_of_datagram(
+        &mut self,
+        pass: &Pass<'_>,
+        frame: &Frame,
+        ipv4: &Ipv4,
+    ) -> Option<WorkerId> {
+        let meets_here = matches!(frame.origin, Origin::Device | Origin::Fragment);
+        let ports_matter = self.interfaces.owner_of(ipv4.dst).is_some();
+        if self.share.is_sole() || !meets_here || !ports_matter {
+            return None;
+        }
+        let owner = self.owner(pass, frame, ipv4);
+        (owner != self.share.worker).then_some(owner)
+    }
+
+    fn hand_on(&mut self, pass: &mut Pass<'_>, frame: &Frame, to: WorkerId) -> Verdict {
+        let (frame, port) = (frame.at, frame.port);
+        self.hand_over(pass, HandOver { to, frame, port, origin: Origin::Owned })
     }
 
     /// A later fragment between two hosts of one network, from a port whose host publishes: it
@@ -91,6 +117,15 @@ impl Engine {
         ipv4: &Ipv4,
         key: DatagramKey,
     ) -> Verdict {
+        if let Some(to) = self.owner_of_datagram(pass, frame, ipv4) {
+            let verdict = self.hand_on(pass, frame, to);
+            for held in self.fragments.decide(pass.now, key, FragmentDecision::HandOver(to)) {
+                let Some(frame) = self.frame_of(pass, &held) else { continue };
+                let verdict = self.hand_on(pass, &frame, to);
+                self.finish(pass, frame.at, frame.port, verdict);
+            }
+            return verdict;
+        }
         let (verdict, decision) = match self.forward_first(pass, frame, ipv4) {
             Ok((verdict, decision)) => (verdict, decision),
             Err(Stop::Local) => {

@@ -23,7 +23,9 @@ mod event;
 mod flow_cache;
 mod fragments;
 mod icmp_errors;
+mod notice;
 mod observer;
+mod ownership;
 mod pipeline;
 mod slow_path;
 mod snapshot;
@@ -49,9 +51,11 @@ use adjacency::Adjacencies;
 use flow_cache::FlowCache;
 use stages::Staging;
 
+pub use crate::nat::Share;
 pub use command::{Command, CommandError, Gateway, NetworkSpec, PortSpec, Reply};
 pub use config::EngineConfig;
 pub use event::Event;
+pub use notice::{Audience, Notice};
 pub use observer::{Observer, Tier};
 pub use snapshot::{Restored, SNAPSHOT_VERSION, Snapshot, SnapshotError};
 pub use stats::{DropRow, PortStats, Totals};
@@ -93,6 +97,10 @@ pub struct Engine {
     totals: Totals,
     staging: Staging,
     announce: Vec<PortId>,
+    share: Share,
+    /// Secret, and the same in all engines of a switch.
+    owner_hash: FixedState,
+    notices: VecDeque<(Audience, Notice)>,
     events: VecDeque<Event>,
     /// By kind: a flood of one kind hides none of another.
     event_limits: [TokenBucket; Event::KINDS],
@@ -110,7 +118,19 @@ impl Engine {
     /// An engine without networks and ports. `seed` must be secret: hashing and the choice of
     /// external ports hang on it.
     pub fn new(config: EngineConfig, seed: u128, now: Instant) -> Self {
+        Self::with_share(config, seed, now, Share::sole())
+    }
+
+    /// One of several engines that carry a switch together: all get the same `seed` and the same
+    /// commands, each the frames of its worker, what others hand over to it
+    /// ([`TxLists::handed`]) and their notices ([`Engine::poll_notice`]).
+    pub fn with_share(config: EngineConfig, seed: u128, now: Instant, share: Share) -> Self {
         let mut random = Random::new(seed);
+        // The sixth number: which worker owns a host hangs on it, and a scenario on that.
+        let owner_seed = {
+            let mut random = random.clone();
+            (0..6).map(|_| random.next_u64()).last().unwrap_or_default()
+        };
         Self {
             ports: Vec::new(),
             networks: Vec::new(),
@@ -123,6 +143,7 @@ impl Engine {
                 config.nat,
                 FixedState::with_seed(random.next_u64()).hash_one(seed).into(),
                 now,
+                share.clone(),
             ),
             fragments: Fragments::new(now),
             adjacencies: Adjacencies::default(),
@@ -131,6 +152,9 @@ impl Engine {
             totals: Totals::default(),
             staging: Staging::new(),
             announce: Vec::new(),
+            share,
+            owner_hash: FixedState::with_seed(owner_seed),
+            notices: VecDeque::new(),
             events: VecDeque::new(),
             event_limits: [TokenBucket::new(EVENTS_PER_SECOND, EVENT_BURST, now); Event::KINDS],
             observer: None,
@@ -178,7 +202,9 @@ impl Engine {
         self.fragments.handle_timeout(now);
         let now_announced = self.announce.len().min(ANNOUNCEMENTS_PER_PASS);
         let ports: Vec<PortId> = self.announce.drain(..now_announced).collect();
-        for port in ports {
+        // Worker 0 announces for all.
+        let announces = self.is_arp_worker();
+        for port in ports.into_iter().filter(|_| announces) {
             self.announce_gateway(&mut pass, port);
         }
         self.settle(&mut pass);
@@ -202,6 +228,16 @@ impl Engine {
         }
     }
 
+    /// Counts a frame that was handed over, and lost on its way to the other worker.
+    pub fn lose_handed(&mut self, port: PortId, frames: u64) {
+        self.totals.handed_over = self.totals.handed_over.saturating_sub(frames);
+        self.totals.dropped += frames;
+        match self.port_mut(port) {
+            Some(port) => port.counters.drop(DropReason::HandOverQueueFull, frames),
+            None => self.totals.unknown_port += frames,
+        }
+    }
+
     /// What neighbours and fragments want done after a pass: requests, released and failed
     /// frames. Released frames may wait again; each round makes one hop of progress.
     #[inline(always)]
@@ -215,8 +251,12 @@ impl Engine {
     fn settle_events(&mut self, pass: &mut Pass<'_>) {
         while let Some(event) = self.neighbours.poll_event() {
             match event {
-                NeighbourEvent::Request { network, ip, to } => {
+                NeighbourEvent::Request { network, ip, to } if self.is_arp_worker() => {
                     self.request_neighbour(pass, network, ip, to);
+                }
+                NeighbourEvent::Request { network, ip, to } => {
+                    let asked = Notice::Asked { network, ip, is_probe: to.is_some() };
+                    self.notify(Audience::One(notice::ARP_WORKER), asked);
                 }
                 NeighbourEvent::Release(held) => {
                     for held in held {

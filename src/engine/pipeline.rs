@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 
-use super::{Engine, Pass, Tier};
+use super::{Audience, Engine, Notice, Pass, Tier};
 use crate::drop_reason::DropReason;
 use crate::id::{NetworkId, PortId};
 use crate::nat::{Direction, Rewrite, Tuple};
 use crate::packet::{
     ETHERNET_HEADER, FlowKey, FrameRef, FrameView, Headers, Held, IPV4_HEADER, Ipv4, Layer,
-    MacAddr, Offload, Transport, array, checksum, ipv4,
+    MacAddr, Offload, Origin, Transport, array, checksum, ipv4,
 };
 use crate::switch::FdbKey;
 use crate::time::Instant;
@@ -24,6 +24,8 @@ pub(super) enum Verdict {
     Local,
     /// It waits; counted when it goes on.
     Held,
+    /// Another worker's engine has it.
+    HandedOver,
     /// It ended.
     Dropped(DropReason),
 }
@@ -39,6 +41,8 @@ pub(super) struct Frame {
     pub network: NetworkId,
     /// What it holds.
     pub headers: Headers,
+    /// How it came in.
+    pub origin: Origin,
 }
 
 /// An IPv4 packet on its way, without what only the bridge and the slow path want to know.
@@ -66,7 +70,12 @@ impl Frame {
     pub(super) fn to_held(self, pass: &Pass<'_>) -> Held {
         let FrameView { bytes, offload } = pass.tx.view(self.at, pass.burst);
         let frame = Bytes::copy_from_slice(bytes);
-        Held { port: self.port, network: self.network, frame, offload }
+        // Whoever waits here is here to stay.
+        let origin = match self.origin {
+            Origin::Looped => Origin::Looped,
+            _ => Origin::Owned,
+        };
+        Held { port: self.port, network: self.network, frame, offload, origin }
     }
 
     /// The length of its packet, or of the largest of a super-frame's, as the wire sees it.
@@ -161,6 +170,9 @@ impl Engine {
     fn group(&mut self, pass: &mut Pass<'_>, frame: &Frame) -> Verdict {
         let has_gateway = self.interfaces.get(frame.network).is_some();
         let is_for_gateway = frame.headers.layer == Layer::Arp && !frame.headers.is_tagged();
+        if has_gateway && is_for_gateway && !self.is_arp_worker() {
+            return self.group_for_arp_worker(pass, frame);
+        }
         let local = (has_gateway && is_for_gateway).then(|| self.arp(pass, frame));
         match (self.flood(pass, frame), local) {
             (Verdict::Dropped(_), Some(Verdict::Local)) => Verdict::Local,
@@ -168,6 +180,17 @@ impl Engine {
                 local
             }
             (flooded, _) => flooded,
+        }
+    }
+
+    /// The same where another worker hears ARP: it gets a copy, or the frame if nobody else does.
+    fn group_for_arp_worker(&mut self, pass: &mut Pass<'_>, frame: &Frame) -> Verdict {
+        match self.flood(pass, frame) {
+            Verdict::Dropped(_) => self.hand_to_arp_worker(pass, frame, Origin::Owned),
+            flooded => {
+                self.hand_to_arp_worker(pass, frame, Origin::Copy);
+                flooded
+            }
         }
     }
 
@@ -179,6 +202,10 @@ impl Engine {
         let from_isolated = port.is_isolated;
         if !port.storm.take(pass.now) {
             return Verdict::Dropped(DropReason::StormLimit);
+        }
+        if !frame.headers.dst.is_group() {
+            let (network, mac) = (frame.network, frame.headers.dst);
+            self.notify(Audience::All, Notice::Sought { network, mac });
         }
         let count = self.network(frame.network).map_or(0, |network| network.bridge.ports().len());
         let (mut sent, mut refused) = (false, DropReason::NoOtherPort);
@@ -209,7 +236,8 @@ impl Engine {
         }
         match frame.headers.layer {
             Layer::Ipv4(ipv4) => self.route(pass, frame, &ipv4),
-            Layer::Arp => self.arp(pass, frame),
+            Layer::Arp if self.is_arp_worker() => self.arp(pass, frame),
+            Layer::Arp => self.hand_to_arp_worker(pass, frame, Origin::Owned),
             Layer::Ipv6 => Verdict::Dropped(DropReason::Ipv6NotRouted),
             Layer::Other => Verdict::Dropped(DropReason::EtherTypeNotRouted),
             Layer::Malformed(reason) => Verdict::Dropped(reason),
@@ -222,6 +250,9 @@ impl Engine {
         let Layer::Ipv4(ipv4) = frame.headers.layer else { return None };
         if frame.headers.is_tagged() {
             return None;
+        }
+        if let Some(hand_over) = self.foreign_owner(pass, frame, &ipv4) {
+            return Some(self.hand_over(pass, hand_over));
         }
         let is_ours = match ipv4.transport {
             Transport::LaterFragment => return self.later_of_hairpin(pass, frame, &ipv4),
@@ -246,6 +277,30 @@ impl Engine {
             Err(Some(reason)) => Verdict::Dropped(reason),
             Err(None) => self.decide(pass, frame, ipv4),
         }
+    }
+
+    /// A frame that another worker has handed over.
+    pub(super) fn take_over(&mut self, pass: &mut Pass<'_>, frame: &Frame) -> Verdict {
+        let Headers { dst, src, layer, .. } = frame.headers;
+        match (frame.origin, layer) {
+            (Origin::Looped, Layer::Ipv4(ipv4)) => {
+                let Some(network) = self.looped_network() else {
+                    return Verdict::Dropped(DropReason::NoExternalAddress);
+                };
+                return self.route(pass, &Frame { network, ..*frame }, &ipv4);
+            }
+            (_, Layer::Arp) => return self.arp(pass, frame),
+            _ => {}
+        }
+        let key = FdbKey::new(frame.network, src);
+        self.fdb.learn(pass.now, key, frame.port, self.fdb.hash(key));
+        if self.is_gateway_mac(frame.network, dst) {
+            return self.gateway(pass, frame);
+        }
+        self.hairpin_answer(pass, frame).unwrap_or_else(|| {
+            let egress = self.fdb.lookup(pass.now, FdbKey::new(frame.network, dst));
+            self.unicast(pass, frame, egress)
+        })
     }
 
     /// Decides about a valid packet anew.
@@ -400,14 +455,17 @@ impl Engine {
                 .tx
                 .generate_with(&[&held.frame], held.offload)
                 .map_err(|_| DropReason::EgressQueueFull)?;
-            Ok(Frame { at, port: held.port, network: held.network, headers })
+            let Held { port, network, origin, .. } = *held;
+            Ok(Frame { at, port, network, headers, origin })
         });
         place.map_err(|reason| self.drop_held(pass.now, held, reason)).ok()
     }
 
-    /// True if the port a frame came in by is still the same.
+    /// True if the port a frame came in by is still the same. A looped frame's need not be: it
+    /// came in by an inside port, and arrived outside.
     pub(super) fn is_there(&self, held: &Held) -> bool {
-        self.port(held.port).is_some_and(|port| port.network == held.network)
+        let is_looped = held.origin == Origin::Looped;
+        self.port(held.port).is_some_and(|port| port.network == held.network || is_looped)
     }
 
     /// Counts the outcome of a frame that came in by `port`.
@@ -420,6 +478,7 @@ impl Engine {
                 self.report(pass.now, port, Tier::Local);
             }
             Verdict::Held => self.report(pass.now, port, Tier::Hold),
+            Verdict::HandedOver => self.totals.handed_over += 1,
             Verdict::Dropped(reason) => {
                 self.drop_frame(pass, port, reason, at);
             }

@@ -10,7 +10,7 @@ use crate::id::{NetworkId, PortId};
 use crate::nat::{Destination, Direction, HopRef, NatMode, Opening, Rewrite, Source, Tuple};
 use crate::packet::icmp::IcmpError;
 use crate::packet::{
-    ETHERNET_HEADER, FlowKey, Headers, Ipv4, Layer, MacAddr, Transport, fragment, ipv4,
+    ETHERNET_HEADER, FlowKey, Headers, Ipv4, Layer, MacAddr, Origin, Transport, fragment, ipv4,
 };
 use crate::policy::Crossing;
 use crate::route::{Interface, NextHop, Resolution, is_martian_destination, is_martian_source};
@@ -74,12 +74,19 @@ impl Path {
 impl Engine {
     /// Decides about an admitted packet.
     pub(super) fn slow_path(&mut self, pass: &mut Pass<'_>, frame: &Frame, ipv4: &Ipv4) -> Verdict {
-        let outcome = if let Err(reason) = self.check_addresses(frame, ipv4) {
+        let is_looped = frame.origin == Origin::Looped;
+        let outcome = if let Err(reason) = self.check_addresses(frame, ipv4)
+            && !is_looped
+        {
             Err(Stop::Drop(reason))
+        } else if let Some(hand_over) = self.foreign_owner(pass, frame, ipv4) {
+            return self.hand_over(pass, hand_over);
         } else if ipv4.is_fragment() {
             return self.fragment(pass, frame, ipv4);
         } else if ipv4.transport == Transport::IcmpError {
             self.icmp_error(pass, frame, ipv4)
+        } else if let Some(to) = self.loop_of(frame, ipv4) {
+            self.forward_looped(pass, frame, ipv4, to)
         } else {
             self.forward_flow(pass, frame, ipv4)
         };

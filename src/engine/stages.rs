@@ -6,13 +6,13 @@
 //! has its turn, by then in memory that is near.
 
 use super::pipeline::{Frame, Packet, SessionHint, Verdict};
-use super::{Engine, Event, Pass};
+use super::{Audience, Engine, Event, Notice, Pass};
 use crate::drop_reason::DropReason;
 use crate::id::{NetworkId, PortId};
 use crate::nat::{Direction, Nat};
 use crate::packet::{
     BURST_FRAMES, ETHERNET_HEADER, ETHERTYPE_IPV4, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN, FlowKey,
-    FrameRef, FrameView, Headers, Ipv4, Layer, Offload,
+    FrameRef, FrameView, Headers, Ipv4, Layer, Offload, Origin,
 };
 use crate::switch::{FdbKey, Learned, Port};
 
@@ -25,6 +25,8 @@ enum Course {
     Routed,
     /// Groups, tags, ARP, ports that publish, and what is wrong: decided in `pipeline`.
     Other,
+    /// From another worker.
+    Handed,
 }
 
 /// What the stages find out about a frame before it has its turn.
@@ -123,9 +125,13 @@ impl Engine {
     /// Counts, parses and hashes a received frame; false if it ended here.
     #[inline(always)]
     fn admit(&mut self, pass: &mut Pass<'_>, index: usize, staged: &mut Staged) -> bool {
-        let Some((port_id, FrameView { bytes, offload })) = pass.burst.received(index) else {
+        let Some((port_id, origin, FrameView { bytes, offload })) = pass.burst.received(index)
+        else {
             return false;
         };
+        if origin != Origin::Device {
+            return self.admit_handed(pass, index, staged);
+        }
         self.totals.received += 1;
         let Some(port) = self.ports.get_mut(port_id.index()).and_then(Option::as_mut) else {
             self.drop_frame(pass, port_id, DropReason::UnknownPort, FrameRef::Burst(index as u16));
@@ -156,9 +162,39 @@ impl Engine {
                 self.fdb.prefetch(staged.hash);
             }
             Course::Routed => self.nat.prefetch(staged.hash),
-            Course::Other => {}
+            Course::Other | Course::Handed => {}
         }
         true
+    }
+
+    /// Admits a frame that another worker has received, counted and admitted.
+    #[inline(never)]
+    fn admit_handed(&mut self, pass: &mut Pass<'_>, index: usize, staged: &mut Staged) -> bool {
+        let Some(port_id) = pass.burst.port(index) else { return false };
+        let is_counted = pass.burst.origin(index) != Origin::Copy;
+        self.totals.taken_over += u64::from(is_counted);
+        let Some(port) = self.port(port_id).filter(|port| port.is_up) else {
+            if is_counted {
+                let at = FrameRef::Burst(index as u16);
+                self.drop_frame(pass, port_id, DropReason::PortDown, at);
+            }
+            return false;
+        };
+        (staged.network, staged.is_isolated) = (port.network, port.is_isolated);
+        (staged.port, staged.index, staged.course) = (port_id, index as u16, Course::Handed);
+        true
+    }
+
+    #[inline(never)]
+    fn act_handed(&mut self, pass: &mut Pass<'_>, at: FrameRef, staged: &Staged) {
+        let origin = pass.burst.origin(usize::from(staged.index));
+        let verdict = match Headers::parse(pass.tx.frame(at, pass.burst)) {
+            Ok(headers) => self.take_over(pass, &Frame { origin, ..staged.frame(at, headers) }),
+            Err(reason) => Verdict::Dropped(reason),
+        };
+        if origin != Origin::Copy {
+            self.finish(pass, at, staged.port, verdict);
+        }
     }
 
     /// What only some frames need: a guard's look at all headers, a comparison with what the
@@ -194,6 +230,7 @@ impl Engine {
             Course::Bridged => self.act_bridged(pass, at, staged),
             Course::Routed => self.act_routed(pass, at, staged),
             Course::Other => self.act_other(pass, at, staged),
+            Course::Handed => return self.act_handed(pass, at, staged),
         };
         if verdict == Verdict::Forwarded {
             self.totals.forwarded += 1;
@@ -266,20 +303,31 @@ impl Engine {
         port: PortId,
     ) -> Result<(), DropReason> {
         match self.fdb.learn(pass.now, key, port, hash) {
-            Learned::Known | Learned::New | Learned::Full => Ok(()),
+            Learned::Known | Learned::Full => Ok(()),
             Learned::StaticElsewhere => Err(DropReason::StaticMacMoved),
+            Learned::New => {
+                self.tell_others(key, port);
+                Ok(())
+            }
             Learned::Moved => {
                 let moved = Event::MacMoved { network: key.network(), mac: key.mac(), to: port };
                 self.tell(pass.now, moved);
+                self.tell_others(key, port);
                 Ok(())
             }
         }
+    }
+
+    fn tell_others(&mut self, key: FdbKey, port: PortId) {
+        let (network, mac) = (key.network(), key.mac());
+        self.notify(Audience::All, Notice::Learned { network, mac, port });
     }
 }
 
 impl Staged {
     const fn frame(&self, at: FrameRef, headers: Headers) -> Frame {
-        Frame { at, port: self.port, network: self.network, headers }
+        let Self { port, network, .. } = *self;
+        Frame { at, port, network, headers, origin: Origin::Device }
     }
     /// How a frame goes on, by its MACs and EtherType; notes what is read on the way.
     #[inline(always)]

@@ -6,7 +6,7 @@ use super::Engine;
 use crate::id::PortId;
 
 /// Outcomes of received frames. Each frame has exactly one, once it no longer waits:
-/// `received = forwarded + flooded + local + dropped + waiting`.
+/// `received + taken_over = forwarded + flooded + local + dropped + waiting + handed_over`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Frames received.
@@ -19,8 +19,12 @@ pub struct Totals {
     pub local: u64,
     /// Ended under a drop reason.
     pub dropped: u64,
-    /// Waiting for a neighbour or for other fragments now.
+    /// Waiting for a neighbour, for other fragments, or for another worker now.
     pub waiting: u64,
+    /// Received by this worker and handed over to another, whose outcome it is.
+    pub handed_over: u64,
+    /// Taken over from other workers.
+    pub taken_over: u64,
     /// Dropped frames of ports that are not, or no longer, there; counted in `dropped` too.
     pub unknown_port: u64,
     /// Frames that tapway made: answers, errors, ARP, fragments.

@@ -9,6 +9,7 @@ use std::io::{self, BufReader, BufWriter};
 use std::os::fd::RawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Clock, Loss, OpenError, PortIo, ReceiveError};
 use crate::drop_reason::DropReason;
@@ -72,13 +73,44 @@ impl PortIo for ReplayPort {
     fn send(&mut self, _frame: &[u8]) -> Result<(), DropReason> {
         Ok(())
     }
+
+    fn sender(&self) -> io::Result<Box<dyn PortIo>> {
+        Ok(Box::new(Discard))
+    }
+}
+
+/// Takes what is sent to a capture file that is only read.
+#[derive(Debug)]
+struct Discard;
+
+impl PortIo for Discard {
+    fn raw_fd(&self) -> Option<RawFd> {
+        None
+    }
+
+    fn max_frame(&self) -> usize {
+        ETHERNET_HEADER
+    }
+
+    fn receive(&mut self, _room: &mut [u8]) -> Result<Received, ReceiveError> {
+        Err(ReceiveError::Empty)
+    }
+
+    fn send(&mut self, _frame: &[u8]) -> Result<(), DropReason> {
+        Ok(())
+    }
+
+    fn sender(&self) -> io::Result<Box<dyn PortIo>> {
+        Ok(Box::new(Self))
+    }
 }
 
 /// Frames into a capture file (pcapng, with nanoseconds). Nothing is received from it. What was
 /// sent reaches the file when a block is full, when counters are read, and at the end.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RecordPort {
-    writer: Writer<BufWriter<File>>,
+    /// Shared by all who send; the file is written in their order.
+    writer: Arc<Mutex<Writer<BufWriter<File>>>>,
     interface: u32,
 }
 
@@ -95,7 +127,7 @@ impl RecordPort {
             let mut writer = Writer::new(BufWriter::with_capacity(BLOCK_BYTES, file), 0)?;
             let interface = writer.add_interface(port)?;
             writer.flush()?;
-            Ok(Self { writer, interface })
+            Ok(Self { writer: Arc::new(Mutex::new(writer)), interface })
         };
         begin().map_err(|error| OpenError::from_io(shown(path), error))
     }
@@ -117,12 +149,17 @@ impl PortIo for RecordPort {
     fn send(&mut self, frame: &[u8]) -> Result<(), DropReason> {
         let wall_ns = Clock.now().as_nanos().wrapping_add(Clock.wall_offset_ns());
         let frame = CapturedFrame::new(self.interface, wall_ns, FrameDirection::Sent, frame);
-        self.writer.write(&frame).map_err(|_| DropReason::TxError)
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        writer.write(&frame).map_err(|_| DropReason::TxError)
+    }
+
+    fn sender(&self) -> io::Result<Box<dyn PortIo>> {
+        Ok(Box::new(self.clone()))
     }
 
     fn poll_losses(&mut self) -> Vec<Loss> {
         // A full disk shows at the next frame that does not fit the block.
-        let _ = self.writer.flush();
+        let _ = self.writer.lock().unwrap_or_else(PoisonError::into_inner).flush();
         Vec::new()
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! Each port's list is walked in its order. A frame that the device takes as it is stays where it
 //! is, its virtio-net header is written into the room before it; any other is finished into an
-//! arena of [`ARENA_BYTES`]. Then all frames of all ports are written at once. Nothing is tried
+//! arena of [`ARENA_BYTES`]. Small segments of one flow are joined for a device that takes
+//! super-frames: one write of many costs the host behind it, and the kernel, a fraction of many.
+//! Then all frames of all ports are written at once. Nothing is tried
 //! again, so nothing overtakes: a frame that a device refuses is lost under a name.
 
 use std::io;
@@ -14,7 +16,9 @@ use super::uring::FileWrite;
 use super::{Devices, Faults, OpenError, TransmitFile, WriteChoice, WriteMethod};
 use crate::drop_reason::DropReason;
 use crate::id::PortId;
-use crate::packet::{Burst, FrameRef, Segments, TxLists, VNET_HEADER};
+use crate::packet::{
+    Burst, Coalescer, FrameRef, FrameView, Offloads, Outgoing, Segments, TxLists, VNET_HEADER,
+};
 
 /// Bytes of finished frames that wait to be written: in a core's second-level cache with a burst.
 const ARENA_BYTES: usize = 256 * 1024;
@@ -30,6 +34,8 @@ enum Place {
     Pass(FrameRef),
     /// In the arena: where it starts, its length. Behind an empty virtio-net header.
     Arena(usize, usize),
+    /// Joined out of several, by its number.
+    Joined(usize),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +43,8 @@ struct Pending {
     port: PortId,
     file: TransmitFile,
     place: Place,
+    /// Frames of the list that are lost if it is refused.
+    frames: u16,
 }
 
 /// Writes what a pass sends. One for each thread.
@@ -45,6 +53,9 @@ pub struct Egress {
     arena: Vec<u8>,
     used: usize,
     pending: Vec<Pending>,
+    coalescer: Coalescer,
+    /// Something that was joined waits to be written.
+    has_joined: bool,
     /// Where a frame is finished that is not written to a file.
     scratch: Vec<u8>,
     /// Empty between two writes; keeps its memory.
@@ -72,6 +83,8 @@ impl Egress {
             arena: vec![0; ARENA_BYTES],
             used: 0,
             pending: Vec::with_capacity(MAX_PENDING),
+            coalescer: Coalescer::new(),
+            has_joined: false,
             scratch: Vec::new(),
             writes: Vec::new(),
             failures: Vec::new(),
@@ -95,16 +108,22 @@ impl Egress {
     ) {
         for at in 0..tx.ports().len() {
             let Some(port) = tx.ports().get(at).copied() else { break };
-            // Runs of small segments would be joined here, for a port that takes super-frames.
             match devices.output(port) {
-                Some(Output { file: Some(file), offloads }) => {
+                Some(output @ Output { file: Some(file), .. }) => {
+                    if self.has_joined {
+                        // Their memory is needed again.
+                        self.write(tx, burst, devices, faults);
+                    }
+                    if self.join(port, file, output.offloads, (tx, burst)) {
+                        continue;
+                    }
                     for index in 0..tx.list(port).len() {
                         let Some(frame) = tx.list(port).get(index).copied() else { break };
                         let leaving = Leaving { port, file, frame };
                         if self.pending.len() >= MAX_PENDING {
                             self.write(tx, burst, devices, faults);
                         }
-                        if offloads.take(tx.offload(frame, burst)) {
+                        if output.offloads.take(tx.offload(frame, burst)) {
                             self.take(leaving, tx, burst);
                         } else {
                             self.finish(leaving, (tx, burst), devices, faults);
@@ -123,6 +142,49 @@ impl Egress {
         self.write(tx, burst, devices, faults);
     }
 
+    /// Joins what can be joined of a port's list; false if it goes as it is. Of a list with frames
+    /// that its device does not take, nothing is joined: it is small, or the port is plain.
+    fn join(
+        &mut self,
+        port: PortId,
+        file: TransmitFile,
+        offloads: Offloads,
+        (tx, burst): (&mut TxLists, &mut Burst),
+    ) -> bool {
+        let list = tx.list(port);
+        let view = |index: usize| match list.get(index) {
+            Some(frame) => tx.view(*frame, burst),
+            None => FrameView::finished(&[]),
+        };
+        let room = MAX_PENDING - self.pending.len();
+        if list.len() < 2
+            || list.len() > room
+            || !self.coalescer.coalesce(offloads, list.len(), view)
+            || !list.iter().all(|frame| offloads.take(tx.offload(*frame, burst)))
+        {
+            return false;
+        }
+        let coalescer = std::mem::take(&mut self.coalescer);
+        for outgoing in coalescer.outgoing() {
+            match outgoing {
+                Outgoing::Kept(index) => {
+                    if let Some(frame) = tx.list(port).get(index).copied() {
+                        self.take(Leaving { port, file, frame }, tx, burst);
+                    }
+                }
+                Outgoing::Joined(joined) => self.pending.push(Pending {
+                    port,
+                    file,
+                    place: Place::Joined(joined.number()),
+                    frames: joined.segments(),
+                }),
+            }
+        }
+        self.coalescer = coalescer;
+        self.has_joined = true;
+        true
+    }
+
     /// A frame that its device takes as it is.
     fn take(&mut self, leaving: Leaving, tx: &mut TxLists, burst: &mut Burst) {
         let Leaving { port, file, frame } = leaving;
@@ -133,7 +195,7 @@ impl Egress {
                 *room = header;
             }
         }
-        self.pending.push(Pending { port, file, place: Place::Pass(frame) });
+        self.pending.push(Pending { port, file, place: Place::Pass(frame), frames: 1 });
     }
 
     /// A frame that its device does not take as it is: finished into the arena, in one piece or
@@ -170,7 +232,7 @@ impl Egress {
             };
             let Some(len) = len else { return };
             let Leaving { port, file, .. } = leaving;
-            self.pending.push(Pending { port, file, place: Place::Arena(start, len) });
+            self.pending.push(Pending { port, file, place: Place::Arena(start, len), frames: 1 });
             self.used = start + len;
             if segments.is_none() {
                 return;
@@ -218,6 +280,9 @@ impl Egress {
                 Place::Arena(start, len) => {
                     self.arena.get(start - VNET_HEADER..start + len).unwrap_or_default()
                 }
+                Place::Joined(number) => {
+                    self.coalescer.joined(number).map_or(&[][..], |joined| joined.with_header())
+                }
             };
             let skipped = if file.has_header { 0 } else { VNET_HEADER };
             writes.push(FileWrite { fd: file.fd, bytes: bytes.get(skipped..).unwrap_or_default() });
@@ -227,13 +292,16 @@ impl Egress {
         // A ring completes in any order where files differ; losses are told in order.
         self.failures.sort_by_key(|(index, _)| *index);
         for (index, error) in self.failures.drain(..) {
-            if let Some(Pending { port, .. }) = self.pending.get(index) {
+            if let Some(Pending { port, frames, .. }) = self.pending.get(index) {
                 let reason = devices.refused(*port, error);
-                faults.refuse(*port, reason);
+                for _ in 0..*frames {
+                    faults.refuse(*port, reason);
+                }
             }
         }
         self.pending.clear();
         self.used = 0;
+        self.has_joined = false;
     }
 }
 

@@ -6,9 +6,11 @@
 //! its ports, [`Devices`] and [`Egress`], needs no engine: a forwarder that looks nothing up is
 //! `gather`, a list per port, `send`.
 
+mod bell;
 mod broker;
 mod capture_port;
 mod clock;
+mod dataplane;
 mod devices;
 mod egress;
 mod faults;
@@ -36,6 +38,7 @@ mod worker;
 pub use broker::{Broker, DeviceChange, Opened};
 pub use capture_port::{RecordPort, ReplayPort};
 pub use clock::Clock;
+pub use dataplane::Dataplane;
 pub use devices::Devices;
 pub use egress::Egress;
 pub use faults::Faults;
@@ -50,4 +53,4 @@ pub use plan::{DevicePlan, Netns, OpenError, PortPlan, TapBackend, TapPlan};
 pub use port_io::{Loss, PortIo, ReceiveError, TransmitFile};
 pub use tap::Tap;
 pub use wire::{WireEnd, wire};
-pub use worker::{Worker, WorkerError, WorkerEvent, WorkerSettings};
+pub use worker::{DataplaneSettings, WorkerError, WorkerEvent};

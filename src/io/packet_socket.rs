@@ -30,6 +30,8 @@ const TAG_OFFSET: usize = 12;
 #[derive(Debug)]
 pub struct PacketSocket {
     socket: RawPacket,
+    /// Another handle receives.
+    is_sender: bool,
 }
 
 impl PacketSocket {
@@ -53,7 +55,7 @@ impl PacketSocket {
             let socket = open().map_err(|error| {
                 OpenError::from_io(format!("a packet socket on {} in {place}", plan.device), error)
             })?;
-            Ok((Self { socket }, link))
+            Ok((Self { socket, is_sender: false }, link))
         })
     }
 
@@ -72,7 +74,7 @@ impl PacketSocket {
 
 impl PortIo for PacketSocket {
     fn raw_fd(&self) -> Option<RawFd> {
-        Some(self.socket.as_raw_fd())
+        (!self.is_sender).then(|| self.socket.as_raw_fd())
     }
 
     fn max_frame(&self) -> usize {
@@ -80,6 +82,9 @@ impl PortIo for PacketSocket {
     }
 
     fn receive(&mut self, room: &mut [u8]) -> Result<Received, ReceiveError> {
+        if self.is_sender {
+            return Err(ReceiveError::Empty);
+        }
         match self.socket.receive(room) {
             Ok(unpacked) if unpacked.is_truncated => Err(ReceiveError::Truncated),
             Ok(unpacked) => finish(unpacked, room),
@@ -106,7 +111,14 @@ impl PortIo for PacketSocket {
         sent.map(|_| ()).map_err(|error| send_failure(&error.into()))
     }
 
+    fn sender(&self) -> io::Result<Box<dyn PortIo>> {
+        Ok(Box::new(Self { socket: self.socket.try_clone()?, is_sender: true }))
+    }
+
     fn poll_losses(&mut self) -> Vec<Loss> {
+        if self.is_sender {
+            return Vec::new();
+        }
         match self.socket.overruns() {
             Ok(frames) if frames > 0 => {
                 vec![Loss { reason: DropReason::RingOverrun, frames: u64::from(frames) }]

@@ -45,6 +45,8 @@ pub struct TapPlan {
     pub gateway: Option<Ipv4Addr>,
     /// How it is opened.
     pub backend: TapBackend,
+    /// How many queues it has, for as many workers; the `tun-tap` backend has one.
+    pub queues: u8,
     /// Checksums and segmentation are left to who needs them; not with [`TapBackend::TunTap`].
     pub offload: bool,
 }

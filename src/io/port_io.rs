@@ -76,6 +76,18 @@ pub trait PortIo: Send {
     /// [`DropReason::TxError`], or [`DropReason::TxDeviceGone`], after which the port goes down.
     fn send(&mut self, frame: &[u8]) -> Result<(), DropReason>;
 
+    /// Further queues of the device, each for another worker to read and write; none if it has
+    /// but one.
+    fn take_queues(&mut self) -> Vec<Box<dyn PortIo>> {
+        Vec::new()
+    }
+
+    /// A handle by which another worker can send, and nothing is received.
+    ///
+    /// # Errors
+    /// If the process is out of file descriptors.
+    fn sender(&self) -> io::Result<Box<dyn PortIo>>;
+
     /// Frames the kernel lost at the device since the last call.
     fn poll_losses(&mut self) -> Vec<Loss> {
         Vec::new()

@@ -135,6 +135,11 @@ impl RawPacket {
         Ok(stats.tp_drops)
     }
 
+    /// Another handle of the same socket.
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+
     pub(super) const fn fd(&self) -> &OwnedFd {
         &self.0
     }

@@ -18,6 +18,8 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::Errno;
 
@@ -43,10 +45,20 @@ pub struct Tap {
     room: usize,
     has_header: bool,
     offloads: Offloads,
+    /// Another handle receives; this one only sends.
+    is_sender: bool,
+    /// What the kernel counts, for all handles; with the first of them.
+    losses: Option<LossWatch>,
+    /// Writes refused with EIO, by any handle: counted by us, and by the kernel as dropped.
+    refused: Arc<AtomicU64>,
+    /// Further queues, until they are taken.
+    queues: Vec<Self>,
+}
+
+#[derive(Debug)]
+struct LossWatch {
     counters: LinkCounters,
     reported: Dropped,
-    /// Writes refused with EIO: counted by us, and by the kernel as dropped.
-    refused: u64,
 }
 
 impl Tap {
@@ -62,16 +74,28 @@ impl Tap {
             let is_new =
                 matches!(netlink::link(&plan.interface, &place), Err(OpenError::NotFound { .. }));
             let has_header = plan.offload && plan.backend == TapBackend::Own;
-            let open = || -> io::Result<(OwnedFd, Offloads)> {
-                let file = match plan.backend {
-                    TapBackend::Own => tun::open(&plan.interface, has_header),
-                    TapBackend::TunTap => open_tun_tap(&plan.interface),
-                }?;
-                let offloads = tun::set_offloads(&file, has_header)?;
-                Ok((file, offloads))
+            let open = || -> io::Result<Self> {
+                let (file, offloads) = open_queue(plan, has_header)?;
+                let mut first = Self {
+                    file,
+                    room: 1 + max_frame(plan, has_header),
+                    has_header,
+                    offloads,
+                    is_sender: false,
+                    losses: None,
+                    refused: Arc::default(),
+                    queues: Vec::new(),
+                };
+                if plan.backend == TapBackend::Own {
+                    for _ in 1..plan.queues {
+                        let (file, _) = open_queue(plan, has_header)?;
+                        let queue = Self { file, is_sender: false, ..first.sharing()? };
+                        first.queues.push(queue);
+                    }
+                }
+                Ok(first)
             };
-            let (file, offloads) =
-                open().map_err(|error| explain(error, &plan.interface, &place))?;
+            let mut tap = open().map_err(|error| explain(error, &plan.interface, &place))?;
             let index = netlink::link(&plan.interface, &place)?.index;
             let failed = |error| {
                 OpenError::from_io(format!("counters of {} in {place}", plan.interface), error)
@@ -80,16 +104,29 @@ impl Tap {
             let reported = counters.read().map_err(failed)?;
             let settings = LinkSettings { is_unqueued: is_new, ..settings(plan) };
             let link = netlink::configure(&plan.interface, &settings, &place)?;
-            let room = 1 + max_frame(plan, has_header);
-            let tap = Self { file, room, has_header, offloads, counters, reported, refused: 0 };
+            tap.losses = Some(LossWatch { counters, reported });
             Ok((tap, link))
+        })
+    }
+
+    /// Another handle of the same queue, for sending.
+    fn sharing(&self) -> io::Result<Self> {
+        Ok(Self {
+            file: self.file.try_clone()?,
+            room: self.room,
+            has_header: self.has_header,
+            offloads: self.offloads,
+            is_sender: true,
+            losses: None,
+            refused: self.refused.clone(),
+            queues: Vec::new(),
         })
     }
 }
 
 impl PortIo for Tap {
     fn raw_fd(&self) -> Option<RawFd> {
-        Some(self.file.as_raw_fd())
+        (!self.is_sender).then(|| self.file.as_raw_fd())
     }
 
     fn max_frame(&self) -> usize {
@@ -97,6 +134,9 @@ impl PortIo for Tap {
     }
 
     fn receive(&mut self, room: &mut [u8]) -> Result<Received, ReceiveError> {
+        if self.is_sender {
+            return Err(ReceiveError::Empty);
+        }
         let before = if self.has_header { 0 } else { VNET_HEADER };
         let read_into = room.get_mut(before..).unwrap_or_default();
         let size = read_into.len();
@@ -124,7 +164,9 @@ impl PortIo for Tap {
     }
 
     fn refused(&mut self, error: io::Error) -> DropReason {
-        self.refused += u64::from(error.raw_os_error() == Some(libc::EIO));
+        if error.raw_os_error() == Some(libc::EIO) {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
         send_failure(&error)
     }
 
@@ -136,18 +178,38 @@ impl PortIo for Tap {
         sent.map(|_| ()).map_err(|error| self.refused(error.into()))
     }
 
+    fn take_queues(&mut self) -> Vec<Box<dyn PortIo>> {
+        let queues = std::mem::take(&mut self.queues);
+        queues.into_iter().map(|queue| Box::new(queue) as Box<dyn PortIo>).collect()
+    }
+
+    fn sender(&self) -> io::Result<Box<dyn PortIo>> {
+        Ok(Box::new(self.sharing()?))
+    }
+
     fn poll_losses(&mut self) -> Vec<Loss> {
+        let Some(LossWatch { counters, reported }) = &mut self.losses else { return Vec::new() };
         // A device that is gone has no counters any more; what it lost last stays unknown.
-        let Ok(now) = self.counters.read() else { return Vec::new() };
-        let now = Dropped { rx: now.rx.saturating_sub(self.refused), tx: now.tx };
+        let Ok(now) = counters.read() else { return Vec::new() };
+        let refused = self.refused.load(Ordering::Relaxed);
+        let now = Dropped { rx: now.rx.saturating_sub(refused), tx: now.tx };
         let losses = [
-            (DropReason::DeviceRxDropped, now.rx.saturating_sub(self.reported.rx)),
-            (DropReason::DeviceTxDropped, now.tx.saturating_sub(self.reported.tx)),
+            (DropReason::DeviceRxDropped, now.rx.saturating_sub(reported.rx)),
+            (DropReason::DeviceTxDropped, now.tx.saturating_sub(reported.tx)),
         ];
-        self.reported = now;
+        *reported = now;
         let lost = losses.into_iter().filter(|(_, frames)| *frames > 0);
         lost.map(|(reason, frames)| Loss { reason, frames }).collect()
     }
+}
+
+fn open_queue(plan: &TapPlan, has_header: bool) -> io::Result<(OwnedFd, Offloads)> {
+    let file = match plan.backend {
+        TapBackend::Own => tun::open(&plan.interface, has_header, plan.queues > 1),
+        TapBackend::TunTap => open_tun_tap(&plan.interface),
+    }?;
+    let offloads = tun::set_offloads(&file, has_header)?;
+    Ok((file, offloads))
 }
 
 /// Why a device did not take a frame.

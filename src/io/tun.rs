@@ -14,12 +14,14 @@ pub(super) const TUN_DEVICE: &str = "/dev/net/tun";
 pub(super) const MAX_NAME: usize = 15;
 
 /// Makes the TAP `interface` in the calling thread's namespace, or takes one that is there. With
-/// a header, each frame comes and goes behind a virtio-net header.
-pub(super) fn open(interface: &str, has_header: bool) -> io::Result<OwnedFd> {
+/// a header, each frame comes and goes behind a virtio-net header. With several queues, each
+/// opening makes one more.
+pub(super) fn open(interface: &str, has_header: bool, has_queues: bool) -> io::Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::open(TUN_DEVICE, flags, Mode::empty())?;
     let header = if has_header { libc::IFF_VNET_HDR } else { 0 };
-    attach(&file, interface, libc::IFF_TAP | libc::IFF_NO_PI | header)?;
+    let queues = if has_queues { libc::IFF_MULTI_QUEUE } else { 0 };
+    attach(&file, interface, libc::IFF_TAP | libc::IFF_NO_PI | header | queues)?;
     if has_header {
         let size = VNET_HEADER as c_int;
         // SAFETY: TUNSETVNETHDRSZ reads one `int`, which lives through the call.

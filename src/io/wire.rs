@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded, never};
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::{PortIo, ReceiveError};
@@ -25,6 +25,8 @@ pub struct WireEnd {
     rx: Receiver<Bytes>,
     own_bell: Arc<OwnedFd>,
     far_bell: Arc<OwnedFd>,
+    /// Another handle receives.
+    is_sender: bool,
 }
 
 /// A wire.
@@ -43,15 +45,21 @@ pub fn wire() -> io::Result<(WireEnd, WireEnd)> {
         rx: from_right,
         own_bell: left_bell.clone(),
         far_bell: right_bell.clone(),
+        is_sender: false,
     };
-    let right =
-        WireEnd { tx: Some(to_left), rx: from_left, own_bell: right_bell, far_bell: left_bell };
+    let right = WireEnd {
+        tx: Some(to_left),
+        rx: from_left,
+        own_bell: right_bell,
+        far_bell: left_bell,
+        is_sender: false,
+    };
     Ok((left, right))
 }
 
 impl PortIo for WireEnd {
     fn raw_fd(&self) -> Option<RawFd> {
-        Some(self.own_bell.as_raw_fd())
+        (!self.is_sender).then(|| self.own_bell.as_raw_fd())
     }
 
     fn max_frame(&self) -> usize {
@@ -83,6 +91,16 @@ impl PortIo for WireEnd {
         // A full counter means that the far side has a ring coming anyway.
         let _ = rustix::io::write(&*self.far_bell, &1u64.to_ne_bytes());
         Ok(())
+    }
+
+    fn sender(&self) -> io::Result<Box<dyn PortIo>> {
+        Ok(Box::new(Self {
+            tx: self.tx.clone(),
+            rx: never(),
+            own_bell: self.own_bell.clone(),
+            far_bell: self.far_bell.clone(),
+            is_sender: true,
+        }))
     }
 }
 

@@ -1,34 +1,40 @@
-//! A thread that owns an engine and its ports.
+//! A thread that owns an engine and its ports' devices, or its queues of them.
 
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use mio::Waker;
-
+use super::bell::Bell;
 use super::idle::Idle;
 use super::{
     Clock, Devices, Egress, Faults, OpenError, PortIo, WaitMode, WriteChoice, WriteMethod,
 };
-use crate::engine::{Command, CommandError, Engine, Event, Observer, Reply};
-use crate::id::PortId;
+use crate::crew::Relay;
+use crate::engine::{Command, CommandError, Engine, Event, Reply};
+use crate::id::{PortId, WorkerId};
 use crate::packet::{Burst, TxLists};
 use crate::time::Instant;
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 /// Bursts between two looks at devices that were not ready, while others are.
 const LOOK_EVERY: u32 = 4;
-/// Events that wait for their reader; more are lost.
-const MAX_EVENTS: usize = 4096;
 
-/// How a worker uses the system.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WorkerSettings {
+/// How a dataplane uses the system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataplaneSettings {
     /// How it writes.
     pub io: WriteChoice,
     /// How it waits.
     pub mode: WaitMode,
+    /// How many workers it has: 1 to [`WorkerId::MAX`].
+    pub workers: u8,
+}
+
+impl Default for DataplaneSettings {
+    fn default() -> Self {
+        Self { io: WriteChoice::Auto, mode: WaitMode::Auto, workers: 1 }
+    }
 }
 
 /// What a worker tells its owner.
@@ -71,7 +77,7 @@ enum Request {
 
 /// What becomes of a port that gets a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum OnAttach {
+pub(super) enum OnAttach {
     /// It stays up or down.
     Keep,
     /// It is set up.
@@ -80,64 +86,80 @@ enum OnAttach {
 
 /// A handle to the thread; dropping it stops the thread.
 #[derive(Debug)]
-pub struct Worker {
+pub(super) struct Worker {
     requests: Sender<Request>,
-    waker: Arc<Waker>,
-    events: Receiver<WorkerEvent>,
+    bell: Arc<Bell>,
     write_method: WriteMethod,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Worker {
-    /// Starts a thread named `name` that runs `engine`, with the default settings.
-    ///
-    /// # Errors
-    /// If the process is out of threads or file descriptors.
-    pub fn spawn(name: &str, engine: Engine) -> Result<Self, OpenError> {
-        Self::spawn_with(name, engine, WorkerSettings::default())
-    }
+/// The devices and the writer of a worker that is to be started.
+pub(super) struct Start {
+    devices: Devices,
+    egress: Egress,
+    pub(super) bell: Arc<Bell>,
+    mode: WaitMode,
+}
 
-    /// Starts a thread named `name` that runs `engine`.
+/// What ties a worker to the others.
+pub(super) struct Ties {
+    pub(super) relay: Relay,
+    /// Of all workers, by id.
+    pub(super) bells: Vec<Arc<Bell>>,
+    pub(super) outbox: Sender<WorkerEvent>,
+}
+
+impl Start {
+    /// What a worker needs of the system.
     ///
     /// # Errors
-    /// As of [`Worker::spawn`], or if the settings ask for what this system does not permit.
-    pub fn spawn_with(
-        name: &str,
-        engine: Engine,
-        settings: WorkerSettings,
-    ) -> Result<Self, OpenError> {
+    /// If the process is out of file descriptors, or the settings ask for what this system does
+    /// not permit.
+    pub(super) fn new(name: &str, settings: DataplaneSettings) -> Result<Self, OpenError> {
         let failed = |error| OpenError::from_io(format!("the {name} thread"), error);
         let (egress, why_not) = Egress::open(settings.io)?;
         if let Some(why) = why_not {
             tracing::warn!(why, "no io_uring: {name} writes frame by frame, small packets suffer");
         }
         let devices = Devices::new().map_err(failed)?;
-        let waker = devices.waker().map_err(failed)?;
+        let bell = Arc::new(Bell::new(devices.waker().map_err(failed)?));
+        Ok(Self { devices, egress, bell, mode: settings.mode })
+    }
+
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// If the process is out of threads.
+    pub(super) fn spawn(self, name: &str, engine: Engine, ties: Ties) -> Result<Worker, OpenError> {
+        let Self { devices, egress, bell, mode } = self;
         let (requests, inbox) = unbounded();
-        let (outbox, events) = bounded(MAX_EVENTS);
         let write_method = egress.method();
-        tracing::info!(io = %write_method, mode = ?settings.mode, "{name} starts");
+        tracing::info!(io = %write_method, ?mode, "{name} starts");
         let mut running = Running {
             engine,
             inbox,
-            outbox,
+            ties,
+            bell: bell.clone(),
             devices,
             egress,
-            idle: Idle::new(settings.mode),
+            idle: Idle::new(mode),
             burst: Burst::new(),
             tx: TxLists::new(),
             faults: Faults::default(),
             unlooked: 0,
+            is_mail_first: false,
         };
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || running.run())
-            .map_err(failed)?;
-        Ok(Self { requests, waker, events, write_method, thread: Some(thread) })
+            .map_err(|error| OpenError::from_io(format!("the {name} thread"), error))?;
+        Ok(Worker { requests, bell, write_method, thread: Some(thread) })
     }
+}
 
+impl Worker {
     /// How it writes frames to devices that are files.
-    pub const fn write_method(&self) -> WriteMethod {
+    pub(super) const fn write_method(&self) -> WriteMethod {
         self.write_method
     }
 
@@ -145,70 +167,17 @@ impl Worker {
     ///
     /// # Errors
     /// The engine's refusal, or [`WorkerError::Gone`].
-    pub fn apply(&self, command: Command) -> Result<Reply, WorkerError> {
+    pub(super) fn apply(&self, command: Command) -> Result<Reply, WorkerError> {
         let (reply, answer) = bounded(1);
         self.request(Request::Apply(command, reply))?;
         Ok(answer.recv().map_err(|_| WorkerError::Gone)??)
     }
 
-    /// Gives a port its device; the port must be configured. A former device is dropped.
+    /// Gives a port its device, or this worker's queue of it.
     ///
     /// # Errors
     /// If the device cannot be waited for, or [`WorkerError::Gone`].
-    pub fn attach(&self, port: PortId, device: Box<dyn PortIo>) -> Result<(), WorkerError> {
-        self.request_attach(port, device, OnAttach::Keep)
-    }
-
-    /// Gives a port its device and sets it up in one step: frames that wait in the device, or all
-    /// of a capture file, do not find the port still down.
-    ///
-    /// # Errors
-    /// As of [`Worker::attach`], or if there is no such port.
-    pub fn attach_up(&self, port: PortId, device: Box<dyn PortIo>) -> Result<(), WorkerError> {
-        self.request_attach(port, device, OnAttach::SetUp)
-    }
-
-    /// Takes a port's device away.
-    ///
-    /// # Errors
-    /// [`WorkerError::Gone`].
-    pub fn detach(&self, port: PortId) -> Result<Option<Box<dyn PortIo>>, WorkerError> {
-        let (reply, answer) = bounded(1);
-        self.request(Request::Detach(port, reply))?;
-        answer.recv().map_err(|_| WorkerError::Gone)
-    }
-
-    /// Lets the worker read something of its engine between two bursts. Losses in the kernel are
-    /// fetched first, so counters are complete.
-    ///
-    /// # Errors
-    /// [`WorkerError::Gone`].
-    pub fn query<R: Send + 'static>(
-        &self,
-        read: impl FnOnce(&mut Engine, Instant) -> R + Send + 'static,
-    ) -> Result<R, WorkerError> {
-        let (reply, answer) = bounded(1);
-        self.request(Request::Query(Box::new(move |engine, now| {
-            // Nobody waits any more if this fails.
-            let _ = reply.send(read(engine, now));
-        })))?;
-        answer.recv().map_err(|_| WorkerError::Gone)
-    }
-
-    /// Sets or removes the watcher of frames.
-    ///
-    /// # Errors
-    /// [`WorkerError::Gone`].
-    pub fn observe(&self, observer: Option<Box<dyn Observer>>) -> Result<(), WorkerError> {
-        self.query(move |engine, _| engine.set_observer(observer))
-    }
-
-    /// What the worker has to tell.
-    pub const fn events(&self) -> &Receiver<WorkerEvent> {
-        &self.events
-    }
-
-    fn request_attach(
+    pub(super) fn attach(
         &self,
         port: PortId,
         device: Box<dyn PortIo>,
@@ -219,9 +188,36 @@ impl Worker {
         answer.recv().map_err(|_| WorkerError::Gone)?
     }
 
+    /// Takes a port's device away.
+    ///
+    /// # Errors
+    /// [`WorkerError::Gone`].
+    pub(super) fn detach(&self, port: PortId) -> Result<Option<Box<dyn PortIo>>, WorkerError> {
+        let (reply, answer) = bounded(1);
+        self.request(Request::Detach(port, reply))?;
+        answer.recv().map_err(|_| WorkerError::Gone)
+    }
+
+    /// Lets the worker read something of its engine between two bursts; the answer comes by the
+    /// channel. Losses in the kernel are fetched first, so counters are complete.
+    ///
+    /// # Errors
+    /// [`WorkerError::Gone`].
+    pub(super) fn ask<R: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut Engine, Instant) -> R + Send + 'static,
+    ) -> Result<Receiver<R>, WorkerError> {
+        let (reply, answer) = bounded(1);
+        self.request(Request::Query(Box::new(move |engine, now| {
+            // Nobody waits any more if this fails.
+            let _ = reply.send(read(engine, now));
+        })))?;
+        Ok(answer)
+    }
+
     fn request(&self, request: Request) -> Result<(), WorkerError> {
         self.requests.send(request).map_err(|_| WorkerError::Gone)?;
-        self.waker.wake().map_err(|_| WorkerError::Gone)
+        self.bell.ring().map_err(|_| WorkerError::Gone)
     }
 }
 
@@ -238,7 +234,8 @@ impl Drop for Worker {
 struct Running {
     engine: Engine,
     inbox: Receiver<Request>,
-    outbox: Sender<WorkerEvent>,
+    ties: Ties,
+    bell: Arc<Bell>,
     devices: Devices,
     egress: Egress,
     idle: Idle,
@@ -247,6 +244,7 @@ struct Running {
     faults: Faults,
     /// Bursts since the last look at devices that were not ready.
     unlooked: u32,
+    is_mail_first: bool,
 }
 
 impl Running {
@@ -259,7 +257,7 @@ impl Running {
             let had_frames = self.pass(now);
             self.run_timers(now);
             while let Some(event) = self.engine.poll_event() {
-                let _ = self.outbox.try_send(WorkerEvent::Engine(event));
+                let _ = self.ties.outbox.try_send(WorkerEvent::Engine(event));
             }
             if self.wait(had_frames).is_err() {
                 return;
@@ -294,12 +292,22 @@ impl Running {
     /// Gathers a burst and runs it; false if there was nothing.
     fn pass(&mut self, now: Instant) -> bool {
         self.burst.clear();
+        // In turns, so that neither devices nor other workers can keep a burst full for good.
+        self.is_mail_first = !self.is_mail_first;
+        if self.is_mail_first {
+            self.ties.relay.take(&mut self.engine, now, &mut self.burst);
+        }
         self.devices.gather(&mut self.burst, &mut self.faults);
+        if !self.is_mail_first {
+            self.ties.relay.take(&mut self.engine, now, &mut self.burst);
+        }
         let had_frames = !self.burst.is_empty();
         if had_frames {
             self.tx.clear();
             self.engine.process(now, &mut self.burst, &mut self.tx);
             self.send();
+        } else {
+            self.hand_over();
         }
         self.settle_faults();
         had_frames
@@ -316,9 +324,21 @@ impl Running {
         self.settle_faults();
     }
 
+    /// Sends what a pass left: to other workers, and to devices.
     fn send(&mut self) {
+        self.hand_over();
         let Self { tx, burst, devices, faults, .. } = self;
         self.egress.send(tx, burst, devices, faults);
+    }
+
+    fn hand_over(&mut self) {
+        let Self { engine, ties, tx, burst, .. } = self;
+        let Ties { relay, bells, .. } = ties;
+        relay.dispatch(engine, (tx, burst), |worker: WorkerId| {
+            if let Some(bell) = bells.get(worker.index()) {
+                bell.ring_if_asleep();
+            }
+        });
     }
 
     /// Counts lost frames and takes ports down whose devices are gone.
@@ -333,20 +353,21 @@ impl Running {
             drop(self.detach(port));
             // The port may have been removed meanwhile.
             let _ = self.engine.apply(Clock.now(), Command::SetPortUp(port, false));
-            let _ = self.outbox.try_send(WorkerEvent::PortGone { port, error });
+            let _ = self.ties.outbox.try_send(WorkerEvent::PortGone { port, error });
         }
     }
 
     /// Until there may be something to do.
     fn wait(&mut self, had_frames: bool) -> io::Result<()> {
-        if self.devices.has_ready() {
+        if self.devices.has_ready() || self.ties.relay.has_mail() {
             self.unlooked += 1;
             if self.unlooked < LOOK_EVERY {
                 return Ok(());
             }
         }
         self.unlooked = 0;
-        if self.devices.has_ready() || self.idle.is_busy() {
+        let has_work = self.devices.has_ready() || self.ties.relay.has_mail();
+        if has_work || self.idle.is_busy() {
             return self.devices.wait(Some(Duration::ZERO));
         }
         if let Some(time) = self.idle.spin(had_frames) {
@@ -357,7 +378,14 @@ impl Running {
             }
         }
         let start = Clock.now();
-        self.devices.wait(self.time_to_wait(start))?;
+        self.bell.go_to_sleep();
+        // What came before the bell was told is not rung for.
+        let timeout = match self.ties.relay.has_mail() {
+            true => Some(Duration::ZERO),
+            false => self.time_to_wait(start),
+        };
+        self.devices.wait(timeout)?;
+        self.bell.wake_up();
         if self.devices.has_ready() {
             self.idle.slept(Clock.now().since(start));
         }
@@ -371,7 +399,8 @@ impl Running {
             self.devices.wait(Some(Duration::ZERO))?;
             let now = Clock.now();
             let is_due = self.engine.poll_timeout().is_some_and(|at| at <= now);
-            if self.devices.has_ready() || !self.inbox.is_empty() || is_due {
+            let has_mail = !self.inbox.is_empty() || self.ties.relay.has_mail();
+            if self.devices.has_ready() || has_mail || is_due {
                 return Ok(true);
             }
             if now >= end {
@@ -415,60 +444,5 @@ impl Running {
         for loss in self.devices.poll_losses(port) {
             self.engine.count_device_drops(port, loss.reason, loss.frames);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::{EngineConfig, NetworkSpec, PortSpec};
-    use crate::id::NetworkId;
-    use crate::io::{ReceiveError, WireEnd, wire};
-    use crate::packet::MacAddr;
-    use crate::testkit::build;
-    use std::net::Ipv4Addr;
-
-    fn receive(end: &mut WireEnd) -> Option<Vec<u8>> {
-        let mut room = [0; 2048];
-        for _ in 0..2000 {
-            match end.receive(&mut room) {
-                Ok(got) => return Some(got.frame_in(&room).bytes.to_vec()),
-                Err(ReceiveError::Empty) => std::thread::sleep(Duration::from_millis(1)),
-                Err(error) => panic!("{error:?}"),
-            }
-        }
-        None
-    }
-
-    #[test]
-    fn frames_pass_between_wires_and_a_dropped_wire_takes_its_port_down() {
-        let engine = Engine::new(EngineConfig::with_sessions(16), 1, Clock.now());
-        let worker = Worker::spawn("test", engine).unwrap();
-        let network = NetworkId(0);
-        worker.apply(Command::AddNetwork(network, NetworkSpec::new("n", None))).unwrap();
-        let mut ends = Vec::new();
-        for id in 0..2 {
-            let (near, far) = wire().unwrap();
-            let spec = PortSpec {
-                name: format!("p{id}"),
-                network,
-                mtu: 1500,
-                guard: None,
-                static_macs: Vec::new(),
-                is_up: true,
-            };
-            worker.apply(Command::AddPort(PortId(id), spec)).unwrap();
-            worker.attach(PortId(id), Box::new(near)).unwrap();
-            ends.push(far);
-        }
-        let ip = Ipv4Addr::new(10, 0, 0, 1);
-        let frame = build::arp_request(MacAddr::from_ipv4(ip), ip, ip);
-        ends[0].send(&frame).unwrap();
-        assert_eq!(receive(&mut ends[1]), Some(frame));
-        drop(ends.remove(0));
-        let event = worker.events().recv_timeout(Duration::from_secs(5)).unwrap();
-        assert!(matches!(event, WorkerEvent::PortGone { port: PortId(0), .. }), "{event:?}");
-        let stats = worker.query(|engine, _| engine.port_stats()).unwrap();
-        assert!(!stats[0].1.is_up && stats[1].1.is_up);
     }
 }

@@ -12,7 +12,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::drop_reason::DropReason;
-use crate::id::NetworkId;
+use crate::id::{NetworkId, WorkerId};
 use crate::packet::{Held, Ipv4};
 use crate::table::{Links, List, Slab, TimerWheel};
 use crate::time::Instant;
@@ -71,6 +71,8 @@ pub enum FragmentDecision {
     Local,
     /// The datagram stays on its network.
     Bridge,
+    /// The datagram belongs to another worker.
+    HandOver(WorkerId),
     /// The datagram ends here.
     Drop(DropReason),
 }

@@ -15,6 +15,7 @@
 mod fragment;
 mod host;
 mod ip_id;
+mod lease;
 mod mapping;
 mod mode;
 mod port_pool;
@@ -24,6 +25,7 @@ mod random;
 mod restore;
 mod rewrite;
 mod session;
+mod share;
 mod source;
 mod tcp_state;
 mod tuple;
@@ -35,18 +37,20 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 
 use crate::drop_reason::DropReason;
-use crate::id::NetworkId;
+use crate::id::{NetworkId, WorkerId};
 use crate::packet::{FlowKey, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP};
 use crate::table::{Links, List, NONE, TimerWheel};
 use crate::time::Instant;
 
 use host::Hosts;
 use ip_id::IpIds;
+use lease::Lessee;
 use mapping::Mappings;
 use port_pool::PortPool;
 use session::{Holdings, Sessions};
 
 pub use fragment::{DatagramKey, Expired, FragmentDecision, Fragments};
+pub use lease::PortLeases;
 pub use mapping::Mapping;
 pub use mode::{NatMode, NatPolicy};
 pub use publish::{Publish, PublishConflict, Publishes};
@@ -54,6 +58,7 @@ pub use quote::Quote;
 pub use random::Random;
 pub use rewrite::Rewrite;
 pub use session::{Direction, HopRef, Session, Timeouts};
+pub use share::Share;
 pub use tcp_state::{TcpPhase, TcpState};
 pub use tuple::{Endpoint, Tuple};
 
@@ -131,6 +136,9 @@ pub struct StaticNat {
     pub external: Ipv4Addr,
 }
 
+/// By external address and protocol.
+type Pools = HashMap<(Ipv4Addr, u8), PortPool, FixedState>;
+
 /// The NAPT of one engine.
 #[derive(Debug)]
 pub struct Nat {
@@ -139,7 +147,8 @@ pub struct Nat {
     mappings: Mappings,
     hosts: Hosts,
     /// Ports of the external addresses, by address and protocol.
-    pools: HashMap<(Ipv4Addr, u8), PortPool, FixedState>,
+    pools: Pools,
+    share: Share,
     /// Sessions per external endpoint that several may share ([`NatMode::Apdm`]).
     overloads: HashMap<(u8, Endpoint), u32, FixedState>,
     publishes: Publishes,
@@ -153,8 +162,8 @@ pub struct Nat {
 }
 
 impl Nat {
-    /// An empty NAPT; `seed` must be secret.
-    pub fn new(settings: NatSettings, seed: u128, now: Instant) -> Self {
+    /// An empty NAPT; `seed` must be secret, and the same for all who share external addresses.
+    pub fn new(settings: NatSettings, seed: u128, now: Instant, share: Share) -> Self {
         let mut random = Random::new(seed);
         Self {
             settings,
@@ -169,7 +178,8 @@ impl Nat {
             transitory: List::default(),
             transitory_links: Links::default(),
             host_links: Links::default(),
-            ip_ids: IpIds::new(&mut random),
+            ip_ids: IpIds::new(&mut random, share.worker, share.workers),
+            share,
             random,
         }
     }
@@ -614,7 +624,18 @@ impl Nat {
     }
 
     fn pool(&mut self, mapping: &Mapping) -> &mut PortPool {
-        self.pools.entry((mapping.external.ip, mapping.protocol)).or_default()
+        self.pool_of(mapping.external.ip, mapping.protocol)
+    }
+
+    fn pool_of(&mut self, address: Ipv4Addr, protocol: u8) -> &mut PortPool {
+        pool_of(&mut self.pools, &self.share, address, protocol)
+    }
+
+    /// The worker that has leased an external port, if there are several; none has all the others.
+    pub fn port_owner(&mut self, protocol: u8, at: Endpoint) -> Option<WorkerId> {
+        self.share.is_sole().then_some(self.share.worker).or_else(|| {
+            self.pool_of(at.ip, protocol).lessee().and_then(|lessee| lessee.chunks.owner(at.port))
+        })
     }
 
     fn count_port(&mut self, host: u32, protocol: u8, by: isize) {
@@ -655,6 +676,22 @@ impl Nat {
             }
         }
     }
+}
+
+/// The pool of an external address and protocol; made when it is first asked for.
+fn pool_of<'a>(
+    pools: &'a mut Pools,
+    share: &Share,
+    address: Ipv4Addr,
+    protocol: u8,
+) -> &'a mut PortPool {
+    pools.entry((address, protocol)).or_insert_with(|| {
+        if share.is_sole() {
+            return PortPool::default();
+        }
+        let chunks = share.leases.chunks(address, protocol);
+        PortPool::leasing(Lessee { chunks, worker: share.worker })
+    })
 }
 
 const fn port_class(protocol: u8) -> usize {

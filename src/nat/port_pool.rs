@@ -5,8 +5,12 @@
 //! REQ-8), except for the host that had it, after a tracked TCP close, or when nothing else is
 //! left.
 //!
-//! Bounds: 8 KiB for the ports in use, 256 KiB for who has them, and for each port that rests one record in a map and one
-//! in an ordered set, at most 65 535 of each. No step is longer than a logarithm of them, but for
+//! With several workers a pool has only the chunks of ports that its worker has leased, see
+//! [`super::PortLeases`]: ports of other chunks count as used. A chunk is given back when none of
+//! its ports is used or rests.
+//!
+//! Bounds: 8 KiB for the ports in use, 256 KiB for who has them, and for each port that rests one
+//! record in a map and one in an ordered set, at most 65 535 of each. No step is longer than a logarithm of them, but for
 //! the one pass over the words of the class that looks for a free port.
 
 use std::collections::{BTreeSet, HashMap};
@@ -15,6 +19,7 @@ use std::time::Duration;
 
 use foldhash::fast::FixedState;
 
+use super::lease::{CHUNK, Lessee};
 use super::random::Random;
 use crate::time::Instant;
 
@@ -30,6 +35,10 @@ pub(super) struct PortPool {
     used: Box<[u64; WORDS]>,
     /// The mapping that has a port, plus one; 0: none. Empty until there is a mapping.
     mappings: Vec<u32>,
+    /// What it may lease; none: all ports are its own.
+    lessee: Option<Lessee>,
+    /// The chunks it has leased.
+    leased: Leased,
     /// Until when a port rests, and for whom it does not.
     resting: HashMap<u16, (Instant, Ipv4Addr), FixedState>,
     /// The same ports by the end of their rest, for each class: well known, or above.
@@ -41,17 +50,60 @@ pub(super) const fn class_of(port: u16) -> (u16, u16) {
     if port < WELL_KNOWN { (1, WELL_KNOWN - 1) } else { (WELL_KNOWN, u16::MAX) }
 }
 
+/// Port 0 is never given out.
+const NEVER: u64 = 1;
+
+// A word of the bitmap is a chunk.
+const _: () = assert!(CHUNK as usize == u64::BITS as usize);
+
 impl Default for PortPool {
     fn default() -> Self {
         let mut used = Box::new([0; WORDS]);
         if let Some(first) = used.first_mut() {
-            *first = 1; // port 0 is never given out
+            *first = NEVER;
         }
-        Self { used, mappings: Vec::new(), resting: HashMap::default(), rests: Default::default() }
+        Self {
+            used,
+            mappings: Vec::new(),
+            lessee: None,
+            leased: Leased::default(),
+            resting: HashMap::default(),
+            rests: Default::default(),
+        }
+    }
+}
+
+/// A set of chunks.
+#[derive(Clone, Debug, Default)]
+struct Leased([u64; WORDS / 64]);
+
+impl Leased {
+    fn is_set(&self, port: u16) -> bool {
+        let chunk = port / CHUNK;
+        self.0.get(usize::from(chunk / 64)).is_some_and(|word| word & 1 << (chunk % 64) != 0)
+    }
+
+    fn set(&mut self, port: u16) {
+        let chunk = port / CHUNK;
+        if let Some(word) = self.0.get_mut(usize::from(chunk / 64)) {
+            *word |= 1 << (chunk % 64);
+        }
+    }
+
+    fn clear(&mut self, port: u16) {
+        let chunk = port / CHUNK;
+        if let Some(word) = self.0.get_mut(usize::from(chunk / 64)) {
+            *word &= !(1 << (chunk % 64));
+        }
     }
 }
 
 impl PortPool {
+    /// A pool without ports that leases what it needs.
+    pub(super) fn leasing(lessee: Lessee) -> Self {
+        Self { used: Box::new([u64::MAX; WORDS]), lessee: Some(lessee), ..Self::default() }
+    }
+
     /// Gives a port to `host`: `wish` if it can be had, else a random one; none if all are used.
     pub(super) fn allocate(
         &mut self,
@@ -64,7 +116,10 @@ impl PortPool {
         if self.reserve_for(wish, host) {
             return Some(wish);
         }
-        let port = self.search(wish, random, true).or_else(|| self.search(wish, random, false));
+        let port = self
+            .search(wish, random, true)
+            .or_else(|| self.lease_any(wish, random).then(|| self.search(wish, random, true))?)
+            .or_else(|| self.search(wish, random, false));
         match port {
             Some(port) => {
                 self.set(port, true);
@@ -105,7 +160,7 @@ impl PortPool {
 
     /// Takes one particular port; false if it is in use.
     pub(super) fn reserve(&mut self, port: u16) -> bool {
-        if self.is_used(port) {
+        if !self.lease(port) || self.is_used(port) {
             return false;
         }
         self.set(port, true);
@@ -197,10 +252,53 @@ impl PortPool {
         self.used.get(usize::from(port) / 64).is_none_or(|word| word & 1 << (port % 64) != 0)
     }
 
-    fn set(&mut self, port: u16, used: bool) {
+    /// What it may lease; none: all ports are its own.
+    pub(super) const fn lessee(&self) -> Option<&Lessee> {
+        self.lessee.as_ref()
+    }
+
+    /// Makes sure that the chunk of a port is this pool's; false if it is another worker's.
+    pub(super) fn lease(&mut self, port: u16) -> bool {
+        let Some(lessee) = &self.lessee else { return true };
+        if self.leased.is_set(port) {
+            return true;
+        }
+        if !lessee.lease(port) {
+            return false;
+        }
         if let Some(word) = self.used.get_mut(usize::from(port) / 64) {
-            let bit = 1 << (port % 64);
-            if used { *word |= bit } else { *word &= !bit }
+            *word = if port < CHUNK { NEVER } else { 0 };
+        }
+        self.leased.set(port);
+        true
+    }
+
+    /// Leases another chunk of the class of `wish`, from a random place on.
+    fn lease_any(&mut self, wish: u16, random: &mut Random) -> bool {
+        if self.lessee.is_none() {
+            return false;
+        }
+        let (first, last) = class_of(wish);
+        let (first, count) = (first / CHUNK, last / CHUNK - first / CHUNK + 1);
+        let start = random.next_u16();
+        (0..count)
+            .map(|step| (first + (start.wrapping_add(step)) % count) * CHUNK)
+            .any(|port| !self.leased.is_set(port) && self.lease(port))
+    }
+
+    fn set(&mut self, port: u16, used: bool) {
+        let Some(word) = self.used.get_mut(usize::from(port) / 64) else { return };
+        let bit = 1 << (port % 64);
+        if used {
+            *word |= bit;
+            return;
+        }
+        *word &= !bit;
+        let is_empty = *word == 0 || port < CHUNK && *word == NEVER;
+        if let Some(lessee) = self.lessee.as_ref().filter(|_| is_empty) {
+            *word = u64::MAX;
+            self.leased.clear(port);
+            lessee.give_back(port);
         }
     }
 }
@@ -279,5 +377,49 @@ mod tests {
         let mut take = |wish| pool.allocate(Instant::from_secs(5), wish, B, &mut random);
         assert_eq!([take(9), take(9), take(9)], [Some(80), Some(443), None]);
         assert_eq!([take(9000), take(9000), take(9000)], [Some(5000), Some(4000), None]);
+    }
+
+    #[test]
+    fn workers_lease_chunks_and_give_them_back_when_they_are_empty() {
+        use crate::id::WorkerId;
+        use crate::nat::PortLeases;
+        let leases = PortLeases::default();
+        let mut random = Random::new(1);
+        let lessee = |worker| Lessee { chunks: leases.chunks(A, 6), worker: WorkerId(worker) };
+        let (mut first, mut second) = (PortPool::leasing(lessee(0)), PortPool::leasing(lessee(1)));
+        let mut take =
+            |pool: &mut PortPool, wish| pool.allocate(Instant::ZERO, wish, A, &mut random);
+        assert_eq!(take(&mut first, 5000), Some(5000));
+        // The wish is in the other worker's chunk: another of its class and parity.
+        let other = take(&mut second, 5001).unwrap();
+        assert!(other >= 1024 && other % 2 == 1 && other / 64 != 5001 / 64, "{other}");
+        assert_eq!(take(&mut first, 5001), Some(5001));
+        for port in [5000, 5001] {
+            first.release(Instant::ZERO, port, A, Duration::ZERO);
+        }
+        assert_eq!(take(&mut second, 5001), Some(5001));
+        assert_eq!(take(&mut second, 1), Some(1), "the first chunk");
+        second.release(Instant::ZERO, 1, A, Duration::ZERO);
+        assert_eq!(take(&mut first, 2), Some(2));
+    }
+
+    #[test]
+    fn two_workers_use_up_every_port_of_the_class_between_them() {
+        use crate::id::WorkerId;
+        use crate::nat::PortLeases;
+        let leases = PortLeases::default();
+        let mut random = Random::new(1);
+        let lessee = |worker| Lessee { chunks: leases.chunks(A, 6), worker: WorkerId(worker) };
+        let mut pools = [PortPool::leasing(lessee(0)), PortPool::leasing(lessee(1))];
+        let mut given = HashSet::new();
+        let mut turn = 0;
+        while let Some(port) = pools[turn].allocate(Instant::ZERO, 2000, A, &mut random) {
+            assert!(given.insert(port), "{port} given twice");
+            turn = (turn + 1) % 2;
+        }
+        while let Some(port) = pools[1 - turn].allocate(Instant::ZERO, 2000, A, &mut random) {
+            assert!(given.insert(port), "{port} given twice");
+        }
+        assert_eq!(given.len(), 65_536 - 1024);
     }
 }

@@ -66,7 +66,7 @@ impl Nat {
             return (self.mappings.get(index)?.external == external).then_some(index);
         }
         let is_published = self.publishes.find(protocol, external.ip, external.port).is_some();
-        let pool = self.pools.entry((external.ip, protocol)).or_default();
+        let pool = self.pool_of(external.ip, protocol);
         if is_published || !pool.reserve(external.port) {
             return None;
         }

@@ -113,7 +113,7 @@ impl Nat {
 
     /// A port of the external address that is neither mapped nor published.
     fn free_port_of(&mut self, now: Instant, key: &FlowKey, external: Ipv4Addr) -> Option<u16> {
-        let pool = self.pools.entry((external, key.protocol)).or_default();
+        let pool = super::pool_of(&mut self.pools, &self.share, external, key.protocol);
         let mut published = Vec::new();
         let mut found = None;
         for _ in 0..MAX_POOL_TRIES {
@@ -173,14 +173,14 @@ impl Nat {
     pub(super) fn may_overload(&mut self, reply: &FlowKey) -> bool {
         let at = Endpoint::new(reply.dst, reply.dport);
         let is_shared = self.overloads.contains_key(&(reply.protocol, at));
-        let pool = self.pools.entry((at.ip, reply.protocol)).or_default();
-        (is_shared || !pool.is_used(at.port))
+        let pool = super::pool_of(&mut self.pools, &self.share, at.ip, reply.protocol);
+        (is_shared || pool.lease(at.port) && !pool.is_used(at.port))
             && self.publishes.find(reply.protocol, at.ip, at.port).is_none()
     }
 
     /// A session begins to share an external endpoint: no mapping may have its port meanwhile.
     pub(super) fn overload(&mut self, protocol: u8, at: Endpoint) {
-        self.pools.entry((at.ip, protocol)).or_default().reserve(at.port);
+        self.pool_of(at.ip, protocol).reserve(at.port);
         *self.overloads.entry((protocol, at)).or_default() += 1;
     }
 
@@ -189,7 +189,7 @@ impl Nat {
         *sessions -= 1;
         if *sessions == 0 {
             self.overloads.remove(&(protocol, at));
-            let pool = self.pools.entry((at.ip, protocol)).or_default();
+            let pool = self.pool_of(at.ip, protocol);
             pool.release(Instant::ZERO, at.port, at.ip, Duration::ZERO);
         }
     }

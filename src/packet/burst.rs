@@ -1,6 +1,6 @@
 //! A burst: the frames that are handled together, in one arena.
 
-use super::{FrameView, Offload, VNET_HEADER};
+use super::{FrameView, Offload, Origin, VNET_HEADER};
 use crate::id::PortId;
 
 /// Most frames in a burst.
@@ -19,6 +19,7 @@ struct Slot {
     len: u32,
     port: PortId,
     offload: Offload,
+    origin: Origin,
 }
 
 /// A frame that a device wrote into the room it was given.
@@ -100,6 +101,23 @@ impl Burst {
         }
     }
 
+    /// Appends a copy of a frame that another worker has handed over.
+    ///
+    /// # Errors
+    /// As [`Burst::push`].
+    pub fn push_handed(
+        &mut self,
+        port: PortId,
+        frame: FrameView<'_>,
+        origin: Origin,
+    ) -> Result<(), BurstFull> {
+        self.push_view(port, frame)?;
+        if let Some(slot) = self.slots.last_mut() {
+            slot.origin = origin;
+        }
+        Ok(())
+    }
+
     /// Lets `read` write one frame of at most `max_len` bytes into the arena. The room it gets
     /// begins [`VNET_HEADER`] bytes before the frame, so that a device may write both at once. A
     /// length of zero appends nothing.
@@ -123,7 +141,14 @@ impl Burst {
         let Received { len, offload } = read(room)?;
         let len = len.min(max_len);
         if len > 0 {
-            self.slots.push(Slot { offset: start as u32, len: len as u32, port, offload });
+            let slot = Slot {
+                offset: start as u32,
+                len: len as u32,
+                port,
+                offload,
+                origin: Origin::Device,
+            };
+            self.slots.push(slot);
             self.used = start + len;
         }
         Ok(Ok(len))
@@ -195,12 +220,17 @@ impl Burst {
         }
     }
 
-    /// The frame at `index`, what is left to be done with it, and the port it came in by.
+    /// The frame at `index`, what is left to be done with it, and how it came in.
     #[inline(always)]
-    pub fn received(&self, index: usize) -> Option<(PortId, FrameView<'_>)> {
+    pub fn received(&self, index: usize) -> Option<(PortId, Origin, FrameView<'_>)> {
         let slot = self.slots.get(index)?;
         let bytes = self.arena.get(slot.range())?;
-        Some((slot.port, FrameView { bytes, offload: slot.offload }))
+        Some((slot.port, slot.origin, FrameView { bytes, offload: slot.offload }))
+    }
+
+    /// How the frame at `index` came in.
+    pub fn origin(&self, index: usize) -> Origin {
+        self.slots.get(index).map_or(Origin::Device, |slot| slot.origin)
     }
 
     /// The frame at `index` to be changed in place, and what is left to be done with it.
@@ -212,7 +242,7 @@ impl Burst {
         }
     }
 
-    /// The same to be read only.
+    /// As [`Burst::outgoing`], to be read only.
     pub fn with_room(&self, index: usize) -> &[u8] {
         match self.slots.get(index) {
             Some(slot) => {

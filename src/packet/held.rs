@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::Offload;
+use super::{Offload, Origin};
 use crate::id::{NetworkId, PortId};
 
 /// A frame that waits for its next hop's MAC, or for the first fragment of its datagram.
@@ -16,4 +16,6 @@ pub struct Held {
     pub frame: Bytes,
     /// What is left to be done with it.
     pub offload: Offload,
+    /// How it came in, as far as it matters after a wait.
+    pub origin: Origin,
 }

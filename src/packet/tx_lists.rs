@@ -1,6 +1,6 @@
 //! What a pass of the engine sends: one list of frames per egress port.
 
-use super::{Burst, FrameView, Offload, VNET_HEADER};
+use super::{Burst, FrameView, HandOver, Offload, VNET_HEADER};
 use crate::id::PortId;
 
 /// Most frames that one pass may generate itself (answers, fragments, released frames): the
@@ -40,6 +40,7 @@ pub struct TxLists {
     touched: Vec<PortId>,
     arena: Vec<u8>,
     own: Vec<Own>,
+    handed: Vec<HandOver>,
 }
 
 impl TxLists {
@@ -57,6 +58,7 @@ impl TxLists {
         }
         self.arena.clear();
         self.own.clear();
+        self.handed.clear();
     }
 
     /// True if nothing is to be sent.
@@ -85,6 +87,16 @@ impl TxLists {
             }
             list.push(frame);
         }
+    }
+
+    /// Gives a frame to another worker.
+    pub fn hand_over(&mut self, hand_over: HandOver) {
+        self.handed.push(hand_over);
+    }
+
+    /// The frames for other workers, in order.
+    pub fn handed(&self) -> &[HandOver] {
+        &self.handed
     }
 
     /// Takes a generated, finished frame, given in parts, without sending it yet.

@@ -156,7 +156,7 @@ fn cost(held: &Held) -> usize {
 mod tests {
     use super::*;
     use crate::id::NetworkId;
-    use crate::packet::Offload;
+    use crate::packet::{Offload, Origin};
     use bytes::Bytes;
 
     fn packet(port: u16, len: usize) -> Held {
@@ -165,6 +165,7 @@ mod tests {
             network: NetworkId(1),
             frame: Bytes::from(vec![0; len]),
             offload: Offload::NONE,
+            origin: Origin::Owned,
         }
     }
 

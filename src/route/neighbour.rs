@@ -230,6 +230,20 @@ impl Neighbours {
         }
     }
 
+    /// The state of the entry at `index`.
+    pub fn state(&self, now: Instant, index: u32) -> Option<NeighbourState> {
+        self.entries.get(index).map(|entry| entry.state_at(now))
+    }
+
+    /// Asks a neighbour whose state is in doubt at once whether it is still there.
+    pub fn probe(&mut self, now: Instant, index: u32) {
+        let state = self.entries.get(index).map(|entry| entry.state);
+        if matches!(state, Some(NeighbourState::Stale | NeighbourState::Delay)) {
+            self.set_state(now, index, NeighbourState::Probe);
+            self.request(now, index);
+        }
+    }
+
     /// Changes when the MAC at `index` changes, or the entry fails or goes.
     pub fn generation(&self, index: u32) -> u32 {
         self.entries.generation(index)
@@ -611,6 +625,7 @@ mod tests {
             network: NET,
             frame: Bytes::from_static(b"frame"),
             offload: crate::packet::Offload::NONE,
+            origin: crate::packet::Origin::Owned,
         };
         table.hold(index, held.clone());
         for _ in 0..50 {

@@ -6,6 +6,8 @@
 //! Every lab runs two engines: what is sent to the first goes to its twin with the transport
 //! checksums left to be done, as a host on the same kernel would send it. Both must say the same,
 //! frame by frame, once what is left has been done; so every scenario is one of offloads, too.
+//! Beside them two workers share the same work, frames arriving at either in turn, and must send
+//! the same to the same ports, up to what they choose freely: identifications and external ports.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -13,12 +15,13 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 
+use super::Crew;
 use crate::drop_reason::DropReason;
 use crate::engine::{
     Command, CommandError, Engine, EngineConfig, Gateway, NetworkSpec, PortSpec, Reply, Restored,
     Snapshot, SnapshotError, Totals,
 };
-use crate::id::{NetworkId, PortId};
+use crate::id::{NetworkId, PortId, WorkerId};
 use crate::nat::{Endpoint, Publish};
 use crate::packet::{Arp, ArpOperation, Burst, FrameView, MacAddr, Offload, TxLists};
 use crate::time::Instant;
@@ -50,6 +53,8 @@ pub struct Lab {
     /// The engine.
     pub engine: Engine,
     twin: Engine,
+    crew: Option<Crew>,
+    turn: u8,
     now: Instant,
     burst: Burst,
     tx: TxLists,
@@ -89,6 +94,8 @@ impl Lab {
         Self {
             engine: Engine::new(config, 0x5eed, now),
             twin: Engine::new(config, 0x5eed, now),
+            crew: Some(Crew::new(2, config, 0x5eed, now)),
+            turn: 0,
             now,
             burst: Burst::new(),
             tx: TxLists::new(),
@@ -131,8 +138,17 @@ impl Lab {
     /// The engine's refusal.
     pub fn apply(&mut self, command: Command) -> Result<Reply, CommandError> {
         let outcome = self.engine.apply(self.now, command.clone());
-        assert_eq!(self.twin.apply(self.now, command), outcome, "the twin differs");
+        assert_eq!(self.twin.apply(self.now, command.clone()), outcome, "the twin differs");
+        if let Some(crew) = &mut self.crew {
+            assert_eq!(crew.apply(self.now, &command), outcome, "the crew differs");
+        }
         outcome
+    }
+
+    /// Goes on without several workers beside: for scenarios about bounds that each worker has of
+    /// its own, or whose answers go to ports that several workers choose otherwise.
+    pub fn alone(&mut self) {
+        self.crew = None;
     }
 
     /// Takes a snapshot back.
@@ -141,6 +157,7 @@ impl Lab {
     /// The engine's refusal.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<Restored, SnapshotError> {
         let outcome = self.engine.restore(self.now, snapshot);
+        self.crew = None;
         assert_eq!(self.twin.restore(self.now, snapshot).is_ok(), outcome.is_ok());
         outcome
     }
@@ -244,6 +261,11 @@ impl Lab {
         self.fill(for_twin);
         self.twin.process(self.now, &mut self.burst, &mut self.tx);
         self.compare(&out);
+        self.turn = self.turn.wrapping_add(1);
+        if let Some(crew) = &mut self.crew {
+            let of_crew = crew.receive(self.now, WorkerId(self.turn), frames);
+            compare_outlines(&out, &of_crew);
+        }
         out
     }
 
@@ -265,6 +287,10 @@ impl Lab {
         self.tx.clear();
         self.twin.handle_timeout(self.now, &mut self.tx);
         self.compare(&out);
+        if let Some(crew) = &mut self.crew {
+            let of_crew = crew.handle_timeout(self.now);
+            compare_outlines(&out, &of_crew);
+        }
         out
     }
 
@@ -360,4 +386,20 @@ impl Default for Lab {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn compare_outlines(one: &[(PortId, Vec<u8>)], several: &[(PortId, Vec<u8>)]) {
+    let outlines = |frames: &[(PortId, Vec<u8>)]| {
+        let mut all: Vec<_> = frames
+            .iter()
+            .map(|(port, frame)| {
+                let head = frame.get(..14).map(<[u8]>::to_vec);
+                let addresses = frame.get(26..34).map(<[u8]>::to_vec);
+                (*port, frame.len(), head, addresses)
+            })
+            .collect();
+        all.sort();
+        all
+    };
+    assert_eq!(outlines(one), outlines(several), "several workers do something else");
 }

@@ -11,7 +11,7 @@ use tapway::control::api::{self, ApiHandle, ApiState, Client};
 use tapway::control::registry::{LinkInfo, LinkState, Registry};
 use tapway::engine::{Command, Engine, EngineConfig, PortSpec};
 use tapway::id::{NetworkId, PortId};
-use tapway::io::{Clock, PortIo, ReceiveError, WireEnd, Worker, wire};
+use tapway::io::{Clock, Dataplane, DataplaneSettings, PortIo, ReceiveError, WireEnd, wire};
 use tapway::nat::{Endpoint, Publish};
 use tapway::packet::MacAddr;
 use tapway::packet::tcp::SYN;
@@ -39,7 +39,7 @@ impl Running {
     /// Configured, published port 80, no traffic yet.
     pub fn start() -> Self {
         let engine = Engine::new(EngineConfig::with_sessions(1024), 0x5eed, Clock.now());
-        let worker = Arc::new(Worker::spawn("test", engine).unwrap());
+        let worker = Arc::new(Dataplane::spawn(engine, DataplaneSettings::default()).unwrap());
         let mut uplink = Lab::network_spec("uplink", Lab::EXTERNAL, 24);
         uplink.is_outside = true;
         let target = Endpoint::new(HOST, 80);

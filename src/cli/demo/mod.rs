@@ -95,7 +95,7 @@ pub enum DemoError {
     Refused(#[from] CommandError),
     /// A worker refused a command, or is gone.
     #[error(transparent)]
-    Worker(#[from] WorkerError),
+    Dataplane(#[from] WorkerError),
     /// A namespace, TAP or socket cannot be had.
     #[error(transparent)]
     Open(#[from] OpenError),

@@ -16,8 +16,8 @@ use crate::control::api::ApiState;
 use crate::control::registry::{LinkInfo, LinkState, Registry};
 use crate::engine::{Command, Engine, Reply};
 use crate::io::{
-    Broker, Clock, LinuxBroker, Namespace, Netns, OpenError, Opened, PortPlan, TapBackend, TapPlan,
-    Worker, wire,
+    Broker, Clock, Dataplane, DataplaneSettings, LinuxBroker, Namespace, Netns, OpenError, Opened,
+    PortPlan, TapBackend, TapPlan, wire,
 };
 use crate::time::Instant;
 
@@ -33,8 +33,8 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// The stage. Dropping it stops servers and workers first, then removes the namespaces.
 pub struct Real {
     hosts: Vec<RealHost>,
-    tapway: Arc<Worker>,
-    router: Worker,
+    tapway: Arc<Dataplane>,
+    router: Dataplane,
     registry: Registry,
     /// Never read again, but dropping it removes what it made.
     _broker: LinuxBroker,
@@ -79,7 +79,7 @@ impl Real {
         ApiState::new(self.tapway.clone(), self.registry.clone())
     }
 
-    fn worker(&self, switch: Switch) -> &Worker {
+    fn worker(&self, switch: Switch) -> &Dataplane {
         match switch {
             Switch::Tapway => &self.tapway,
             Switch::Router => &self.router,
@@ -110,9 +110,9 @@ impl Stage for Real {
     }
 }
 
-fn worker(switch: Switch, fault: Option<Fault>) -> Result<Worker, DemoError> {
+fn worker(switch: Switch, fault: Option<Fault>) -> Result<Dataplane, DemoError> {
     let engine = switch.engine(seed(), Clock.now(), fault)?;
-    Ok(Worker::spawn(switch.name(), engine)?)
+    Ok(Dataplane::spawn(engine, DataplaneSettings::default())?)
 }
 
 /// The standard library's own random keys, which it has from the system.
@@ -153,6 +153,7 @@ fn plan(host: HostName) -> PortPlan {
         address: Some(spec.address),
         gateway: spec.gateway,
         backend: TapBackend::Own,
+        queues: 1,
         offload: true,
     })
 }

@@ -17,13 +17,12 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::{ApiState, LinkRow, Refusal, SessionUsage, StatsView};
+use super::{ApiState, LinkRow, Refusal, StatsView};
 use crate::control::capture::{self, CaptureError};
-use crate::engine::{
-    DropRow, Engine, FdbRow, NatView, NeighbourRow, PortStats, RouteRow, SessionRow,
-};
+use crate::control::tables;
+use crate::engine::{DropRow, FdbRow, NatView, NeighbourRow, PortStats, RouteRow, SessionRow};
 use crate::id::PortId;
-use crate::time::Instant;
+use crate::io::{Dataplane, WorkerError};
 
 /// Time for the worker to answer: many bursts.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
@@ -63,7 +62,7 @@ pub(super) fn forbidden() -> Router {
 }
 
 async fn links(state: State<ApiState>, _: Params<Nothing>) -> Result<Json<Vec<LinkRow>>, Refusal> {
-    let ports = ask(&state, |engine, _| engine.port_stats()).await?;
+    let ports = ask(&state, tables::ports).await?;
     let row = |(id, stats): (PortId, PortStats)| {
         let device = state.registry.get(&stats.port);
         LinkRow { index: id.0, stats, device }
@@ -72,25 +71,25 @@ async fn links(state: State<ApiState>, _: Params<Nothing>) -> Result<Json<Vec<Li
 }
 
 async fn fdb(state: State<ApiState>, _: Params<Nothing>) -> Result<Json<Vec<FdbRow>>, Refusal> {
-    ask(&state, |engine, now| engine.fdb_rows(now)).await.map(Json)
+    ask(&state, tables::fdb).await.map(Json)
 }
 
 async fn neighbours(
     state: State<ApiState>,
     _: Params<Nothing>,
 ) -> Result<Json<Vec<NeighbourRow>>, Refusal> {
-    ask(&state, |engine, now| engine.neighbour_rows(now)).await.map(Json)
+    ask(&state, tables::neighbours).await.map(Json)
 }
 
 async fn routes(
     state: State<ApiState>,
     _: Params<Nothing>,
 ) -> Result<Json<Vec<RouteRow>>, Refusal> {
-    ask(&state, |engine, _| engine.route_rows()).await.map(Json)
+    ask(&state, tables::routes).await.map(Json)
 }
 
 async fn nat(state: State<ApiState>, _: Params<Nothing>) -> Result<Json<NatView>, Refusal> {
-    ask(&state, |engine, _| engine.nat_view()).await.map(Json)
+    ask(&state, tables::nat).await.map(Json)
 }
 
 async fn sessions(
@@ -105,23 +104,15 @@ async fn sessions(
             "ask for fewer sessions",
         ));
     }
-    ask(&state, move |engine, now| engine.session_rows(now, limit)).await.map(Json)
+    ask(&state, move |dataplane| tables::sessions(dataplane, limit)).await.map(Json)
 }
 
 async fn drops(state: State<ApiState>, _: Params<Nothing>) -> Result<Json<Vec<DropRow>>, Refusal> {
-    ask(&state, |engine, _| engine.drop_rows()).await.map(Json)
+    ask(&state, tables::drops).await.map(Json)
 }
 
 async fn stats(state: State<ApiState>, _: Params<Nothing>) -> Result<Json<StatsView>, Refusal> {
-    let view = ask(&state, |engine, _| {
-        let (used, limit) = engine.session_usage();
-        StatsView {
-            totals: engine.totals(),
-            sessions: SessionUsage { used, limit },
-            ports: engine.port_stats().into_iter().map(|(_, stats)| stats).collect(),
-        }
-    });
-    view.await.map(Json)
+    ask(&state, tables::stats).await.map(Json)
 }
 
 /// Streams pcapng until the client hangs up or tapway stops.
@@ -162,7 +153,7 @@ fn stream_of(
 }
 
 async fn find_port(state: &ApiState, name: String) -> Result<PortId, Refusal> {
-    let ports = ask(state, |engine, _| engine.port_stats()).await?;
+    let ports = ask(state, tables::ports).await?;
     let found = ports.into_iter().find(|(_, stats)| stats.port == name);
     found.map(|(id, _)| id).ok_or_else(|| {
         Refusal::new(
@@ -173,13 +164,13 @@ async fn find_port(state: &ApiState, name: String) -> Result<PortId, Refusal> {
     })
 }
 
-/// Lets the worker answer between two bursts, without blocking the API meanwhile.
+/// Lets the workers answer between two bursts, without blocking the API meanwhile.
 async fn ask<R: Send + 'static>(
     state: &ApiState,
-    read: impl FnOnce(&mut Engine, Instant) -> R + Send + 'static,
+    read: impl FnOnce(&Dataplane) -> Result<R, WorkerError> + Send + 'static,
 ) -> Result<R, Refusal> {
     let worker = state.worker.clone();
-    let asked = tokio::task::spawn_blocking(move || worker.query(read));
+    let asked = tokio::task::spawn_blocking(move || read(&worker));
     match timeout(ANSWER_TIME, asked).await {
         Ok(Ok(Ok(answer))) => Ok(answer),
         Ok(Ok(Err(gone))) => Err(Refusal::new(
@@ -258,7 +249,7 @@ impl From<CaptureError> for Refusal {
     fn from(error: CaptureError) -> Self {
         let (status, remedy) = match error {
             CaptureError::TooMany => (StatusCode::CONFLICT, "end one of them"),
-            CaptureError::Worker(_) => {
+            CaptureError::Dataplane(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "see tapway's log, and start it again")
             }
         };

@@ -21,7 +21,7 @@ use super::socket::{self, SocketFile};
 use super::stall::WriteLimit;
 use crate::control::capture::Captures;
 use crate::control::registry::Registry;
-use crate::io::Worker;
+use crate::io::Dataplane;
 
 /// Open connections; more are refused at once.
 const MAX_CONNECTIONS: usize = 64;
@@ -49,7 +49,7 @@ const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: applicat
 #[derive(Clone, Debug)]
 pub struct ApiState {
     /// The dataplane.
-    pub worker: Arc<Worker>,
+    pub worker: Arc<Dataplane>,
     /// The devices of its ports.
     pub registry: Registry,
     /// The captures running on it.
@@ -95,7 +95,7 @@ pub struct ApiHandle {
 
 impl ApiState {
     /// The API of a worker.
-    pub fn new(worker: Arc<Worker>, registry: Registry) -> Self {
+    pub fn new(worker: Arc<Dataplane>, registry: Registry) -> Self {
         Self { captures: Captures::new(&worker), worker, registry }
     }
 }

@@ -31,6 +31,9 @@ pub struct SessionUsage {
 pub struct StatsView {
     /// Outcomes of all frames.
     pub totals: Totals,
+    /// Those of each worker. Each is asked between two of its bursts, so under traffic their sums
+    /// are off by what is on its way between them.
+    pub workers: Vec<Totals>,
     /// Use of the session table.
     pub sessions: SessionUsage,
     /// Counters of every port.

@@ -28,7 +28,7 @@ use ipnet::Ipv4Net;
 use toml::Spanned;
 
 use crate::engine::EngineConfig;
-use crate::io::{TapBackend, WorkerSettings};
+use crate::io::{DataplaneSettings, TapBackend};
 use crate::nat::NatPolicy;
 use crate::packet::MacAddr;
 
@@ -64,7 +64,7 @@ pub struct Config {
     /// Bounds and timers.
     pub engine: EngineConfig,
     /// How the dataplane uses the system.
-    pub dataplane: WorkerSettings,
+    pub dataplane: DataplaneSettings,
     /// The API's socket.
     pub api_socket: PathBuf,
 }

@@ -65,8 +65,8 @@ fn counters(text: &mut String, stats: &PortStats) {
 
 /// The outcome of every frame, the use of the session table, and a line per port.
 pub fn stats(view: &StatsView) -> String {
-    let Totals { received, forwarded, flooded, local, dropped, waiting, unknown_port, generated } =
-        view.totals;
+    let Totals { received, forwarded, flooded, local, dropped, waiting, .. } = view.totals;
+    let Totals { unknown_port, generated, .. } = view.totals;
     // What ports lost beyond the frames that came in: before tapway, or refused by a device.
     let lost: u64 = view.ports.iter().map(|port| port.dropped).sum();
     let at_devices = (lost + unknown_port).saturating_sub(dropped);
@@ -87,8 +87,23 @@ pub fn stats(view: &StatsView) -> String {
         let _ = writeln!(text, "  {name:<18}{count:>digits$}");
     }
     let _ = writeln!(text, "sessions {} of {}", view.sessions.used, view.sessions.limit);
+    if view.workers.len() > 1 {
+        workers(&mut text, &view.workers);
+    }
     ports(&mut text, &view.ports);
     text
+}
+
+fn workers(text: &mut String, of_each: &[Totals]) {
+    let _ = writeln!(
+        text,
+        "{:<8}{:>14}{:>14}{:>14}",
+        "WORKER", "RECEIVED", "TAKEN OVER", "HANDED OVER"
+    );
+    for (worker, totals) in of_each.iter().enumerate() {
+        let Totals { received, taken_over, handed_over, .. } = totals;
+        let _ = writeln!(text, "{worker:<8}{received:>14}{taken_over:>14}{handed_over:>14}");
+    }
 }
 
 /// A title, and what stands below.

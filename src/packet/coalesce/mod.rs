@@ -85,6 +85,7 @@ pub enum Outgoing<'a> {
 /// A super-frame that was joined.
 #[derive(Clone, Copy, Debug)]
 pub struct Joined<'a> {
+    number: usize,
     with_header: &'a [u8],
     offload: Offload,
     segments: u16,
@@ -100,6 +101,11 @@ impl<'a> Joined<'a> {
     /// The frame with its virtio-net header of [`VNET_HEADER`] bytes, in one piece.
     pub const fn with_header(&self) -> &'a [u8] {
         self.with_header
+    }
+
+    /// By which [`Coalescer::joined`] gives it again.
+    pub const fn number(&self) -> usize {
+        self.number
     }
 
     /// The frames of the list that went into it, at least 2.
@@ -163,9 +169,10 @@ impl Coalescer {
         })
     }
 
-    fn joined(&self, number: usize) -> Option<Joined<'_>> {
+    /// A super-frame of the list by its number; none if there is none of that number.
+    pub fn joined(&self, number: usize) -> Option<Joined<'_>> {
         let Built { start, end, offload, segments } = *self.built.get(number)?;
-        Some(Joined { with_header: self.arena.get(start..end)?, offload, segments })
+        Some(Joined { number, with_header: self.arena.get(start..end)?, offload, segments })
     }
 
     fn clear(&mut self) {

@@ -57,6 +57,7 @@ fn open(end: &End) -> std::result::Result<Tap, OpenError> {
         gateway: None,
         backend: TapBackend::Own,
         offload: true,
+        queues: 1,
     };
     Tap::open(&Namespace::named(&end.netns)?, &plan).map(|(tap, _)| tap)
 }

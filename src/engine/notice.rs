@@ -1,0 +1,138 @@
+//! What the engines of a switch tell each other about places of stations and neighbours.
+//!
+//! Each engine has tables of its own, filled by what it receives itself. A notice spares the
+//! others from flooding or asking; none is needed for anything to be right, so one that is lost
+//! costs a flood or another request. Requests for neighbours go out by worker 0 alone, which also
+//! hears all ARP: however many workers there are, a host is asked no more than once per second.
+
+use std::net::Ipv4Addr;
+
+use super::Engine;
+use crate::id::{NetworkId, PortId, WorkerId};
+use crate::packet::MacAddr;
+use crate::route::{NeighbourState, Resolution};
+use crate::switch::FdbKey;
+use crate::time::Instant;
+
+/// Notices that wait to be polled; more are lost.
+const MAX_NOTICES: usize = 1024;
+/// Who hears ARP and asks for neighbours.
+pub(super) const ARP_WORKER: WorkerId = WorkerId(0);
+
+/// Who is to hear a notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// All other engines.
+    All,
+    /// One of them.
+    One(WorkerId),
+}
+
+/// A notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A station was heard behind a port.
+    Learned {
+        /// Its network.
+        network: NetworkId,
+        /// Its MAC.
+        mac: MacAddr,
+        /// The port.
+        port: PortId,
+    },
+    /// A frame for this station had to be flooded: who knows it?
+    Sought {
+        /// Its network.
+        network: NetworkId,
+        /// Its MAC.
+        mac: MacAddr,
+    },
+    /// A neighbour is to be asked for.
+    Asked {
+        /// Its network.
+        network: NetworkId,
+        /// Its address.
+        ip: Ipv4Addr,
+        /// Who asks is not sure of what it knows.
+        is_probe: bool,
+    },
+    /// A neighbour was heard.
+    Neighbour {
+        /// Its network.
+        network: NetworkId,
+        /// Its address.
+        ip: Ipv4Addr,
+        /// Its MAC.
+        mac: MacAddr,
+        /// It answered a request.
+        is_confirmed: bool,
+    },
+}
+
+impl Engine {
+    /// The next notice, and for whom.
+    pub fn poll_notice(&mut self) -> Option<(Audience, Notice)> {
+        self.notices.pop_front()
+    }
+
+    /// Takes a notice of another engine.
+    pub fn heed(&mut self, now: Instant, from: WorkerId, notice: Notice) {
+        match notice {
+            Notice::Learned { network, mac, port } => {
+                let is_there = |port: &crate::switch::Port| port.is_up && port.network == network;
+                if self.port(port).is_some_and(is_there) {
+                    let key = FdbKey::new(network, mac);
+                    self.fdb.learn(now, key, port, self.fdb.hash(key));
+                }
+            }
+            Notice::Sought { network, mac } => {
+                if let Some(port) = self.fdb.lookup(now, FdbKey::new(network, mac)) {
+                    let learned = Notice::Learned { network, mac, port };
+                    self.notify(Audience::One(from), learned);
+                }
+            }
+            Notice::Asked { network, ip, is_probe } => {
+                self.heed_asked(now, from, (network, ip), is_probe);
+            }
+            Notice::Neighbour { network, ip, mac, is_confirmed } => {
+                if is_confirmed {
+                    self.neighbours.heard_reply(now, network, ip, mac);
+                } else {
+                    self.neighbours.merge(now, network, ip, mac);
+                }
+            }
+        }
+    }
+
+    fn heed_asked(
+        &mut self,
+        now: Instant,
+        from: WorkerId,
+        (network, ip): (NetworkId, Ipv4Addr),
+        is_probe: bool,
+    ) {
+        // The others count unresolved neighbours against the ports that caused them; here they
+        // count against the worker.
+        let asked_by = PortId(u16::MAX - u16::from(from.0));
+        if let Resolution::Known(mac, index) = self.neighbours.resolve(now, network, ip, asked_by) {
+            let is_confirmed = self.neighbours.state(now, index) == Some(NeighbourState::Reachable);
+            if is_probe && !is_confirmed {
+                self.neighbours.probe(now, index);
+            }
+            let neighbour = Notice::Neighbour { network, ip, mac, is_confirmed };
+            self.notify(Audience::One(from), neighbour);
+        }
+    }
+
+    /// Tells the others, if there are any.
+    pub(super) fn notify(&mut self, audience: Audience, notice: Notice) {
+        if !self.share.is_sole() && self.notices.len() < MAX_NOTICES {
+            self.notices.push_back((audience, notice));
+        }
+    }
+
+    /// True if this engine hears ARP and asks for neighbours.
+    pub(super) fn is_arp_worker(&self) -> bool {
+        self.share.worker == ARP_WORKER
+    }
+}
