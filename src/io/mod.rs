@@ -29,6 +29,7 @@ mod packet_socket;
 mod plan;
 mod port_io;
 mod raw_packet;
+mod scheduling;
 mod tap;
 mod tun;
 mod uring;

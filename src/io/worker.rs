@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::bell::Bell;
 use super::idle::Idle;
+use super::scheduling;
 use super::{
     Clock, Devices, Egress, Faults, OpenError, PortIo, WaitMode, WriteChoice, WriteMethod,
 };
@@ -151,7 +152,12 @@ impl Start {
         };
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || running.run())
+            .spawn(move || {
+                if let Err(error) = scheduling::ask_for_short_slices() {
+                    tracing::debug!(%error, "the kernel chooses the time slices");
+                }
+                running.run();
+            })
             .map_err(|error| OpenError::from_io(format!("the {name} thread"), error))?;
         Ok(Worker { requests, bell, write_method, thread: Some(thread) })
     }
