@@ -42,6 +42,9 @@
 //! | hairpin | reaching an inside host by its external address from inside |
 //! | rewrite | a compiled header change with its checksum deltas |
 //! | hold | a frame waits for a neighbour or for its first fragment |
+//! | worker, crew | a thread with an engine of its own; all of them together |
+//! | owner, hand-over | the worker a packet belongs to; its way there |
+//! | offload, super-frame | what a sender's kernel left undone; several segments in one frame |
 //! | epoch, generation | version of the configuration; of a table entry |
 //! | drop reason | why a frame ended; counted |
 

@@ -1,9 +1,9 @@
 //! The shell around the engine: everything that makes a system call.
 //!
-//! A [`Worker`] is a thread that owns one engine and its ports: it waits, gathers a burst from
-//! all ready ports, runs it through the engine, and writes what comes out. Ports are
-//! [`PortIo`]s: TAPs, packet sockets, memory wires, capture files. What is between a worker and
-//! its ports, [`Devices`] and [`Egress`], needs no engine: a forwarder that looks nothing up is
+//! A [`Dataplane`] is one or several workers: threads that each own an engine and the ports'
+//! devices, or a queue of each. A worker waits, gathers a burst from all ready ports, runs it
+//! through the engine, and writes what comes out. Devices are [`PortIo`]s: TAPs, packet sockets,
+//! memory wires, capture files. What is between a worker and its devices, [`Devices`] and [`Egress`], needs no engine: a forwarder that looks nothing up is
 //! `gather`, a list per port, `send`.
 
 mod bell;
