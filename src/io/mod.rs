@@ -52,6 +52,7 @@ pub use netlink::LinkState;
 pub use packet_socket::PacketSocket;
 pub use plan::{DevicePlan, Netns, OpenError, PortPlan, TapBackend, TapPlan};
 pub use port_io::{Loss, PortIo, ReceiveError, TransmitFile};
+pub use scheduling::ask_for_short_slices;
 pub use tap::Tap;
 pub use wire::{WireEnd, wire};
 pub use worker::{DataplaneSettings, WorkerError, WorkerEvent};

@@ -9,7 +9,10 @@ const SLICE_NS: u64 = 100_000;
 /// Asks that the calling thread runs often and briefly: its share of the processor stays what it
 /// is, but hosts that keep all processors busy delay it less. Needs no privilege; kernels before
 /// 6.12 ignore it.
-pub(super) fn ask_for_short_slices() -> io::Result<()> {
+///
+/// # Errors
+/// If the kernel, or a policy, refuses to be asked.
+pub fn ask_for_short_slices() -> io::Result<()> {
     // SAFETY: all zero is a valid `sched_attr`: no flags, an ordinary thread.
     let mut attributes: libc::sched_attr = unsafe { std::mem::zeroed() };
     attributes.size = size_of::<libc::sched_attr>() as u32;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tapway::id::PortId;
 use tapway::io::{
     Devices, Egress, Faults, Namespace, OpenError, Tap, TapBackend, TapPlan, WriteChoice,
+    ask_for_short_slices,
 };
 use tapway::packet::{Burst, FrameRef, MacAddr, TxLists};
 
@@ -24,6 +25,7 @@ pub fn run(ends: &[End; 2]) -> Result<()> {
         let tap = open(end).map_err(named)?;
         devices.attach(port, Box::new(tap)).context("waiting for a TAP")?;
     }
+    ask_for_short_slices().context("time slices")?;
     // Where io_uring is not to be had tapway does without, and so does its ceiling.
     let (mut egress, _) = Egress::open(WriteChoice::Auto).map_err(named)?;
     let (mut burst, mut tx, mut faults) = (Burst::new(), TxLists::new(), Faults::default());
