@@ -438,3 +438,38 @@ fn a_full_queue_between_workers_is_a_named_loss() {
     let lost: u64 = engine.drop_rows().iter().map(|row| row.frames).sum();
     assert_eq!(lost, 36 * 64, "{:?}", engine.drop_rows());
 }
+
+#[test]
+fn sixteen_connections_from_low_ports_leave_low_ports_to_other_workers() {
+    everywhere(|mut bench| {
+        let greedy = bench.host();
+        for chunk in 0..16 {
+            bench.leave(&greedy, chunk * 64 + 2, far(53));
+        }
+        for _ in 0..20 {
+            let other = bench.host();
+            assert!(bench.leave(&other, 700, far(53)).port < 1024);
+        }
+        bench.assert_balanced();
+        assert_eq!(bench.drops(), []);
+    });
+}
+
+#[test]
+fn a_host_that_reaches_itself_from_another_hosts_port_is_answered() {
+    everywhere(|mut bench| {
+        let hosts: Vec<LabPort> = (0..6).map(|_| bench.host()).collect();
+        let server = &hosts[0];
+        bench.publish(17, 53, server.at(5353));
+        for (at, host) in hosts.iter().enumerate().skip(1) {
+            bench.publish(17, 100 + at as u16, host.at(1));
+        }
+        for at in 1..6 {
+            let query = build::udp(server.to_gateway(), server.at(100 + at), ext(53), b"query");
+            let seen = only_udp(&bench.send(server, &query), server);
+            let answer = build::udp(server.to_gateway(), server.at(5353), seen.src, b"answer");
+            let seen = only_udp(&bench.send(server, &answer), server);
+            assert_eq!((seen.src, seen.dst), (ext(53), server.at(100 + at)));
+        }
+    });
+}

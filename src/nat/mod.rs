@@ -690,7 +690,7 @@ fn pool_of<'a>(
             return PortPool::default();
         }
         let chunks = share.leases.chunks(address, protocol);
-        PortPool::leasing(Lessee { chunks, worker: share.worker })
+        PortPool::leasing(Lessee { chunks, worker: share.worker, workers: share.workers })
     })
 }
 
