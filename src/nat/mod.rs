@@ -121,6 +121,9 @@ pub struct Opening<'a> {
     pub egress: NetworkId,
     /// It came in from inside.
     pub is_from_inside: bool,
+    /// It comes from inside although it came in from outside: another worker's host, in the second
+    /// of two passes.
+    pub is_looped: bool,
     /// TCP flags, if it is TCP.
     pub tcp_flags: u8,
 }
@@ -560,7 +563,10 @@ impl Nat {
             source.is_published || matches!(opening.destination, Destination::Published(..));
         let flags = [
             // A stranger must not keep a mapping alive (RFC 7857 section 7).
-            (session::ORIGINAL_REFRESHES, opening.is_from_inside || !is_eif(far)),
+            (
+                session::ORIGINAL_REFRESHES,
+                opening.is_from_inside || opening.is_looped || !is_eif(far),
+            ),
             (session::REPLY_REFRESHES, !opening.is_from_inside || !is_eif(source.mapping)),
             (session::AWAITS_REPLY, !admitted),
             (session::PUBLISHED, is_published),
