@@ -586,3 +586,26 @@ fn hairpin_from_inside_keeps_the_mapping_it_goes_to() {
         }
     }
 }
+
+#[test]
+fn ports_that_have_rested_are_given_back_though_their_worker_needs_none() {
+    for workers in WORKERS {
+        let mut bench = bench(workers, 1, |_| {});
+        let (greedy, others): (_, Vec<_>) = (bench.host(), (0..6).map(|_| bench.host()).collect());
+        for sport in 1..1024 {
+            bench.leave(&greedy, sport, far(53));
+        }
+        bench.advance(Duration::from_secs(302));
+        bench.advance(Duration::from_secs(121));
+        for other in others {
+            let frame = build::udp(other.to_gateway(), other.at(500), far(53), b"out");
+            let answer =
+                build::arp_reply(router().mac, Lab::ROUTER, (router().gateway, Lab::EXTERNAL));
+            let mut out = bench.send(&other, &frame);
+            out.extend(bench.send(&router(), &answer));
+            let has_left =
+                |(port, frame): &(PortId, Vec<u8>)| *port == ROUTER && frame.ends_with(b"out");
+            assert!(out.iter().any(has_left), "{workers} workers: {:?}", bench.drops());
+        }
+    }
+}

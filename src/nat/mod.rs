@@ -397,11 +397,21 @@ impl Nat {
 
     /// When [`Nat::handle_timeout`] may have something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.wheel.next_deadline()
+        let end_of_rest = self.leasing_pools().filter_map(PortPool::next_end_of_rest).min();
+        self.wheel.next_deadline().into_iter().chain(end_of_rest).min()
+    }
+
+    /// The pools whose ports other workers wait for.
+    fn leasing_pools(&self) -> impl Iterator<Item = &PortPool> {
+        let is_shared = !self.share.is_sole();
+        is_shared.then(|| self.pools.values()).into_iter().flatten()
     }
 
     /// Ends expired sessions.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if !self.share.is_sole() {
+            self.pools.values_mut().for_each(|pool| pool.end_rests(now));
+        }
         while let Some(index) = self.wheel.pop_due(now) {
             let Some(session) = self.sessions.get(index) else { continue };
             let deadline = session.deadline(&self.settings.timeouts);

@@ -195,7 +195,13 @@ impl PortPool {
         is_own && self.end_rest(port)
     }
 
-    fn end_rests(&mut self, now: Instant) {
+    /// When the next port has rested enough.
+    pub(super) fn next_end_of_rest(&self) -> Option<Instant> {
+        self.rests.iter().filter_map(|rests| Some(rests.first()?.0)).min()
+    }
+
+    /// Ports that have rested enough are free again.
+    pub(super) fn end_rests(&mut self, now: Instant) {
         for class in [0, WELL_KNOWN] {
             while let Some((until, port)) = self.rests_of(class).first().copied()
                 && until <= now
