@@ -438,3 +438,174 @@ fn a_full_queue_between_workers_is_a_named_loss() {
     let lost: u64 = engine.drop_rows().iter().map(|row| row.frames).sum();
     assert_eq!(lost, 36 * 64, "{:?}", engine.drop_rows());
 }
+
+#[test]
+fn sixteen_connections_from_low_ports_leave_low_ports_to_other_workers() {
+    everywhere(|mut bench| {
+        let greedy = bench.host();
+        for chunk in 0..16 {
+            bench.leave(&greedy, chunk * 64 + 2, far(53));
+        }
+        for _ in 0..20 {
+            let other = bench.host();
+            assert!(bench.leave(&other, 700, far(53)).port < 1024);
+        }
+        bench.assert_balanced();
+        assert_eq!(bench.drops(), []);
+    });
+}
+
+#[test]
+fn peer_of_a_published_port_answers_by_its_mapping() {
+    for workers in WORKERS {
+        for salt in 0..6 {
+            let mut bench = bench(workers, salt, |bridge| {
+                bridge.nat = NatPolicy::uniform(NatMode::EimEif);
+            });
+            let (server, peer) = (bench.host(), bench.host());
+            bench.publish(17, 53, server.at(5353));
+            let mapped = bench.leave(&peer, 6000, far(53));
+            let hello = build::udp(server.to_gateway(), server.at(5353), mapped, b"hello");
+            let seen = only_udp(&bench.send(&server, &hello), &peer);
+            assert_eq!((seen.src, seen.dst), (ext(53), peer.at(6000)));
+            let answer = build::udp(peer.to_gateway(), peer.at(6000), ext(53), b"answer");
+            let seen = only_udp(&bench.send(&peer, &answer), &server);
+            assert_eq!((seen.src, seen.dst), (mapped, server.at(5353)), "{workers} workers");
+        }
+    }
+}
+
+#[test]
+fn fragments_of_a_hairpin_to_a_dynamic_mapping_arrive() {
+    for workers in WORKERS {
+        for salt in 0..6 {
+            let mut bench = bench(workers, salt, |bridge| {
+                bridge.nat = NatPolicy::uniform(NatMode::EimEif);
+            });
+            let hosts: Vec<LabPort> = (0..4).map(|_| bench.host()).collect();
+            let mapped: Vec<Endpoint> =
+                hosts.iter().map(|host| bench.leave(host, 6000, far(53))).collect();
+            for (a, from) in hosts.iter().enumerate() {
+                for (b, to) in hosts.iter().enumerate().filter(|(b, _)| *b != a) {
+                    let frame =
+                        udp_df_clear(from.to_gateway(), from.at(6000), mapped[b], &[7; 3000]);
+                    for order in [[0, 1, 2], [2, 1, 0]] {
+                        let id = (a * 100 + b * 10 + order[0]) as u16;
+                        let pieces = build::fragments(&frame, id, 1400);
+                        let mut out = Vec::new();
+                        for piece in order {
+                            out.extend(bench.send(from, &pieces[piece]));
+                        }
+                        assert_eq!(out.len(), 3, "{workers} workers, {order:?}");
+                        let ids: HashSet<u16> =
+                            out.iter().map(|(_, frame)| read(frame).id).collect();
+                        assert_eq!(ids.len(), 1);
+                        for (port, frame) in &out {
+                            assert_eq!(*port, to.port);
+                            assert_eq!(read(frame).src.ip, mapped[a].ip);
+                            assert_eq!(read(frame).dst.ip, to.ip);
+                        }
+                    }
+                }
+            }
+            bench.assert_balanced();
+            assert_eq!(bench.drops(), []);
+        }
+    }
+}
+
+#[test]
+fn an_error_about_a_hairpin_reaches_its_sender() {
+    for workers in WORKERS {
+        for salt in 0..6 {
+            let mut bench = bench(workers, salt, |bridge| {
+                bridge.nat = NatPolicy::uniform(NatMode::EimEif);
+            });
+            let hosts: Vec<LabPort> = (0..4).map(|_| bench.host()).collect();
+            let mapped: Vec<Endpoint> =
+                hosts.iter().map(|host| bench.leave(host, 6000, far(53))).collect();
+            for from in &hosts {
+                for (b, to) in hosts.iter().enumerate().filter(|(_, to)| to.ip != from.ip) {
+                    let frame = build::udp(from.to_gateway(), from.at(6000), mapped[b], b"hairpin");
+                    let sent = only(&bench.send(from, &frame), to);
+                    let error =
+                        icmp_error(to.to_gateway(), (to.ip, Lab::EXTERNAL), (3, 3), &sent[14..]);
+                    let seen = only_icmp(&bench.send(to, &error), from);
+                    assert_eq!(seen.payload[8 + 12..8 + 16], from.ip.octets());
+                }
+            }
+            bench.assert_balanced();
+            assert_eq!(bench.drops(), []);
+        }
+    }
+}
+
+#[test]
+fn a_host_that_reaches_itself_from_another_hosts_port_is_answered() {
+    everywhere(|mut bench| {
+        let hosts: Vec<LabPort> = (0..6).map(|_| bench.host()).collect();
+        let server = &hosts[0];
+        bench.publish(17, 53, server.at(5353));
+        for (at, host) in hosts.iter().enumerate().skip(1) {
+            bench.publish(17, 100 + at as u16, host.at(1));
+        }
+        for at in 1..6 {
+            let query = build::udp(server.to_gateway(), server.at(100 + at), ext(53), b"query");
+            let seen = only_udp(&bench.send(server, &query), server);
+            let answer = build::udp(server.to_gateway(), server.at(5353), seen.src, b"answer");
+            let seen = only_udp(&bench.send(server, &answer), server);
+            assert_eq!((seen.src, seen.dst), (ext(53), server.at(100 + at)));
+        }
+    });
+}
+
+#[test]
+fn hairpin_from_inside_keeps_the_mapping_it_goes_to() {
+    for workers in WORKERS {
+        for salt in 0..6 {
+            let mut bench = bench(workers, salt, |bridge| {
+                bridge.nat = NatPolicy::uniform(NatMode::EimEif);
+            });
+            let hosts: Vec<LabPort> = (0..4).map(|_| bench.host()).collect();
+            let mapped: Vec<Endpoint> =
+                hosts.iter().map(|host| bench.leave(host, 6000, far(53))).collect();
+            for _ in 0..5 {
+                for (b, to) in hosts.iter().enumerate().skip(1) {
+                    let frame =
+                        build::udp(hosts[0].to_gateway(), hosts[0].at(6000), mapped[b], b"on");
+                    let answer = build::arp_reply(to.mac, to.ip, (to.gateway, Lab::GATEWAY));
+                    let mut out = bench.send(&hosts[0], &frame);
+                    out.extend(bench.send(to, &answer));
+                    let is_its = |(port, frame): &(PortId, Vec<u8>)| {
+                        *port == to.port && frame.ends_with(b"on")
+                    };
+                    assert!(out.iter().any(is_its), "{workers} workers");
+                }
+                bench.advance(Duration::from_secs(100));
+            }
+        }
+    }
+}
+
+#[test]
+fn ports_that_have_rested_are_given_back_though_their_worker_needs_none() {
+    for workers in WORKERS {
+        let mut bench = bench(workers, 1, |_| {});
+        let (greedy, others): (_, Vec<_>) = (bench.host(), (0..6).map(|_| bench.host()).collect());
+        for sport in 1..1024 {
+            bench.leave(&greedy, sport, far(53));
+        }
+        bench.advance(Duration::from_secs(302));
+        bench.advance(Duration::from_secs(121));
+        for other in others {
+            let frame = build::udp(other.to_gateway(), other.at(500), far(53), b"out");
+            let answer =
+                build::arp_reply(router().mac, Lab::ROUTER, (router().gateway, Lab::EXTERNAL));
+            let mut out = bench.send(&other, &frame);
+            out.extend(bench.send(&router(), &answer));
+            let has_left =
+                |(port, frame): &(PortId, Vec<u8>)| *port == ROUTER && frame.ends_with(b"out");
+            assert!(out.iter().any(has_left), "{workers} workers: {:?}", bench.drops());
+        }
+    }
+}

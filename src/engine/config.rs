@@ -55,6 +55,11 @@ impl EngineConfig {
         let workers = workers.max(1);
         let mut own = self;
         own.nat.sessions = self.nat.sessions.div_ceil(workers);
+        if workers > 1 {
+            // Else one host could fill its worker's table.
+            let most = (own.nat.sessions / 2).max(1);
+            own.nat.sessions_per_host = self.nat.sessions_per_host.min(most);
+        }
         own.flows = self.flows.div_ceil(workers);
         own.icmp.total = self.icmp.total.div_ceil(workers as u32);
         own
@@ -64,5 +69,20 @@ impl EngineConfig {
 impl Default for EngineConfig {
     fn default() -> Self {
         Self::with_sessions(262_144)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_host_may_fill_the_table_of_its_worker() {
+        let all = EngineConfig::with_sessions(1000);
+        assert_eq!(all.for_each_of(1), all);
+        let own = all.for_each_of(4).nat;
+        assert_eq!((own.sessions, own.sessions_per_host), (250, 125));
+        let own = EngineConfig::with_sessions(1).for_each_of(16).nat;
+        assert_eq!((own.sessions, own.sessions_per_host), (1, 1));
     }
 }

@@ -29,6 +29,12 @@ impl Engine {
             Some(FragmentDecision::Drop(reason)) => Verdict::Dropped(reason),
             Some(FragmentDecision::Local) => self.local_fragment(pass, frame, key),
             Some(FragmentDecision::HandOver(to)) => self.hand_on(pass, frame, to),
+            Some(FragmentDecision::Loop { to, src, id }) => {
+                let from =
+                    Tuple { src: Endpoint::new(ipv4.src, 0), dst: Endpoint::new(ipv4.dst, 0) };
+                let looped = Tuple { src: Endpoint::new(src, 0), ..from };
+                self.loop_rewritten(pass, frame, ipv4, (from, looped, Some(id)), to)
+            }
             Some(FragmentDecision::Translate { src, dst, id }) => {
                 let from =
                     Tuple { src: Endpoint::new(ipv4.src, 0), dst: Endpoint::new(ipv4.dst, 0) };
@@ -156,6 +162,12 @@ impl Engine {
             Transport::Truncated => return Err(Stop::Drop(DropReason::FragmentTooSmall)),
             Transport::IcmpError => return Err(Stop::Drop(DropReason::IcmpErrorMalformed)),
             _ => {}
+        }
+        if let Some(to) = self.loop_of(frame, ipv4) {
+            // Where it goes its fragments are known by the shared source and this.
+            let id = self.nat.next_ip_id();
+            let (verdict, src) = self.forward_looped(pass, frame, ipv4, (to, Some(id)))?;
+            return Ok((verdict, FragmentDecision::Loop { to, src, id }));
         }
         let plan = self.plan(pass, frame, ipv4)?;
         let (rewrite, _) = self.commit(pass, frame, &plan)?;

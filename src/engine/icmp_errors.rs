@@ -5,7 +5,7 @@ use super::slow_path::Stop;
 use super::{Engine, Pass, Tier};
 use crate::drop_reason::DropReason;
 use crate::nat::{Direction, NatMode, Quote};
-use crate::packet::{Delta, ETHERNET_HEADER, Ipv4, icmp, put};
+use crate::packet::{Delta, ETHERNET_HEADER, HandOver, Ipv4, Origin, icmp, put};
 
 impl Engine {
     /// True if an ICMP error quotes a packet of a session.
@@ -49,6 +49,16 @@ impl Engine {
         let (key, to) = (session.key(way), session.translated(way));
         // A router inside must not show its address outside (RFC 5508 REQ-5).
         let src = if key.src == to.src.ip { ipv4.src } else { to.src.ip };
+        if let Some(owner) = self.loops_to(key.protocol, to.dst) {
+            // About a packet that came looping back goes the same way, in two passes.
+            let bytes = pass.tx.frame_mut(frame.at, pass.burst);
+            if let Some(packet) = bytes.get_mut(ETHERNET_HEADER..) {
+                quote.translate(packet, to.reversed(), (src, to.dst.ip));
+            }
+            let (frame, port) = (frame.at, frame.port);
+            let looped = HandOver { to: owner, frame, port, origin: Origin::Looped };
+            return Ok(self.hand_over(pass, looped));
+        }
         let hop = self.fib.lookup(to.dst.ip).ok_or(unmatched)?;
         let path = self.path(pass, frame, ipv4, hop)?;
         let bytes = pass.tx.frame_mut(frame.at, pass.burst);

@@ -41,7 +41,7 @@ use std::hash::BuildHasher;
 use crate::drop_reason::DropReason;
 use crate::id::{NetworkId, PortId};
 use crate::nat::{Fragments, Nat, NatPolicy, Random};
-use crate::packet::{Burst, FrameView, TxLists};
+use crate::packet::{Burst, FrameView, Origin, TxLists};
 use crate::route::{Fib, IcmpLimiter, Interfaces, NeighbourEvent, Neighbours};
 use crate::switch::{Bridge, Fdb, Port};
 use crate::table::TokenBucket;
@@ -309,7 +309,9 @@ impl Engine {
     fn observe_received(&mut self, now: Instant, burst: &Burst) {
         let Some(observer) = &mut self.observer else { return };
         for index in 0..burst.len() {
-            if let Some(port) = burst.port(index) {
+            // The worker that received it has shown it.
+            let is_received = burst.origin(index) == Origin::Device;
+            if let Some(port) = burst.port(index).filter(|_| is_received) {
                 let frame = FrameView { bytes: burst.frame(index), offload: burst.offload(index) };
                 observer.received(now, port, frame);
             }

@@ -17,7 +17,7 @@ use super::slow_path::Stop;
 use super::{Engine, Pass};
 use crate::drop_reason::DropReason;
 use crate::id::{NetworkId, WorkerId};
-use crate::nat::{Destination, Endpoint, Opening, Quote, Rewrite, Source};
+use crate::nat::{Destination, Endpoint, Opening, Quote, Rewrite, Source, Tuple};
 use crate::packet::{
     ETHERNET_HEADER, FlowKey, HandOver, Ipv4, MacAddr, Origin, PROTOCOL_ICMP, PROTOCOL_TCP,
     PROTOCOL_UDP, Transport,
@@ -64,6 +64,30 @@ impl Engine {
             FlowKey { network: frame.network, protocol, src, dst, sport, dport }
         };
         self.owner_of(&key)
+    }
+
+    /// The other engine to ask about a packet from inside to a published port, which would make a
+    /// session here: it may be the answer of a dynamic mapping, which its host's engine knows.
+    pub(super) fn asks_first(&mut self, frame: &Frame, ipv4: &Ipv4) -> Option<HandOver> {
+        if self.share.is_sole() || !self.is_inside(frame.network) {
+            return None;
+        }
+        let key = ipv4.datagram_key(frame.network)?;
+        let is_own = self.interfaces.owner_of(key.dst).is_some();
+        if !is_own || self.nat.find(&key).is_some() {
+            return None;
+        }
+        let (to, origin) = match (frame.origin, self.nat.destination(&key, is_own)) {
+            // Nobody knows it: back to where its session is to be.
+            (Origin::Asked, _) => (self.owner_of(&key), Origin::Settled),
+            (Origin::Settled, _) => return None,
+            (_, Destination::Published(..) | Destination::Static(..)) => {
+                (self.of_pair(key.src, key.src), Origin::Asked)
+            }
+            _ => return None,
+        };
+        let (frame, port) = (frame.at, frame.port);
+        (to != self.share.worker).then_some(HandOver { to, frame, port, origin })
     }
 
     fn owner_of(&mut self, key: &FlowKey) -> WorkerId {
@@ -148,12 +172,17 @@ impl Engine {
 
     /// The other engine to which a packet for this external endpoint goes once it is translated;
     /// none if there is nobody else, or it is no such endpoint.
-    fn loops_to(&mut self, protocol: u8, to: Endpoint) -> Option<WorkerId> {
+    pub(super) fn loops_to(&mut self, protocol: u8, to: Endpoint) -> Option<WorkerId> {
         let has_ports = matches!(protocol, PROTOCOL_TCP | PROTOCOL_UDP);
         if self.share.is_sole() || !has_ports || self.interfaces.owner_of(to.ip).is_none() {
             return None;
         }
-        let owner = self.nat.port_owner(protocol, to)?;
+        // As if it came from outside; a published host may have this endpoint, too.
+        let network = self.looped_network()?;
+        let (src, sport) = (Ipv4Addr::UNSPECIFIED, 0);
+        let Endpoint { ip: dst, port: dport } = to;
+        let key = FlowKey { network, protocol, src, dst, sport, dport };
+        let owner = self.owner_of(&key);
         (owner != self.share.worker).then_some(owner)
     }
 
@@ -164,8 +193,8 @@ impl Engine {
         pass: &mut Pass<'_>,
         frame: &Frame,
         ipv4: &Ipv4,
-        to: WorkerId,
-    ) -> Result<Verdict, Stop> {
+        (to, id): (WorkerId, Option<u16>),
+    ) -> Result<(Verdict, Ipv4Addr), Stop> {
         let key =
             ipv4.datagram_key(frame.network).ok_or(Stop::Drop(DropReason::TransportTruncated))?;
         let tcp_flags = match ipv4.transport {
@@ -181,13 +210,26 @@ impl Engine {
         };
         let gone = Stop::Drop(DropReason::NoSession);
         let translated = self.nat.session(index).ok_or(gone)?.translated(way);
+        let verdict = self.loop_rewritten(pass, frame, ipv4, (key.into(), translated, id), to);
+        Ok((verdict, translated.src.ip))
+    }
+
+    /// Gives a packet its new source and hands it on to the second pass, where the identification
+    /// of one that is not in fragments is made unique.
+    pub(super) fn loop_rewritten(
+        &mut self,
+        pass: &mut Pass<'_>,
+        frame: &Frame,
+        ipv4: &Ipv4,
+        (from, translated, id): (Tuple, Tuple, Option<u16>),
+        to: WorkerId,
+    ) -> Verdict {
         let macs = (MacAddr::ZERO, MacAddr::ZERO);
-        let rewrite = Rewrite::new(key.protocol, key.into(), translated, macs);
-        // Its identification is made unique when it leaves the second pass.
+        let rewrite = Rewrite::new(ipv4.protocol, from, translated, macs);
         let is_partial = !pass.tx.offload(frame.at, pass.burst).is_none();
-        rewrite.apply(pass.tx.frame_mut(frame.at, pass.burst), ipv4, None, is_partial);
+        rewrite.apply(pass.tx.frame_mut(frame.at, pass.burst), ipv4, id, is_partial);
         let (frame, port) = (frame.at, frame.port);
-        Ok(self.hand_over(pass, HandOver { to, frame, port, origin: Origin::Looped }))
+        self.hand_over(pass, HandOver { to, frame, port, origin: Origin::Looped })
     }
 
     fn open_looped(&mut self, pass: &Pass<'_>, key: &FlowKey, tcp_flags: u8) -> Result<u32, Stop> {
@@ -201,6 +243,7 @@ impl Engine {
             source: Source::Masquerade(mode, outside.external()),
             egress: outside.network,
             is_from_inside: true,
+            is_looped: false,
             tcp_flags,
         };
         self.nat.open(pass.now, &opening).map_err(Stop::Drop)

@@ -54,6 +54,7 @@ pub(super) struct Plan {
     opening: Option<(Destination, SourceKind)>,
     tcp_flags: u8,
     is_from_inside: bool,
+    is_looped: bool,
 }
 
 /// [`Source`] without its borrow.
@@ -85,8 +86,10 @@ impl Engine {
             return self.fragment(pass, frame, ipv4);
         } else if ipv4.transport == Transport::IcmpError {
             self.icmp_error(pass, frame, ipv4)
+        } else if let Some(hand_over) = self.asks_first(frame, ipv4) {
+            return self.hand_over(pass, hand_over);
         } else if let Some(to) = self.loop_of(frame, ipv4) {
-            self.forward_looped(pass, frame, ipv4, to)
+            self.forward_looped(pass, frame, ipv4, (to, None)).map(|(verdict, _)| verdict)
         } else {
             self.forward_flow(pass, frame, ipv4)
         };
@@ -239,7 +242,8 @@ impl Engine {
             self.report(pass.now, frame.port, Tier::Session);
         }
         let is_from_inside = self.is_inside(frame.network);
-        Ok(Plan { path, key, session, opening, tcp_flags, is_from_inside })
+        let is_looped = frame.origin == Origin::Looped;
+        Ok(Plan { path, key, session, opening, tcp_flags, is_from_inside, is_looped })
     }
 
     /// Whether a packet without a session may pass, and what session it makes.
@@ -371,6 +375,7 @@ impl Engine {
             source,
             egress: plan.path.egress,
             is_from_inside: plan.is_from_inside,
+            is_looped: plan.is_looped,
             tcp_flags: plan.tcp_flags,
         };
         self.nat.open(pass.now, &opening).map_err(|reason| {

@@ -199,6 +199,52 @@ mod tests {
     }
 
     #[test]
+    fn what_was_handed_over_is_not_handed_over_again_by_a_pass_without_frames() {
+        use crate::engine::Share;
+        use crate::nat::{Endpoint, Publish};
+        use crate::testkit::Lab;
+        let config = EngineConfig::with_sessions(64);
+        let engines =
+            Share::of(2).into_iter().map(|share| Engine::with_share(config, 1, Clock.now(), share));
+        let crew = Dataplane::spawn_crew(engines.collect(), DataplaneSettings::default()).unwrap();
+        let (network, port) = (NetworkId(0), PortId(0));
+        let own = Ipv4Addr::new(10, 0, 0, 1);
+        crew.apply(Command::AddNetwork(network, Lab::network_spec("n", own, 24))).unwrap();
+        let spec = PortSpec {
+            name: "p".to_owned(),
+            network,
+            mtu: 1500,
+            guard: None,
+            static_macs: Vec::new(),
+            is_up: true,
+        };
+        crew.apply(Command::AddPort(port, spec)).unwrap();
+        let target = Endpoint::new(Ipv4Addr::new(10, 0, 0, 2), 53);
+        let publish = Publish { protocol: 17, address: None, port: 53, count: 1, network, target };
+        crew.apply(Command::Publish(publish)).unwrap();
+        let (near, mut far) = wire().unwrap();
+        crew.attach(port, Box::new(near)).unwrap();
+        let ip = Ipv4Addr::new(10, 0, 0, 9);
+        let hop = build::Hop::new(MacAddr::from_ipv4(ip), MacAddr::from_ipv4(own));
+        // Later fragments wait where they meet, and are handed on from there.
+        let whole = build::udp(hop, Endpoint::new(ip, 9), Endpoint::new(own, 53), &[7; 3000]);
+        for id in 0..16 {
+            for piece in build::fragments(&whole, id, 1400).iter().rev() {
+                far.send(piece).unwrap();
+            }
+        }
+        let mut totals = Vec::new();
+        for _ in 0..100 {
+            std::thread::sleep(Duration::from_millis(2));
+            totals = crew.query_each(|engine, _| engine.totals()).unwrap();
+        }
+        let handed: u64 = totals.iter().map(|totals| totals.handed_over).sum();
+        let taken: u64 = totals.iter().map(|totals| totals.taken_over).sum();
+        assert!(handed > 0, "{totals:?}");
+        assert_eq!(handed, taken, "{totals:?}");
+    }
+
+    #[test]
     fn frames_pass_between_wires_and_a_dropped_wire_takes_its_port_down() {
         let engine = Engine::new(EngineConfig::with_sessions(16), 1, Clock.now());
         let worker = Dataplane::spawn(engine, DataplaneSettings::default()).unwrap();

@@ -308,8 +308,9 @@ impl Running {
             self.ties.relay.take(&mut self.engine, now, &mut self.burst);
         }
         let had_frames = !self.burst.is_empty();
+        // Even if there is nothing to send: what the last pass handed over is gone already.
+        self.tx.clear();
         if had_frames {
-            self.tx.clear();
             self.engine.process(now, &mut self.burst, &mut self.tx);
             self.send();
         } else {

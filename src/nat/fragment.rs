@@ -73,6 +73,15 @@ pub enum FragmentDecision {
     Bridge,
     /// The datagram belongs to another worker.
     HandOver(WorkerId),
+    /// The datagram loops back to a host of another worker, with this source and identification.
+    Loop {
+        /// That worker.
+        to: WorkerId,
+        /// New source address.
+        src: Ipv4Addr,
+        /// New identification.
+        id: u16,
+    },
     /// The datagram ends here.
     Drop(DropReason),
 }

@@ -35,6 +35,8 @@ pub struct PortLeases(Arc<RwLock<ByAddress>>);
 pub(super) struct Lessee {
     pub(super) chunks: Arc<Chunks>,
     pub(super) worker: WorkerId,
+    /// Of how many.
+    pub(super) workers: u8,
 }
 
 impl PortLeases {
@@ -101,8 +103,11 @@ mod tests {
     #[test]
     fn a_chunk_is_one_workers_until_it_is_given_back() {
         let leases = PortLeases::default();
-        let lessee =
-            |worker| Lessee { chunks: leases.chunks(ADDRESS, 6), worker: WorkerId(worker) };
+        let lessee = |worker| Lessee {
+            chunks: leases.chunks(ADDRESS, 6),
+            worker: WorkerId(worker),
+            workers: 2,
+        };
         let (first, second) = (lessee(0), lessee(1));
         assert!(first.lease(5000) && first.lease(5000));
         assert!(!second.lease(5001) && second.lease(5060));
@@ -122,7 +127,7 @@ mod tests {
             let workers: Vec<_> = (0..4)
                 .map(|worker| {
                     let chunks = leases.chunks(ADDRESS, 17);
-                    let lessee = Lessee { chunks, worker: WorkerId(worker) };
+                    let lessee = Lessee { chunks, worker: WorkerId(worker), workers: 4 };
                     scope.spawn(move || (0..=u16::MAX).filter(|port| lessee.lease(*port)).count())
                 })
                 .collect();

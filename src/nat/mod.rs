@@ -121,6 +121,9 @@ pub struct Opening<'a> {
     pub egress: NetworkId,
     /// It came in from inside.
     pub is_from_inside: bool,
+    /// It comes from inside although it came in from outside: another worker's host, in the second
+    /// of two passes.
+    pub is_looped: bool,
     /// TCP flags, if it is TCP.
     pub tcp_flags: u8,
 }
@@ -394,11 +397,21 @@ impl Nat {
 
     /// When [`Nat::handle_timeout`] may have something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.wheel.next_deadline()
+        let end_of_rest = self.leasing_pools().filter_map(PortPool::next_end_of_rest).min();
+        self.wheel.next_deadline().into_iter().chain(end_of_rest).min()
+    }
+
+    /// The pools whose ports other workers wait for.
+    fn leasing_pools(&self) -> impl Iterator<Item = &PortPool> {
+        let is_shared = !self.share.is_sole();
+        is_shared.then(|| self.pools.values()).into_iter().flatten()
     }
 
     /// Ends expired sessions.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if !self.share.is_sole() {
+            self.pools.values_mut().for_each(|pool| pool.end_rests(now));
+        }
         while let Some(index) = self.wheel.pop_due(now) {
             let Some(session) = self.sessions.get(index) else { continue };
             let deadline = session.deadline(&self.settings.timeouts);
@@ -560,7 +573,10 @@ impl Nat {
             source.is_published || matches!(opening.destination, Destination::Published(..));
         let flags = [
             // A stranger must not keep a mapping alive (RFC 7857 section 7).
-            (session::ORIGINAL_REFRESHES, opening.is_from_inside || !is_eif(far)),
+            (
+                session::ORIGINAL_REFRESHES,
+                opening.is_from_inside || opening.is_looped || !is_eif(far),
+            ),
             (session::REPLY_REFRESHES, !opening.is_from_inside || !is_eif(source.mapping)),
             (session::AWAITS_REPLY, !admitted),
             (session::PUBLISHED, is_published),
@@ -690,7 +706,7 @@ fn pool_of<'a>(
             return PortPool::default();
         }
         let chunks = share.leases.chunks(address, protocol);
-        PortPool::leasing(Lessee { chunks, worker: share.worker })
+        PortPool::leasing(Lessee { chunks, worker: share.worker, workers: share.workers })
     })
 }
 

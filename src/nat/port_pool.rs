@@ -7,7 +7,9 @@
 //!
 //! With several workers a pool has only the chunks of ports that its worker has leased, see
 //! [`super::PortLeases`]: ports of other chunks count as used. A chunk is given back when none of
-//! its ports is used or rests.
+//! its ports is used or rests. Beyond its fair share of a class a worker leases a chunk only when
+//! it has no port left, not for a wish: else a host that opens one port in each chunk would leave
+//! the hosts of other workers without any.
 //!
 //! Bounds: 8 KiB for the ports in use, 256 KiB for who has them, and for each port that rests one
 //! record in a map and one in an ordered set, at most 65 535 of each. No step is longer than a logarithm of them, but for
@@ -113,7 +115,7 @@ impl PortPool {
         random: &mut Random,
     ) -> Option<u16> {
         self.end_rests(now);
-        if self.reserve_for(wish, host) {
+        if self.may_wish(wish) && self.reserve_for(wish, host) {
             return Some(wish);
         }
         let port = self
@@ -193,7 +195,13 @@ impl PortPool {
         is_own && self.end_rest(port)
     }
 
-    fn end_rests(&mut self, now: Instant) {
+    /// When the next port has rested enough.
+    pub(super) fn next_end_of_rest(&self) -> Option<Instant> {
+        self.rests.iter().filter_map(|rests| Some(rests.first()?.0)).min()
+    }
+
+    /// Ports that have rested enough are free again.
+    pub(super) fn end_rests(&mut self, now: Instant) {
         for class in [0, WELL_KNOWN] {
             while let Some((until, port)) = self.rests_of(class).first().copied()
                 && until <= now
@@ -255,6 +263,19 @@ impl PortPool {
     /// What it may lease; none: all ports are its own.
     pub(super) const fn lessee(&self) -> Option<&Lessee> {
         self.lessee.as_ref()
+    }
+
+    /// True if a port may be had by wish: its chunk is this pool's, or within its fair share.
+    pub(super) fn may_wish(&self, port: u16) -> bool {
+        let Some(lessee) = &self.lessee else { return true };
+        if self.leased.is_set(port) {
+            return true;
+        }
+        let (first, last) = class_of(port);
+        let chunks = (first / CHUNK)..=(last / CHUNK);
+        let share = (chunks.len() / usize::from(lessee.workers.max(1))).max(1);
+        let leased = chunks.filter(|chunk| self.leased.is_set(chunk * CHUNK)).count();
+        leased < share
     }
 
     /// Makes sure that the chunk of a port is this pool's; false if it is another worker's.
@@ -385,7 +406,8 @@ mod tests {
         use crate::nat::PortLeases;
         let leases = PortLeases::default();
         let mut random = Random::new(1);
-        let lessee = |worker| Lessee { chunks: leases.chunks(A, 6), worker: WorkerId(worker) };
+        let lessee =
+            |worker| Lessee { chunks: leases.chunks(A, 6), worker: WorkerId(worker), workers: 2 };
         let (mut first, mut second) = (PortPool::leasing(lessee(0)), PortPool::leasing(lessee(1)));
         let mut take =
             |pool: &mut PortPool, wish| pool.allocate(Instant::ZERO, wish, A, &mut random);
@@ -409,7 +431,8 @@ mod tests {
         use crate::nat::PortLeases;
         let leases = PortLeases::default();
         let mut random = Random::new(1);
-        let lessee = |worker| Lessee { chunks: leases.chunks(A, 6), worker: WorkerId(worker) };
+        let lessee =
+            |worker| Lessee { chunks: leases.chunks(A, 6), worker: WorkerId(worker), workers: 2 };
         let mut pools = [PortPool::leasing(lessee(0)), PortPool::leasing(lessee(1))];
         let mut given = HashSet::new();
         let mut turn = 0;

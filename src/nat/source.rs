@@ -154,8 +154,9 @@ impl Nat {
         };
         let mut reply = reply_to(source.endpoint);
         for _ in 0..MAX_PORT_TRIES {
-            let is_taken =
-                self.find(&reply).is_some() || source.is_overloaded && !self.may_overload(&reply);
+            let is_taken = self.find(&reply).is_some()
+                || source.is_overloaded && !self.may_overload(&reply)
+                || matches!(opening.source, Source::Gateway(_)) && self.misleads(&reply);
             if !is_taken {
                 return Some(reply);
             }
@@ -168,13 +169,20 @@ impl Nat {
         None
     }
 
+    /// True if a reply would seem, to workers that do not know its session, to be for the host that
+    /// publishes the port.
+    fn misleads(&self, reply: &FlowKey) -> bool {
+        !self.share.is_sole()
+            && self.publishes.find(reply.protocol, reply.dst, reply.dport).is_some()
+    }
+
     /// True if an external endpoint is free for sessions that share it: neither published nor
     /// held by an endpoint-independent mapping.
     pub(super) fn may_overload(&mut self, reply: &FlowKey) -> bool {
         let at = Endpoint::new(reply.dst, reply.dport);
         let is_shared = self.overloads.contains_key(&(reply.protocol, at));
         let pool = super::pool_of(&mut self.pools, &self.share, at.ip, reply.protocol);
-        (is_shared || pool.lease(at.port) && !pool.is_used(at.port))
+        (is_shared || pool.may_wish(at.port) && pool.lease(at.port) && !pool.is_used(at.port))
             && self.publishes.find(reply.protocol, at.ip, at.port).is_none()
     }
 

@@ -111,8 +111,10 @@ impl Burst {
         frame: FrameView<'_>,
         origin: Origin,
     ) -> Result<(), BurstFull> {
+        let at = self.slots.len();
         self.push_view(port, frame)?;
-        if let Some(slot) = self.slots.last_mut() {
+        // Nothing was appended if it has no bytes; the one before it is somebody else's.
+        if let Some(slot) = self.slots.get_mut(at) {
             slot.origin = origin;
         }
         Ok(())

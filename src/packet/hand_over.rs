@@ -13,6 +13,10 @@ pub enum Origin {
     Owned,
     /// Another worker received this fragment, and this one knows, or will know, whose it is.
     Fragment,
+    /// Another worker owns it if this one has no session for it.
+    Asked,
+    /// The same, after the other worker had none.
+    Settled,
     /// Another worker has translated it: it arrives as from outside, at an external address.
     Looped,
     /// A copy of what another worker has received and counted.
