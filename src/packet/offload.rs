@@ -12,7 +12,8 @@
 use std::fmt;
 
 use super::{
-    Headers, Ipv4, Layer, PROTOCOL_TCP, PROTOCOL_UDP, Segments, Transport, be16, checksum, put16,
+    Headers, Ipv4, Layer, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, Segments, Transport, be16,
+    checksum, put16,
 };
 use crate::drop_reason::DropReason;
 
@@ -313,6 +314,8 @@ impl Offload {
                 Some(Place::Deeper)
             }
             (Transport::Query { .. } | Transport::IcmpError, _) => None,
+            // A type that is neither query nor error: a sum over it would make another of it.
+            _ if ipv4.protocol == PROTOCOL_ICMP && field != Some(ICMP_CHECKSUM) => None,
             _ => Some(Place::Deeper),
         }
     }
@@ -557,6 +560,22 @@ mod tests {
         let mut fragment = udp(&[1; 32]);
         fragment[IP + 6] = 0x20;
         assert!(admit(good(GSO_NONE, 0, (L4, 6)).unwrap(), &mut fragment).is_err());
+    }
+
+    #[test]
+    fn no_sum_is_written_over_an_icmp_type() {
+        for kind in [200u8, 8, 3] {
+            let mut frame = udp(&[0; 32]);
+            frame[IP + 9] = PROTOCOL_ICMP;
+            frame[usize::from(L4)] = kind;
+            let before = frame.clone();
+            for (start, offset) in [(L4, 0), (L4, 4), (L4 + 2, 0), (L4 + 8, 0)] {
+                let refused = admit(Offload::partial(start, offset), &mut frame);
+                assert_eq!(refused, Err(DropReason::VnetHeader), "type {kind}: {start}+{offset}");
+            }
+            assert_eq!(frame, before);
+            assert_eq!(admit(Offload::partial(L4, 2), &mut frame), Ok(Offload::NONE));
+        }
     }
 
     #[test]
