@@ -31,6 +31,9 @@ const GSO_UDP_L4: u8 = 5;
 const GSO_ECN: u8 = 0x80;
 
 const IPV6_HEADER: usize = 40;
+/// Most bytes of an IPv6 header with its extensions before a super-frame's transport header: each
+/// segment repeats them. Kernels send none or a few dozen.
+const MAX_IPV6_HEADERS: usize = 256;
 const TCP_HEADER: usize = 20;
 const UDP_HEADER: usize = 8;
 const TCP_CHECKSUM: u16 = 16;
@@ -345,9 +348,11 @@ impl Offload {
         // Extension headers are the kernel's word: nothing routes IPv6, and the offsets are safe.
         let transport = usize::from(self.csum_start);
         let field = if self.gso == Gso::Tcp6 { TCP_CHECKSUM } else { UDP_CHECKSUM };
+        let len = be16(frame, l3 + 4).map(usize::from);
         let is_sound = self.is_partial
-            && transport >= l3 + IPV6_HEADER
-            && be16(frame, l3 + 4).map(usize::from) == Some(frame.len() - l3 - IPV6_HEADER);
+            && (l3 + IPV6_HEADER..=l3 + MAX_IPV6_HEADERS).contains(&transport)
+            && len.is_some()
+            && len == frame.len().checked_sub(l3 + IPV6_HEADER);
         if is_sound { self.admit_super(transport, field, frame) } else { None }
     }
 
@@ -576,6 +581,27 @@ mod tests {
             assert_eq!(frame, before);
             assert_eq!(admit(Offload::partial(L4, 2), &mut frame), Ok(Offload::NONE));
         }
+    }
+
+    #[test]
+    fn ipv6_super_frame_shorter_than_its_header_is_refused() {
+        let mut frame = vec![0; 24];
+        frame[12..14].copy_from_slice(&0x86dd_u16.to_be_bytes());
+        let offload = Offload::partial(54, 16).segmented(Gso::Tcp6, 8);
+        assert_eq!(admit(offload, &mut frame), Err(DropReason::VnetHeader));
+    }
+
+    #[test]
+    fn ipv6_super_frame_with_a_payload_behind_the_64th_kilobyte_is_refused() {
+        let mut frame = vec![0xf0; 54 + 65_499];
+        frame[12..14].copy_from_slice(&0x86dd_u16.to_be_bytes());
+        put16(&mut frame, 18, 65_499);
+        for start in [65_485, 1_200] {
+            let offload = Offload::partial(start, 16).segmented(Gso::Tcp6, 40);
+            assert_eq!(admit(offload, &mut frame), Err(DropReason::VnetHeader), "{start}");
+        }
+        let offload = Offload::partial(54 + 24, 16).segmented(Gso::Tcp6, 40);
+        assert!(admit(offload, &mut frame).is_ok());
     }
 
     #[test]
