@@ -254,3 +254,19 @@ fn tiny_segments_of_one_host_leave_room_for_answers_to_others() {
     assert_eq!(lab.dropped(DropReason::EgressQueueFull), 2);
     assert!(lab.is_balanced());
 }
+
+#[test]
+fn flooded_super_frame_counts_as_its_segments_against_the_storm_limit() {
+    let mut lab = Lab::with(EngineConfig::with_sessions(64), |n| n.bridge.storm_limit = 10);
+    lab.alone(); // each worker has a limit of its own
+    let (a, b) = (lab.inside(2), lab.inside(3));
+    let frame = Super::tcp(a.to(&b), a.at(1), b.at(2), 10_000);
+    assert_eq!(lab.send_view(&a, frame.view()).len(), 7);
+    assert!(lab.send_view(&a, frame.view()).is_empty());
+    assert_eq!(lab.dropped(DropReason::StormLimit), 1);
+    // More than the limit at once is what the limit lets pass in a second.
+    lab.advance(Duration::from_secs(1));
+    let large = Super::tcp(a.to(&b), a.at(1), b.at(2), 30_000);
+    assert_eq!(lab.send_view(&a, large.view()).len(), 21);
+    assert!(lab.is_balanced());
+}
