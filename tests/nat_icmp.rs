@@ -9,6 +9,7 @@ use std::time::Duration;
 use support::*;
 use tapway::drop_reason::DropReason;
 use tapway::packet::tcp::{ACK, SYN};
+use tapway::packet::{FrameView, Offload, checksum, put16};
 
 /// The packet of a frame.
 fn inner(frame: &[u8]) -> &[u8] {
@@ -50,6 +51,27 @@ impl Bench {
         let error = icmp_error(self.router.to_gateway(), (src, Lab::EXTERNAL), kind, about);
         self.lab.send(&self.router, &error)
     }
+}
+
+/// A host may not have a checksum written where it makes another message of what was looked at.
+#[test]
+fn partial_checksum_makes_no_error_of_another_message() {
+    let mut bench = Bench::new();
+    let (datagram, _) = bench.sent();
+    // Type and code 0xffff count as zero: the sum is a valid error's, of type and code 3.
+    let mut message = [&[0xff; 2][..], &[0; 6], &inner(&datagram)[..28], &[0; 2]].concat();
+    let missing = !checksum::sum_of(&[checksum::sum(&message), 0x0303]);
+    put16(&mut message, 36, missing);
+    let hop = bench.host.to_gateway();
+    let frame = packet(hop, bench.host.at(0).ip, FAR, 1, &message);
+    let offload = Offload::partial(34, 0);
+    let mut forged = frame.clone();
+    offload.complete(&mut forged);
+    assert!(forged[34..36] == [3, 3] && checksum::is_valid(&forged[34..]));
+    let dropped = bench.lab.dropped(DropReason::VnetHeader);
+    let out = bench.lab.send_view(&bench.host, FrameView { bytes: &frame, offload });
+    assert!(out.is_empty(), "{out:02x?}");
+    assert_eq!(bench.lab.dropped(DropReason::VnetHeader), dropped + 1);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use support::*;
 use tapway::drop_reason::DropReason;
 use tapway::packet::tcp::{ACK, SYN};
-use tapway::packet::{FrameView, Gso, Headers, Offload};
+use tapway::packet::{Burst, FrameView, Gso, Headers, Offload, TxLists};
 use tapway::testkit::build;
 
 const MSS: u16 = 1460;
@@ -231,4 +231,42 @@ fn closed_port_refuses_a_super_frame_once() {
     let error = only_icmp(&lab.send_view(&host, frame.view()), &host);
     assert_eq!(error.payload[..2], [3, 3]);
     assert_eq!(error.payload[8..], frame.segments()[0][14..14 + error.payload.len() - 8]);
+}
+
+#[test]
+fn tiny_segments_of_one_host_leave_room_for_answers_to_others() {
+    let mut lab = Lab::new();
+    let (router, host, other) = (lab.router(), lab.known_inside(2), lab.known_inside(3));
+    let mut burst = Burst::new();
+    // DF clear: each segment wants an identification of its own, 1500 of them.
+    let frame = udp_df_clear(host.to_gateway(), host.at(5000), far(53), &[1; 3000]);
+    let frame = Super::of(&frame, Gso::Udp, 2);
+    let fits = Super { offload: frame.offload.segmented(Gso::Udp, 5), ..frame.clone() };
+    for frame in [&frame, &fits, &fits] {
+        burst.push_view(host.port, frame.view()).unwrap();
+    }
+    let ping = build::echo(other.to_gateway(), other.ip, Lab::GATEWAY, 7, false);
+    burst.push(other.port, &ping).unwrap();
+    let mut tx = TxLists::new();
+    lab.engine.process(lab.now(), &mut burst, &mut tx);
+    assert_eq!(tx.list(other.port).len(), 1, "the answer");
+    assert_eq!(tx.list(router.port).len(), 600, "all segments of a frame, or none");
+    assert_eq!(lab.dropped(DropReason::EgressQueueFull), 2);
+    assert!(lab.is_balanced());
+}
+
+#[test]
+fn flooded_super_frame_counts_as_its_segments_against_the_storm_limit() {
+    let mut lab = Lab::with(EngineConfig::with_sessions(64), |n| n.bridge.storm_limit = 10);
+    lab.alone(); // each worker has a limit of its own
+    let (a, b) = (lab.inside(2), lab.inside(3));
+    let frame = Super::tcp(a.to(&b), a.at(1), b.at(2), 10_000);
+    assert_eq!(lab.send_view(&a, frame.view()).len(), 7);
+    assert!(lab.send_view(&a, frame.view()).is_empty());
+    assert_eq!(lab.dropped(DropReason::StormLimit), 1);
+    // More than the limit at once is what the limit lets pass in a second.
+    lab.advance(Duration::from_secs(1));
+    let large = Super::tcp(a.to(&b), a.at(1), b.at(2), 30_000);
+    assert_eq!(lab.send_view(&a, large.view()).len(), 21);
+    assert!(lab.is_balanced());
 }

@@ -196,11 +196,13 @@ impl Engine {
 
     /// A frame to every other port of its network.
     pub(super) fn flood(&mut self, pass: &mut Pass<'_>, frame: &Frame) -> Verdict {
+        let FrameView { bytes, offload } = pass.tx.view(frame.at, pass.burst);
+        let segments = offload.segments(bytes.len());
         let Some(port) = self.port_mut(frame.port) else {
             return Verdict::Dropped(DropReason::UnknownPort);
         };
         let from_isolated = port.is_isolated;
-        if !port.storm.take(pass.now) {
+        if !port.storm.take_many(pass.now, segments) {
             return Verdict::Dropped(DropReason::StormLimit);
         }
         if !frame.headers.dst.is_group() {

@@ -167,6 +167,10 @@ impl Engine {
     ) -> Verdict {
         let mut segments = Vec::new();
         let view = pass.tx.view(frame.at, pass.burst);
+        // All or nothing, and never what other hosts' answers need.
+        if !pass.tx.has_room_for_segments(view.offload.segments(view.bytes.len())) {
+            return Verdict::Dropped(DropReason::EgressQueueFull);
+        }
         view.for_each_segment(&mut Vec::new(), |segment| segments.push(segment.to_vec()));
         let mut verdict = Verdict::Dropped(DropReason::EgressQueueFull);
         for segment in segments {

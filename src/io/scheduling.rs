@@ -16,7 +16,8 @@ pub fn ask_for_short_slices() -> io::Result<()> {
     // SAFETY: all zero is a valid `sched_attr`: no flags, an ordinary thread.
     let mut attributes: libc::sched_attr = unsafe { std::mem::zeroed() };
     attributes.size = size_of::<libc::sched_attr>() as u32;
-    // A nice value that somebody gave is kept.
+    // A policy or nice value that somebody gave is kept; one without time slices refuses.
+    attributes.sched_flags = libc::SCHED_FLAG_KEEP_POLICY as u64;
     attributes.sched_nice = own_nice();
     attributes.sched_runtime = SLICE_NS;
     // SAFETY: the kernel reads `size` bytes of the attributes, which live through the call.
@@ -44,6 +45,13 @@ mod tests {
             assert_eq!(own_nice(), before);
             // SAFETY: no pointers.
             assert_eq!(unsafe { libc::sched_getscheduler(0) }, libc::SCHED_OTHER);
+            let batch = libc::sched_param { sched_priority: 0 };
+            // SAFETY: the kernel reads the parameters, which live through the call.
+            let set = unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const batch) };
+            assert_eq!(set, 0);
+            ask_for_short_slices().unwrap();
+            // SAFETY: no pointers.
+            assert_eq!(unsafe { libc::sched_getscheduler(0) }, libc::SCHED_BATCH);
         })
         .join()
         .unwrap();

@@ -298,6 +298,8 @@ impl Running {
     /// Gathers a burst and runs it; false if there was nothing.
     fn pass(&mut self, now: Instant) -> bool {
         self.burst.clear();
+        // Even if nothing comes: what the last pass handed over must not go once more.
+        self.tx.clear();
         // In turns, so that neither devices nor other workers can keep a burst full for good.
         self.is_mail_first = !self.is_mail_first;
         if self.is_mail_first {
@@ -451,5 +453,47 @@ impl Running {
         for loss in self.devices.poll_losses(port) {
             self.engine.count_device_drops(port, loss.reason, loss.frames);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::EngineConfig;
+    use crate::packet::{HandOver, Origin};
+
+    fn running(relay: Relay) -> Running {
+        let Start { devices, egress, bell, mode } =
+            Start::new("test", DataplaneSettings::default()).unwrap();
+        let outbox = unbounded().0;
+        Running {
+            engine: Engine::new(EngineConfig::with_sessions(16), 1, Clock.now()),
+            inbox: unbounded().1,
+            ties: Ties { relay, bells: Vec::new(), outbox },
+            bell,
+            devices,
+            egress,
+            idle: Idle::new(mode),
+            burst: Burst::new(),
+            tx: TxLists::new(),
+            faults: Faults::default(),
+            unlooked: 0,
+            is_mail_first: false,
+        }
+    }
+
+    #[test]
+    fn pass_without_frames_hands_nothing_over_again() {
+        let mut relays = Relay::between(2);
+        let (mut other, mut own) = (relays.remove(1), running(relays.remove(0)));
+        let port = PortId(1);
+        let frame = own.tx.generate(&[&[1; 60]]).unwrap();
+        own.tx.hand_over(HandOver { to: WorkerId(1), frame, port, origin: Origin::Owned });
+        own.send();
+        let mut burst = Burst::new();
+        other.take(&mut own.engine, Clock.now(), &mut burst);
+        assert_eq!(burst.len(), 1);
+        assert!(!own.pass(Clock.now()));
+        assert!(!other.has_mail(), "nothing wakes it");
     }
 }

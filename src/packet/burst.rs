@@ -111,10 +111,10 @@ impl Burst {
         frame: FrameView<'_>,
         origin: Origin,
     ) -> Result<(), BurstFull> {
-        let at = self.slots.len();
+        let known = self.slots.len();
         self.push_view(port, frame)?;
-        // Nothing was appended if it has no bytes; the one before it is somebody else's.
-        if let Some(slot) = self.slots.get_mut(at) {
+        // An empty frame is not appended: the last one is another's.
+        if let Some(slot) = self.slots.get_mut(known) {
             slot.origin = origin;
         }
         Ok(())
@@ -271,5 +271,20 @@ impl Burst {
 impl Slot {
     const fn range(self) -> std::ops::Range<usize> {
         self.offset as usize..self.offset as usize + self.len as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_frame_of_another_worker_changes_no_other_frame() {
+        let mut burst = Burst::new();
+        burst.push(PortId(1), &[1; 60]).unwrap();
+        burst.push_handed(PortId(2), FrameView::finished(&[]), Origin::Owned).unwrap();
+        assert_eq!((burst.len(), burst.origin(0)), (1, Origin::Device));
+        burst.push_handed(PortId(2), FrameView::finished(&[2; 60]), Origin::Owned).unwrap();
+        assert_eq!((burst.origin(0), burst.origin(1)), (Origin::Device, Origin::Owned));
     }
 }

@@ -12,7 +12,8 @@
 use std::fmt;
 
 use super::{
-    Headers, Ipv4, Layer, PROTOCOL_TCP, PROTOCOL_UDP, Segments, Transport, be16, checksum, put16,
+    Headers, Ipv4, Layer, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, Segments, Transport, be16,
+    checksum, put16,
 };
 use crate::drop_reason::DropReason;
 
@@ -30,6 +31,9 @@ const GSO_UDP_L4: u8 = 5;
 const GSO_ECN: u8 = 0x80;
 
 const IPV6_HEADER: usize = 40;
+/// Most bytes of an IPv6 header with its extensions before a super-frame's transport header: each
+/// segment repeats them. Kernels send none or a few dozen.
+const MAX_IPV6_HEADERS: usize = 256;
 const TCP_HEADER: usize = 20;
 const UDP_HEADER: usize = 8;
 const TCP_CHECKSUM: u16 = 16;
@@ -313,6 +317,8 @@ impl Offload {
                 Some(Place::Deeper)
             }
             (Transport::Query { .. } | Transport::IcmpError, _) => None,
+            // A type that is neither query nor error: a sum over it would make another of it.
+            _ if ipv4.protocol == PROTOCOL_ICMP && field != Some(ICMP_CHECKSUM) => None,
             _ => Some(Place::Deeper),
         }
     }
@@ -342,9 +348,11 @@ impl Offload {
         // Extension headers are the kernel's word: nothing routes IPv6, and the offsets are safe.
         let transport = usize::from(self.csum_start);
         let field = if self.gso == Gso::Tcp6 { TCP_CHECKSUM } else { UDP_CHECKSUM };
+        let len = be16(frame, l3 + 4).map(usize::from);
         let is_sound = self.is_partial
-            && transport >= l3 + IPV6_HEADER
-            && be16(frame, l3 + 4).map(usize::from) == Some(frame.len() - l3 - IPV6_HEADER);
+            && (l3 + IPV6_HEADER..=l3 + MAX_IPV6_HEADERS).contains(&transport)
+            && len.is_some()
+            && len == frame.len().checked_sub(l3 + IPV6_HEADER);
         if is_sound { self.admit_super(transport, field, frame) } else { None }
     }
 
@@ -557,6 +565,43 @@ mod tests {
         let mut fragment = udp(&[1; 32]);
         fragment[IP + 6] = 0x20;
         assert!(admit(good(GSO_NONE, 0, (L4, 6)).unwrap(), &mut fragment).is_err());
+    }
+
+    #[test]
+    fn no_sum_is_written_over_an_icmp_type() {
+        for kind in [200u8, 8, 3] {
+            let mut frame = udp(&[0; 32]);
+            frame[IP + 9] = PROTOCOL_ICMP;
+            frame[usize::from(L4)] = kind;
+            let before = frame.clone();
+            for (start, offset) in [(L4, 0), (L4, 4), (L4 + 2, 0), (L4 + 8, 0)] {
+                let refused = admit(Offload::partial(start, offset), &mut frame);
+                assert_eq!(refused, Err(DropReason::VnetHeader), "type {kind}: {start}+{offset}");
+            }
+            assert_eq!(frame, before);
+            assert_eq!(admit(Offload::partial(L4, 2), &mut frame), Ok(Offload::NONE));
+        }
+    }
+
+    #[test]
+    fn ipv6_super_frame_shorter_than_its_header_is_refused() {
+        let mut frame = vec![0; 24];
+        frame[12..14].copy_from_slice(&0x86dd_u16.to_be_bytes());
+        let offload = Offload::partial(54, 16).segmented(Gso::Tcp6, 8);
+        assert_eq!(admit(offload, &mut frame), Err(DropReason::VnetHeader));
+    }
+
+    #[test]
+    fn ipv6_super_frame_with_a_payload_behind_the_64th_kilobyte_is_refused() {
+        let mut frame = vec![0xf0; 54 + 65_499];
+        frame[12..14].copy_from_slice(&0x86dd_u16.to_be_bytes());
+        put16(&mut frame, 18, 65_499);
+        for start in [65_485, 1_200] {
+            let offload = Offload::partial(start, 16).segmented(Gso::Tcp6, 40);
+            assert_eq!(admit(offload, &mut frame), Err(DropReason::VnetHeader), "{start}");
+        }
+        let offload = Offload::partial(54 + 24, 16).segmented(Gso::Tcp6, 40);
+        assert!(admit(offload, &mut frame).is_ok());
     }
 
     #[test]

@@ -6,6 +6,9 @@ use crate::id::PortId;
 /// Most frames that one pass may generate itself (answers, fragments, released frames): the
 /// bound on amplification.
 pub const OWN_FRAMES: usize = 1024;
+/// Most of them, when segments of a super-frame are added: the rest is for answers, so that no
+/// host's tiny segments silence tapway towards the others.
+const OWN_FRAMES_WITH_SEGMENTS: usize = OWN_FRAMES / 4 * 3;
 /// Most bytes of them.
 pub const OWN_BYTES: usize = 2 * 1024 * 1024;
 
@@ -97,6 +100,11 @@ impl TxLists {
     /// The frames for other workers, in order.
     pub fn handed(&self) -> &[HandOver] {
         &self.handed
+    }
+
+    /// True if so many segments of a super-frame may be generated.
+    pub const fn has_room_for_segments(&self, count: u64) -> bool {
+        self.own.len() as u64 + count <= OWN_FRAMES_WITH_SEGMENTS as u64
     }
 
     /// Takes a generated, finished frame, given in parts, without sending it yet.

@@ -23,6 +23,12 @@ impl TokenBucket {
 
     /// Takes a token; false if there is none.
     pub fn take(&mut self, now: Instant) -> bool {
+        self.take_many(now, 1)
+    }
+
+    /// Takes so many tokens, or all of a full bucket if it never holds as many; false if there
+    /// are fewer.
+    pub fn take_many(&mut self, now: Instant, count: u64) -> bool {
         if self.rate == 0 {
             return true;
         }
@@ -30,7 +36,7 @@ impl TokenBucket {
         self.last = self.last.max(now);
         let earned = passed.saturating_mul(u64::from(self.rate));
         self.credit = self.credit.saturating_add(earned).min(u64::from(self.burst) * NANOS);
-        match self.credit.checked_sub(NANOS) {
+        match self.credit.checked_sub(count.min(u64::from(self.burst.max(1))) * NANOS) {
             Some(rest) => {
                 self.credit = rest;
                 true

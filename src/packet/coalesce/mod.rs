@@ -8,8 +8,8 @@
 //! each other. Nothing waits for the next list.
 //!
 //! Bounds: [`OPEN_FLOWS`] super-frames grow at a time, and a new flow takes the place of each in
-//! turn; a super-frame has at most [`MAX_SEGMENTS`] segments and 65535 bytes of IP. The
-//! memory is that of the largest list joined so far.
+//! turn; a super-frame has at most [`MAX_SEGMENTS`] segments, or [`MAX_DATAGRAMS`], and 65535
+//! bytes of IP. The memory is that of the largest list joined so far.
 //!
 //! Nothing is summed or copied before a second piece fits the first: a list without such costs a
 //! look at each frame's headers.
@@ -26,6 +26,9 @@ use piece::{Concern, FlowId, Piece};
 
 /// Super-frames that grow at the same time: flows that one host interleaves within one burst.
 pub const OPEN_FLOWS: usize = 8;
+/// Most datagrams of a UDP super-frame: Linux refuses one of more (UDP_MAX_SEGMENTS, 128 since
+/// 6.10), and all would be lost. More than a burst come at once when a neighbour is found.
+const MAX_DATAGRAMS: u16 = 64;
 /// Most bytes of an IP packet, its header included.
 const MAX_PACKET: usize = 65535;
 /// Joined frames start at a cache line.
@@ -313,7 +316,8 @@ impl Open {
     /// True if a piece goes on where this ends. The cheap tests come first.
     fn fits(&mut self, first: &[u8], piece: &Piece, bytes: &[u8]) -> bool {
         let packet = self.piece.payload() - self.piece.ip() + self.len + piece.len();
-        if usize::from(self.count) >= MAX_SEGMENTS
+        let most = if self.piece.is_tcp() { MAX_SEGMENTS as u16 } else { MAX_DATAGRAMS };
+        if self.count >= most
             || packet > MAX_PACKET
             || !self.piece.is_followed(first, (piece, bytes), self.count)
         {

@@ -464,12 +464,22 @@ fn super_frame_is_at_most_the_longest_packet() {
 }
 
 #[test]
+fn super_frame_has_at_most_the_datagrams_that_linux_takes() {
+    let (frame, offload) = whole(Gso::Udp, 80, 70 * 100);
+    let (transport, payload) = (offload.partial_start().unwrap(), offload.header_len());
+    let offload = Offload::joined(Gso::Udp, 100, (transport, payload));
+    let frames = segments_of(FrameView { bytes: &frame, offload });
+    assert_eq!(groups(&frames), [MAX_DATAGRAMS, 6]);
+}
+
+#[test]
 fn super_frame_has_at_most_the_most_segments() {
-    let (mut frame, _) = whole(Gso::Udp, 80, 1);
+    let (mut frame, _) = whole(Gso::Tcp4, 80, 1);
     resum(&mut frame, false);
     let frames: Vec<_> = (0..=MAX_SEGMENTS as u16)
         .map(|id| {
             put16(&mut frame, IP + 4, id);
+            put(&mut frame, TCP4 + 4, &u32::from(id).to_be_bytes());
             resum(&mut frame, false);
             frame.clone()
         })
