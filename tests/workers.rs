@@ -345,6 +345,28 @@ fn a_neighbour_is_asked_for_once_per_second_however_many_workers_want_it() {
 }
 
 #[test]
+fn a_scan_by_one_host_leaves_the_others_neighbours_to_be_found() {
+    everywhere(|mut bench| {
+        let (scanner, other) = (bench.host(), bench.host());
+        // More than one port may have unresolved.
+        for number in 0..600u16 {
+            let [high, low] = (0x6400 + number).to_be_bytes();
+            let silent = Endpoint::new(std::net::Ipv4Addr::new(172, 17, high, low), 9);
+            let frame = build::udp(scanner.to_gateway(), scanner.at(9), silent, b"anybody?");
+            bench.send(&scanner, &frame);
+        }
+        // Whichever worker's they are.
+        for last in 1..=20 {
+            let wanted = std::net::Ipv4Addr::new(172, 17, 98, last);
+            let to = Endpoint::new(wanted, 9);
+            let frame = build::udp(other.to_gateway(), other.at(9), to, b"you?");
+            let out = bench.send(&other, &frame);
+            assert!(Lab::arp_targets(&out).contains(&wanted), "{wanted} {:?}", bench.drops());
+        }
+    });
+}
+
+#[test]
 fn silence_of_a_neighbour_is_reported_to_all_who_wait() {
     everywhere(|mut bench| {
         let silent = std::net::Ipv4Addr::new(172, 17, 99, 99);

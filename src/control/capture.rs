@@ -13,7 +13,7 @@
 //! the reason as comment. Bounds: [`MAX_CAPTURES`], [`QUEUE_FRAMES`].
 
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -31,8 +31,10 @@ use crate::time::Instant;
 
 /// Captures at once: each copies every frame once more.
 pub const MAX_CAPTURES: usize = 8;
-/// Frames that wait for a capture's client: 6 MiB at an MTU of 1500.
+/// Frames that wait for a capture's client.
 pub const QUEUE_FRAMES: usize = 4096;
+/// Bytes of them: super-frames are large.
+const QUEUE_BYTES: usize = 8 << 20;
 /// Bytes handed to the client at once, as long as there are more.
 const PIECE_BYTES: usize = 64 << 10;
 /// How often a capture without frames looks whether its client is still there.
@@ -66,6 +68,8 @@ struct Tap {
     /// None: all.
     port: Option<PortId>,
     records: Sender<Record>,
+    /// Bytes that wait.
+    waiting: Arc<AtomicUsize>,
     missed: Arc<AtomicU64>,
 }
 
@@ -88,6 +92,7 @@ pub struct Capture {
     captures: Captures,
     id: u64,
     records: Receiver<Record>,
+    waiting: Arc<AtomicUsize>,
     missed: Arc<AtomicU64>,
 }
 
@@ -110,13 +115,20 @@ impl Captures {
         let missed = Arc::<AtomicU64>::default();
         let id = running.next_id;
         running.next_id += 1;
-        running.taps.push(Tap { id, port, records: sender, missed: missed.clone() });
+        let waiting = Arc::<AtomicUsize>::default();
+        running.taps.push(Tap {
+            id,
+            port,
+            records: sender,
+            waiting: waiting.clone(),
+            missed: missed.clone(),
+        });
         if let Err(gone) = self.observe(&running) {
             running.taps.retain(|tap| tap.id != id);
             return Err(gone.into());
         }
         drop(running);
-        Ok(Capture { captures: self.clone(), id, records, missed })
+        Ok(Capture { captures: self.clone(), id, records, waiting, missed })
     }
 
     /// Ends all captures; what they have is still written.
@@ -172,8 +184,11 @@ impl FanOut {
         let mut copy = None;
         for tap in self.taps.iter().filter(|tap| tap.port.is_none_or(|port| port == record.port)) {
             let frame = copy.get_or_insert_with(|| Bytes::from(frame.to_complete())).clone();
+            let bytes = frame.len();
             let record = Record { frame, ..*record };
-            if tap.records.try_send(record).is_err() {
+            let has_room = tap.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes <= QUEUE_BYTES;
+            if !has_room || tap.records.try_send(record).is_err() {
+                tap.waiting.fetch_sub(bytes, Ordering::Relaxed);
                 tap.missed.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -270,6 +285,7 @@ impl Pump {
     }
 
     fn write(&mut self, record: &Record) -> io::Result<()> {
+        self.capture.waiting.fetch_sub(record.frame.len(), Ordering::Relaxed);
         let interface = self.interface(record.port)?;
         let time = record.at.as_nanos().wrapping_add(self.wall_offset_ns);
         let frame = CapturedFrame::new(interface, time, record.direction, &record.frame);

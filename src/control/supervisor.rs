@@ -139,7 +139,13 @@ impl Supervisor {
                         break;
                     }
                 },
-                recv(period) -> _ => self.look_after(),
+                recv(period) -> _ => {
+                    if worker.has_ended() {
+                        tracing::error!("a worker has ended; the switch stops");
+                        break;
+                    }
+                    self.look_after();
+                }
             }
         }
         self.close_all();

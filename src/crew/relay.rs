@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::parcel::Parcel;
 use crate::engine::{Audience, Engine, Notice};
-use crate::id::WorkerId;
+use crate::id::{PortId, WorkerId};
 use crate::packet::{Burst, Origin, TxLists};
 use crate::time::Instant;
 
@@ -28,6 +28,8 @@ struct Peer {
     unmade: usize,
     /// What is being filled.
     open: Option<Parcel>,
+    /// Ports of frames whose worker is gone, to be counted.
+    lost: Vec<PortId>,
 }
 
 /// The ends of one worker.
@@ -63,7 +65,14 @@ impl Relay {
             for (to, out) in outs.iter().enumerate().filter(|(to, _)| *to != from) {
                 let (back, returned) = bounded(PARCELS);
                 let worker = WorkerId(to as u8);
-                let peer = Peer { worker, out: out.clone(), returned, unmade: PARCELS, open: None };
+                let peer = Peer {
+                    worker,
+                    out: out.clone(),
+                    returned,
+                    unmade: PARCELS,
+                    open: None,
+                    lost: Vec::new(),
+                };
                 if let Some(relay) = relays.get_mut(from) {
                     relay.peers.push(peer);
                 }
@@ -171,23 +180,24 @@ impl Peer {
     }
 
     fn send(&mut self, engine: &mut Engine, wake: &mut impl FnMut(WorkerId)) {
-        let Some(parcel) = self.open.take_if(|parcel| !parcel.is_empty()) else { return };
-        if let Some(lost) = self.post(parcel, wake) {
-            for (port, _) in lost.ports().filter(|(_, origin)| *origin != Origin::Copy) {
-                engine.lose_handed(port, 1);
-            }
+        if let Some(parcel) = self.open.take_if(|parcel| !parcel.is_empty()) {
+            self.post(parcel, wake);
+        }
+        for port in self.lost.drain(..) {
+            engine.lose_handed(port, 1);
         }
     }
 
-    /// Posts a parcel; gives it back if the other worker is gone. There is always room: no more
-    /// parcels than fit the queue are ever made.
-    fn post(&mut self, parcel: Parcel, wake: &mut impl FnMut(WorkerId)) -> Option<Parcel> {
+    /// Posts a parcel. There is always room, as no more parcels than fit the queue are ever made;
+    /// only a worker that is gone takes none.
+    fn post(&mut self, parcel: Parcel, wake: &mut impl FnMut(WorkerId)) {
         match self.out.try_send(parcel) {
-            Ok(()) => {
-                wake(self.worker);
-                None
+            Ok(()) => wake(self.worker),
+            Err(error) => {
+                let parcel = error.into_inner();
+                let counted = parcel.ports().filter(|(_, origin)| *origin != Origin::Copy);
+                self.lost.extend(counted.map(|(port, _)| port));
             }
-            Err(error) => Some(error.into_inner()),
         }
     }
 }

@@ -41,7 +41,7 @@ use std::hash::BuildHasher;
 use crate::drop_reason::DropReason;
 use crate::id::{NetworkId, PortId};
 use crate::nat::{Fragments, Nat, NatPolicy, Random};
-use crate::packet::{Burst, FrameView, Origin, TxLists};
+use crate::packet::{Burst, FrameView, Headers, Offload, Origin, TxLists};
 use crate::route::{Fib, IcmpLimiter, Interfaces, NeighbourEvent, Neighbours};
 use crate::switch::{Bridge, Fdb, Port};
 use crate::table::TokenBucket;
@@ -251,11 +251,11 @@ impl Engine {
     fn settle_events(&mut self, pass: &mut Pass<'_>) {
         while let Some(event) = self.neighbours.poll_event() {
             match event {
-                NeighbourEvent::Request { network, ip, to } if self.is_arp_worker() => {
+                NeighbourEvent::Request { network, ip, to, .. } if self.is_arp_worker() => {
                     self.request_neighbour(pass, network, ip, to);
                 }
-                NeighbourEvent::Request { network, ip, to } => {
-                    let asked = Notice::Asked { network, ip, is_probe: to.is_some() };
+                NeighbourEvent::Request { network, ip, asked_by, .. } => {
+                    let asked = Notice::Asked { network, ip, asked_by };
                     self.notify(Audience::One(notice::ARP_WORKER), asked);
                 }
                 NeighbourEvent::Release(held) => {
@@ -312,8 +312,13 @@ impl Engine {
             // The worker that received it has shown it.
             let is_received = burst.origin(index) == Origin::Device;
             if let Some(port) = burst.port(index).filter(|_| is_received) {
-                let frame = FrameView { bytes: burst.frame(index), offload: burst.offload(index) };
-                observer.received(now, port, frame);
+                // What the sender's kernel said is not admitted yet: a watcher must not complete
+                // what is to be refused.
+                let mut copy = burst.frame(index).to_vec();
+                let admitted = Headers::parse(&copy)
+                    .and_then(|headers| burst.offload(index).admit(&headers, &mut copy));
+                let offload = admitted.unwrap_or(Offload::NONE);
+                observer.received(now, port, FrameView { bytes: &copy, offload });
             }
         }
     }

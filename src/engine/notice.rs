@@ -1,8 +1,8 @@
 //! What the engines of a switch tell each other about places of stations and neighbours.
 //!
 //! Each engine has tables of its own, filled by what it receives itself. A notice spares the
-//! others from flooding or asking; none is needed for anything to be right, so one that is lost
-//! costs a flood or another request. Requests for neighbours go out by worker 0 alone, which also
+//! others from flooding or asking. One that is lost costs a flood or another request; of a station
+//! that moved, frames that still go to its former port until it is heard here or has aged. Requests for neighbours go out by worker 0 alone, which also
 //! hears all ARP: however many workers there are, a host is asked no more than once per second.
 
 use std::net::Ipv4Addr;
@@ -53,8 +53,9 @@ pub enum Notice {
         network: NetworkId,
         /// Its address.
         ip: Ipv4Addr,
-        /// Who asks is not sure of what it knows.
-        is_probe: bool,
+        /// The port whose packets want it, and whose budget of unresolved neighbours it counts
+        /// against; none if who asks has a neighbour that it is not sure of.
+        asked_by: Option<PortId>,
     },
     /// A neighbour was heard.
     Neighbour {
@@ -91,8 +92,8 @@ impl Engine {
                     self.notify(Audience::One(from), learned);
                 }
             }
-            Notice::Asked { network, ip, is_probe } => {
-                self.heed_asked(now, from, (network, ip), is_probe);
+            Notice::Asked { network, ip, asked_by } => {
+                self.heed_asked(now, from, (network, ip), asked_by);
             }
             Notice::Neighbour { network, ip, mac, is_confirmed } => {
                 if is_confirmed {
@@ -109,14 +110,13 @@ impl Engine {
         now: Instant,
         from: WorkerId,
         (network, ip): (NetworkId, Ipv4Addr),
-        is_probe: bool,
+        asked_by: Option<PortId>,
     ) {
-        // The others count unresolved neighbours against the ports that caused them; here they
-        // count against the worker.
-        let asked_by = PortId(u16::MAX - u16::from(from.0));
-        if let Resolution::Known(mac, index) = self.neighbours.resolve(now, network, ip, asked_by) {
+        // What nobody's packets want now counts against the worker that wants to know.
+        let payer = asked_by.unwrap_or(PortId(u16::MAX - u16::from(from.0)));
+        if let Resolution::Known(mac, index) = self.neighbours.resolve(now, network, ip, payer) {
             let is_confirmed = self.neighbours.state(now, index) == Some(NeighbourState::Reachable);
-            if is_probe && !is_confirmed {
+            if asked_by.is_none() && !is_confirmed {
                 self.neighbours.probe(now, index);
             }
             let neighbour = Notice::Neighbour { network, ip, mac, is_confirmed };

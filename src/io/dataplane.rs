@@ -61,6 +61,11 @@ impl Dataplane {
         self.workers.len()
     }
 
+    /// True once a worker has ended: the others cannot carry the switch without it.
+    pub fn has_ended(&self) -> bool {
+        self.workers.iter().any(Worker::has_ended)
+    }
+
     /// How frames are written to devices that are files.
     pub fn write_method(&self) -> WriteMethod {
         self.workers.first().map_or(WriteMethod::Write, Worker::write_method)

@@ -145,6 +145,8 @@ impl PortIo for Tap {
             Ok(len) if len >= size => return Err(ReceiveError::Truncated),
             Ok(len) => len,
             Err(Errno::AGAIN) => return Err(ReceiveError::Empty),
+            // A super-frame of a kind that a virtio-net header cannot describe.
+            Err(Errno::INVAL) => return Err(ReceiveError::Truncated),
             Err(error) => return Err(ReceiveError::Gone(error.into())),
         };
         if !self.has_header {

@@ -99,7 +99,8 @@ impl Ring {
         let mut attempts = 0;
         while done < pushed {
             if let Err(error) = self.0.submit_and_wait(pushed - done) {
-                attempts += 1;
+                // A signal says nothing about the ring.
+                attempts += u32::from(error.raw_os_error() != Some(libc::EINTR));
                 if is_lasting(&error) || attempts == MAX_ATTEMPTS {
                     let taken = pushed - self.0.submission().len();
                     while done < taken {

@@ -164,6 +164,11 @@ impl Start {
 }
 
 impl Worker {
+    /// True once its thread has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// How it writes frames to devices that are files.
     pub(super) const fn write_method(&self) -> WriteMethod {
         self.write_method
@@ -310,8 +315,6 @@ impl Running {
             self.ties.relay.take(&mut self.engine, now, &mut self.burst);
         }
         let had_frames = !self.burst.is_empty();
-        // Even if there is nothing to send: what the last pass handed over is gone already.
-        self.tx.clear();
         if had_frames {
             self.engine.process(now, &mut self.burst, &mut self.tx);
             self.send();

@@ -122,6 +122,8 @@ pub enum NeighbourEvent {
         ip: Ipv4Addr,
         /// To this MAC.
         to: Option<MacAddr>,
+        /// The port whose packets want it; none for a probe.
+        asked_by: Option<PortId>,
     },
     /// A next hop is known: these frames may go.
     Release(Vec<Held>),
@@ -441,7 +443,8 @@ impl Neighbours {
         entry.last_request = Some(now);
         entry.deadline = now + RETRANSMIT;
         let to = entry.mac.filter(|_| entry.state == NeighbourState::Probe);
-        self.events.push_back(NeighbourEvent::Request { network: entry.network, ip: entry.ip, to });
+        let Neighbour { network, ip, asked_by, .. } = *entry;
+        self.events.push_back(NeighbourEvent::Request { network, ip, to, asked_by });
         self.wheel.schedule(index, entry.deadline);
     }
 
