@@ -205,6 +205,45 @@ fn every_mix_of_offloads_carries_tcp_and_udp_unharmed() {
     }
 }
 
+/// `cargo test --release --test offload -- --ignored --nocapture`
+#[test]
+#[ignore = "moves eight gibibytes; see above"]
+fn a_gibibyte_by_curl_has_the_right_digest_for_every_mix_of_offloads() {
+    if skip_unless(&[&TOOLS[..], &["curl", "nginx", "sha256sum", "ss", "sh"]].concat()) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("gibibyte");
+    let served = dir.path().to_str().unwrap().to_owned();
+    run(&["sh", "-c", &format!("head -c 1G /dev/urandom > {}", file.display())]);
+    let digest = run(&["sha256sum", file.to_str().unwrap()]);
+    let digest = digest.split_whitespace().next().unwrap();
+    for (near, far) in [(true, true), (true, false), (false, true), (false, false)] {
+        let world = World::start(Mix { io: "auto", workers: 1, near, far });
+        for (server, at) in [(&world.far, "172.17.0.3"), (&world.outside, "192.168.33.1")] {
+            let config = format!(
+                "daemon off; master_process off; user root; pid {served}/{server}.pid; error_log /dev/null; \
+                 events {{}} http {{ access_log off; sendfile on; \
+                 server {{ listen 8080; root {served}; }} }}"
+            );
+            let path = dir.path().join(format!("{server}.conf"));
+            std::fs::write(&path, config).unwrap();
+            let path = path.to_str().unwrap();
+            let exec = ["ip", "netns", "exec", server, "nginx", "-c", path];
+            let _nginx = hosts::Process::spawn(&exec);
+            hosts::wait_for("nginx", || {
+                !inside(server, &["ss", "-ltnH", "sport = :8080"]).stdout.is_empty()
+            });
+            let get = format!("curl -sS http://{at}:8080/gibibyte | sha256sum");
+            let got = text(&inside(&world.near, &["sh", "-c", &get]));
+            assert!(got.starts_with(digest), "near {near}, far {far}, {at}: {got}");
+            eprintln!("near {near}, far {far}, from {at}: {digest}");
+        }
+        world.check_sound(Mix { io: "auto", workers: 1, near, far });
+        assert_eq!(world.switch.stop(), Some(0));
+    }
+}
+
 #[test]
 fn super_frame_passes_whole_where_both_ends_take_it_and_is_cut_for_a_plain_port() {
     if skip_unless(&TOOLS) {
