@@ -39,7 +39,9 @@ pub fn publish(options: &Options, report: &Report) -> Result<()> {
     if let Some(path) = &options.svg {
         write(path, &report::to_svg(report))?;
     }
-    let picture = options.svg.as_deref().map(Path::to_string_lossy);
+    // One that lies elsewhere would be a dead link for every other reader.
+    let picture = options.svg.as_deref().filter(|path| path.is_relative());
+    let picture = picture.map(Path::to_string_lossy);
     let section = report::to_markdown(report, picture.as_deref());
     if let Some(path) = &options.markdown {
         write(path, &section)?;
