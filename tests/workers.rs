@@ -47,9 +47,14 @@ fn bench(workers: usize, salt: u64, change: impl FnOnce(&mut NetworkSpec)) -> Be
 
 /// Each number of workers, and several ways in which frames come in by them.
 fn everywhere(scenario: impl Fn(Bench)) {
+    everywhere_with(NatMode::default(), scenario);
+}
+
+fn everywhere_with(mode: NatMode, scenario: impl Fn(Bench)) {
     for workers in WORKERS {
         for salt in 0..6 {
-            scenario(bench(workers, salt, |_| {}));
+            let policy = NatPolicy::uniform(mode);
+            scenario(bench(workers, salt, |bridge| bridge.nat = policy));
         }
     }
 }
@@ -197,29 +202,24 @@ fn published_port_is_reached_from_outside_by_hairpin_and_by_its_own_host() {
 
 #[test]
 fn hairpin_to_a_dynamic_mapping_shows_the_external_source_to_either_side() {
-    for workers in WORKERS {
-        for salt in 0..6 {
-            let mut bench = bench(workers, salt, |bridge| {
-                bridge.nat = NatPolicy::uniform(NatMode::EimEif);
-            });
-            // Enough hosts that some pairs have one owner, and others two.
-            let hosts: Vec<LabPort> = (0..6).map(|_| bench.host()).collect();
-            let mapped: Vec<Endpoint> =
-                hosts.iter().map(|host| bench.leave(host, 6000, far(53))).collect();
-            for (a, from) in hosts.iter().enumerate() {
-                for (b, to) in hosts.iter().enumerate().filter(|(b, _)| *b != a) {
-                    let frame = build::udp(from.to_gateway(), from.at(6000), mapped[b], b"hairpin");
-                    let seen = only_udp(&bench.send(from, &frame), to);
-                    assert_eq!((seen.src, seen.dst), (mapped[a], to.at(6000)));
-                    let back = build::udp(to.to_gateway(), to.at(6000), seen.src, b"back");
-                    let seen = only_udp(&bench.send(to, &back), from);
-                    assert_eq!((seen.src, seen.dst), (mapped[b], from.at(6000)));
-                }
+    everywhere_with(NatMode::EimEif, |mut bench| {
+        // Enough hosts that some pairs have one owner, and others two.
+        let hosts: Vec<LabPort> = (0..6).map(|_| bench.host()).collect();
+        let mapped: Vec<Endpoint> =
+            hosts.iter().map(|host| bench.leave(host, 6000, far(53))).collect();
+        for (a, from) in hosts.iter().enumerate() {
+            for (b, to) in hosts.iter().enumerate().filter(|(b, _)| *b != a) {
+                let frame = build::udp(from.to_gateway(), from.at(6000), mapped[b], b"hairpin");
+                let seen = only_udp(&bench.send(from, &frame), to);
+                assert_eq!((seen.src, seen.dst), (mapped[a], to.at(6000)));
+                let back = build::udp(to.to_gateway(), to.at(6000), seen.src, b"back");
+                let seen = only_udp(&bench.send(to, &back), from);
+                assert_eq!((seen.src, seen.dst), (mapped[b], from.at(6000)));
             }
-            bench.assert_balanced();
-            assert_eq!(bench.drops(), []);
         }
-    }
+        bench.assert_balanced();
+        assert_eq!(bench.drops(), []);
+    });
 }
 
 #[test]
@@ -479,87 +479,70 @@ fn sixteen_connections_from_low_ports_leave_low_ports_to_other_workers() {
 
 #[test]
 fn peer_of_a_published_port_answers_by_its_mapping() {
-    for workers in WORKERS {
-        for salt in 0..6 {
-            let mut bench = bench(workers, salt, |bridge| {
-                bridge.nat = NatPolicy::uniform(NatMode::EimEif);
-            });
-            let (server, peer) = (bench.host(), bench.host());
-            bench.publish(17, 53, server.at(5353));
-            let mapped = bench.leave(&peer, 6000, far(53));
-            let hello = build::udp(server.to_gateway(), server.at(5353), mapped, b"hello");
-            let seen = only_udp(&bench.send(&server, &hello), &peer);
-            assert_eq!((seen.src, seen.dst), (ext(53), peer.at(6000)));
-            let answer = build::udp(peer.to_gateway(), peer.at(6000), ext(53), b"answer");
-            let seen = only_udp(&bench.send(&peer, &answer), &server);
-            assert_eq!((seen.src, seen.dst), (mapped, server.at(5353)), "{workers} workers");
-        }
-    }
+    everywhere_with(NatMode::EimEif, |mut bench| {
+        let (server, peer) = (bench.host(), bench.host());
+        bench.publish(17, 53, server.at(5353));
+        let mapped = bench.leave(&peer, 6000, far(53));
+        let hello = build::udp(server.to_gateway(), server.at(5353), mapped, b"hello");
+        let seen = only_udp(&bench.send(&server, &hello), &peer);
+        assert_eq!((seen.src, seen.dst), (ext(53), peer.at(6000)));
+        let answer = build::udp(peer.to_gateway(), peer.at(6000), ext(53), b"answer");
+        let seen = only_udp(&bench.send(&peer, &answer), &server);
+        assert_eq!((seen.src, seen.dst), (mapped, server.at(5353)), "{} workers", bench.crew.len());
+    });
 }
 
 #[test]
 fn fragments_of_a_hairpin_to_a_dynamic_mapping_arrive() {
-    for workers in WORKERS {
-        for salt in 0..6 {
-            let mut bench = bench(workers, salt, |bridge| {
-                bridge.nat = NatPolicy::uniform(NatMode::EimEif);
-            });
-            let hosts: Vec<LabPort> = (0..4).map(|_| bench.host()).collect();
-            let mapped: Vec<Endpoint> =
-                hosts.iter().map(|host| bench.leave(host, 6000, far(53))).collect();
-            for (a, from) in hosts.iter().enumerate() {
-                for (b, to) in hosts.iter().enumerate().filter(|(b, _)| *b != a) {
-                    let frame =
-                        udp_df_clear(from.to_gateway(), from.at(6000), mapped[b], &[7; 3000]);
-                    for order in [[0, 1, 2], [2, 1, 0]] {
-                        let id = (a * 100 + b * 10 + order[0]) as u16;
-                        let pieces = build::fragments(&frame, id, 1400);
-                        let mut out = Vec::new();
-                        for piece in order {
-                            out.extend(bench.send(from, &pieces[piece]));
-                        }
-                        assert_eq!(out.len(), 3, "{workers} workers, {order:?}");
-                        let ids: HashSet<u16> =
-                            out.iter().map(|(_, frame)| read(frame).id).collect();
-                        assert_eq!(ids.len(), 1);
-                        for (port, frame) in &out {
-                            assert_eq!(*port, to.port);
-                            assert_eq!(read(frame).src.ip, mapped[a].ip);
-                            assert_eq!(read(frame).dst.ip, to.ip);
-                        }
+    everywhere_with(NatMode::EimEif, |mut bench| {
+        let hosts: Vec<LabPort> = (0..4).map(|_| bench.host()).collect();
+        let mapped: Vec<Endpoint> =
+            hosts.iter().map(|host| bench.leave(host, 6000, far(53))).collect();
+        for (a, from) in hosts.iter().enumerate() {
+            for (b, to) in hosts.iter().enumerate().filter(|(b, _)| *b != a) {
+                let frame = udp_df_clear(from.to_gateway(), from.at(6000), mapped[b], &[7; 3000]);
+                for order in [[0, 1, 2], [2, 1, 0]] {
+                    let id = (a * 100 + b * 10 + order[0]) as u16;
+                    let pieces = build::fragments(&frame, id, 1400);
+                    let mut out = Vec::new();
+                    for piece in order {
+                        out.extend(bench.send(from, &pieces[piece]));
+                    }
+                    assert_eq!(out.len(), 3, "{} workers, {order:?}", bench.crew.len());
+                    let ids: HashSet<u16> = out.iter().map(|(_, frame)| read(frame).id).collect();
+                    assert_eq!(ids.len(), 1);
+                    for (port, frame) in &out {
+                        assert_eq!(*port, to.port);
+                        assert_eq!(read(frame).src.ip, mapped[a].ip);
+                        assert_eq!(read(frame).dst.ip, to.ip);
                     }
                 }
             }
-            bench.assert_balanced();
-            assert_eq!(bench.drops(), []);
         }
-    }
+        bench.assert_balanced();
+        assert_eq!(bench.drops(), []);
+    });
 }
 
 #[test]
 fn an_error_about_a_hairpin_reaches_its_sender() {
-    for workers in WORKERS {
-        for salt in 0..6 {
-            let mut bench = bench(workers, salt, |bridge| {
-                bridge.nat = NatPolicy::uniform(NatMode::EimEif);
-            });
-            let hosts: Vec<LabPort> = (0..4).map(|_| bench.host()).collect();
-            let mapped: Vec<Endpoint> =
-                hosts.iter().map(|host| bench.leave(host, 6000, far(53))).collect();
-            for from in &hosts {
-                for (b, to) in hosts.iter().enumerate().filter(|(_, to)| to.ip != from.ip) {
-                    let frame = build::udp(from.to_gateway(), from.at(6000), mapped[b], b"hairpin");
-                    let sent = only(&bench.send(from, &frame), to);
-                    let error =
-                        icmp_error(to.to_gateway(), (to.ip, Lab::EXTERNAL), (3, 3), &sent[14..]);
-                    let seen = only_icmp(&bench.send(to, &error), from);
-                    assert_eq!(seen.payload[8 + 12..8 + 16], from.ip.octets());
-                }
+    everywhere_with(NatMode::EimEif, |mut bench| {
+        let hosts: Vec<LabPort> = (0..4).map(|_| bench.host()).collect();
+        let mapped: Vec<Endpoint> =
+            hosts.iter().map(|host| bench.leave(host, 6000, far(53))).collect();
+        for from in &hosts {
+            for (b, to) in hosts.iter().enumerate().filter(|(_, to)| to.ip != from.ip) {
+                let frame = build::udp(from.to_gateway(), from.at(6000), mapped[b], b"hairpin");
+                let sent = only(&bench.send(from, &frame), to);
+                let error =
+                    icmp_error(to.to_gateway(), (to.ip, Lab::EXTERNAL), (3, 3), &sent[14..]);
+                let seen = only_icmp(&bench.send(to, &error), from);
+                assert_eq!(seen.payload[8 + 12..8 + 16], from.ip.octets());
             }
-            bench.assert_balanced();
-            assert_eq!(bench.drops(), []);
         }
-    }
+        bench.assert_balanced();
+        assert_eq!(bench.drops(), []);
+    });
 }
 
 #[test]
@@ -583,30 +566,23 @@ fn a_host_that_reaches_itself_from_another_hosts_port_is_answered() {
 
 #[test]
 fn hairpin_from_inside_keeps_the_mapping_it_goes_to() {
-    for workers in WORKERS {
-        for salt in 0..6 {
-            let mut bench = bench(workers, salt, |bridge| {
-                bridge.nat = NatPolicy::uniform(NatMode::EimEif);
-            });
-            let hosts: Vec<LabPort> = (0..4).map(|_| bench.host()).collect();
-            let mapped: Vec<Endpoint> =
-                hosts.iter().map(|host| bench.leave(host, 6000, far(53))).collect();
-            for _ in 0..5 {
-                for (b, to) in hosts.iter().enumerate().skip(1) {
-                    let frame =
-                        build::udp(hosts[0].to_gateway(), hosts[0].at(6000), mapped[b], b"on");
-                    let answer = build::arp_reply(to.mac, to.ip, (to.gateway, Lab::GATEWAY));
-                    let mut out = bench.send(&hosts[0], &frame);
-                    out.extend(bench.send(to, &answer));
-                    let is_its = |(port, frame): &(PortId, Vec<u8>)| {
-                        *port == to.port && frame.ends_with(b"on")
-                    };
-                    assert!(out.iter().any(is_its), "{workers} workers");
-                }
-                bench.advance(Duration::from_secs(100));
+    everywhere_with(NatMode::EimEif, |mut bench| {
+        let hosts: Vec<LabPort> = (0..4).map(|_| bench.host()).collect();
+        let mapped: Vec<Endpoint> =
+            hosts.iter().map(|host| bench.leave(host, 6000, far(53))).collect();
+        for _ in 0..5 {
+            for (b, to) in hosts.iter().enumerate().skip(1) {
+                let frame = build::udp(hosts[0].to_gateway(), hosts[0].at(6000), mapped[b], b"on");
+                let answer = build::arp_reply(to.mac, to.ip, (to.gateway, Lab::GATEWAY));
+                let mut out = bench.send(&hosts[0], &frame);
+                out.extend(bench.send(to, &answer));
+                let is_its =
+                    |(port, frame): &(PortId, Vec<u8>)| *port == to.port && frame.ends_with(b"on");
+                assert!(out.iter().any(is_its), "{} workers", bench.crew.len());
             }
+            bench.advance(Duration::from_secs(100));
         }
-    }
+    });
 }
 
 #[test]

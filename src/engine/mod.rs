@@ -312,11 +312,16 @@ impl Engine {
             // The worker that received it has shown it.
             let is_received = burst.origin(index) == Origin::Device;
             if let Some(port) = burst.port(index).filter(|_| is_received) {
+                let (bytes, offload) = (burst.frame(index), burst.offload(index));
+                if offload.is_none() {
+                    observer.received(now, port, FrameView::finished(bytes));
+                    continue;
+                }
                 // What the sender's kernel said is not admitted yet: a watcher must not complete
                 // what is to be refused.
-                let mut copy = burst.frame(index).to_vec();
-                let admitted = Headers::parse(&copy)
-                    .and_then(|headers| burst.offload(index).admit(&headers, &mut copy));
+                let mut copy = bytes.to_vec();
+                let admitted =
+                    Headers::parse(&copy).and_then(|headers| offload.admit(&headers, &mut copy));
                 let offload = admitted.unwrap_or(Offload::NONE);
                 observer.received(now, port, FrameView { bytes: &copy, offload });
             }

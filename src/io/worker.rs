@@ -132,24 +132,10 @@ impl Start {
     /// # Errors
     /// If the process is out of threads.
     pub(super) fn spawn(self, name: &str, engine: Engine, ties: Ties) -> Result<Worker, OpenError> {
-        let Self { devices, egress, bell, mode } = self;
         let (requests, inbox) = unbounded();
-        let write_method = egress.method();
-        tracing::info!(io = %write_method, ?mode, "{name} starts");
-        let mut running = Running {
-            engine,
-            inbox,
-            ties,
-            bell: bell.clone(),
-            devices,
-            egress,
-            idle: Idle::new(mode),
-            burst: Burst::new(),
-            tx: TxLists::new(),
-            faults: Faults::default(),
-            unlooked: 0,
-            is_mail_first: false,
-        };
+        let (bell, write_method) = (self.bell.clone(), self.egress.method());
+        tracing::info!(io = %write_method, mode = ?self.mode, "{name} starts");
+        let mut running = self.into_running(engine, inbox, ties);
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
@@ -160,6 +146,24 @@ impl Start {
             })
             .map_err(|error| OpenError::from_io(format!("the {name} thread"), error))?;
         Ok(Worker { requests, bell, write_method, thread: Some(thread) })
+    }
+
+    fn into_running(self, engine: Engine, inbox: Receiver<Request>, ties: Ties) -> Running {
+        let Self { devices, egress, bell, mode } = self;
+        Running {
+            engine,
+            inbox,
+            ties,
+            bell,
+            devices,
+            egress,
+            idle: Idle::new(mode),
+            burst: Burst::new(),
+            tx: TxLists::new(),
+            faults: Faults::default(),
+            unlooked: 0,
+            is_mail_first: false,
+        }
     }
 }
 
@@ -466,23 +470,10 @@ mod tests {
     use crate::packet::{HandOver, Origin};
 
     fn running(relay: Relay) -> Running {
-        let Start { devices, egress, bell, mode } =
-            Start::new("test", DataplaneSettings::default()).unwrap();
-        let outbox = unbounded().0;
-        Running {
-            engine: Engine::new(EngineConfig::with_sessions(16), 1, Clock.now()),
-            inbox: unbounded().1,
-            ties: Ties { relay, bells: Vec::new(), outbox },
-            bell,
-            devices,
-            egress,
-            idle: Idle::new(mode),
-            burst: Burst::new(),
-            tx: TxLists::new(),
-            faults: Faults::default(),
-            unlooked: 0,
-            is_mail_first: false,
-        }
+        let start = Start::new("test", DataplaneSettings::default()).unwrap();
+        let ties = Ties { relay, bells: Vec::new(), outbox: unbounded().0 };
+        let engine = Engine::new(EngineConfig::with_sessions(16), 1, Clock.now());
+        start.into_running(engine, unbounded().1, ties)
     }
 
     #[test]
