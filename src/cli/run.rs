@@ -106,12 +106,14 @@ impl Signals {
         let mut look = tokio::time::interval(LOOK);
         loop {
             tokio::select! {
-                _ = self.terminate.recv() => return Ok(()),
-                _ = self.interrupt.recv() => return Ok(()),
+                // In this order: what was asked before the end is still answered.
+                biased;
                 _ = self.hang_up.recv() => {
                     tracing::warn!("SIGHUP: a running tapway cannot reload yet; restart it");
                 }
                 _ = self.user.recv() => log.dump(|| dump_text(switch.worker(), registry)),
+                _ = self.terminate.recv() => return Ok(()),
+                _ = self.interrupt.recv() => return Ok(()),
                 _ = look.tick() => if switch.has_ended() {
                     let what = "the dataplane ended; what it said is above. Start tapway again";
                     return Err(Failure::new(Exit::Failed, what));
