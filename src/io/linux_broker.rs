@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use ipnet::Ipv4Net;
+
 use super::link_watch::LinkWatch;
 use super::netlink::LinkState;
 use super::netns::Namespaces;
@@ -117,6 +119,10 @@ impl Broker for LinuxBroker {
 
     fn outside_hint(&self, plan: &PortPlan) -> Option<String> {
         outside::hint(plan)
+    }
+
+    fn host_routes(&self) -> Result<Vec<Ipv4Net>, OpenError> {
+        Namespace::own()?.run(netlink::routes)
     }
 }
 
