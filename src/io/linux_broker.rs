@@ -9,8 +9,8 @@ use super::netlink::LinkState;
 use super::netns::Namespaces;
 use super::tap::settings;
 use super::{
-    Broker, DeviceChange, DevicePlan, Namespace, Netns, OpenError, Opened, PacketSocket, PortIo,
-    PortPlan, RecordPort, ReplayPort, Tap, TapPlan, netlink, outside,
+    Broker, DeviceChange, DevicePlan, EtcFile, Namespace, Netns, OpenError, Opened, PacketSocket,
+    PortIo, PortPlan, RecordPort, ReplayPort, Tap, TapPlan, Written, netlink, outside,
 };
 
 /// Opens devices in this host's namespaces. What it made goes when it is dropped; what a kill
@@ -122,6 +122,10 @@ impl Broker for LinuxBroker {
             }
         }
         changes
+    }
+
+    fn write_file(&mut self, netns: &str, file: EtcFile, text: &str) -> Result<Written, OpenError> {
+        self.namespaces.write_file(netns, file, text)
     }
 
     fn outside_hint(&self, plan: &PortPlan) -> Option<String> {
