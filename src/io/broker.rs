@@ -1,6 +1,6 @@
 //! Privileged acts behind one trait, so that the dataplane can drop every privilege later.
 
-use super::{OpenError, PortIo, PortPlan};
+use super::{EtcFile, OpenError, PortIo, PortPlan, Written};
 
 /// An open device.
 pub struct Opened {
@@ -81,6 +81,19 @@ pub trait Broker: Send {
     /// would not notice, such as another MTU or a namespace whose name is gone.
     fn poll_changes(&mut self) -> Vec<DeviceChange> {
         Vec::new()
+    }
+
+    /// Writes a file that commands in a network namespace of tapway's own making find under `/etc`
+    /// (`ip netns exec`), or changes it in place. It goes with the namespace.
+    ///
+    /// # Errors
+    /// If tapway did not make the namespace, or the system refuses.
+    fn write_file(&mut self, netns: &str, file: EtcFile, text: &str) -> Result<Written, OpenError> {
+        let _ = (file, text);
+        Err(OpenError::Conflict {
+            what: format!("network namespace {netns} is not tapway's"),
+            remedy: "nothing to do: there are no namespaces here".to_owned(),
+        })
     }
 
     /// Whether hosts behind a TAP uplink in tapway's own namespace can reach beyond this host,
