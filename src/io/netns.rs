@@ -23,7 +23,7 @@ use super::netns_files::{EtcFile, NetnsFiles, Written};
 use super::netns_marks::{
     LOCK_PATIENCE, Mark, lock_marks, mark_path, remove_empty_folders, remove_temporaries,
 };
-use super::{Netns, OpenError, netlink};
+use super::{OpenError, netlink};
 
 /// The namespaces that tapway made or adopted, and the ports that live in them. Dropping it
 /// removes them all.
@@ -64,11 +64,15 @@ impl Namespaces {
     /// # Errors
     /// [`OpenError::NotFound`] if it is missing and not to be made, [`OpenError::Conflict`] if
     /// another tapway that is alive made it, or what the system refused.
-    pub fn acquire(&mut self, port: &str, plan: &Netns) -> Result<Namespace, OpenError> {
-        if !plan.create || self.guests.contains(port) {
-            return Namespace::named(&plan.name);
+    pub fn acquire(
+        &mut self,
+        port: &str,
+        name: &str,
+        create: bool,
+    ) -> Result<Namespace, OpenError> {
+        if !create || self.guests.contains(port) {
+            return Namespace::named(name);
         }
-        let name = &plan.name;
         if name.starts_with('.') {
             return Err(OpenError::Conflict {
                 what: format!("tapway makes no network namespace with a hidden name, as {name}"),
@@ -99,7 +103,7 @@ impl Namespaces {
             Found::PlainFile if Mark::read(name).is_none() => return Err(not_a_namespace(name)),
             Found::PlainFile | Found::Nothing => make(name)?,
         };
-        let own = self.own.entry(name.clone());
+        let own = self.own.entry(name.to_owned());
         let own = own.or_insert_with(|| Own { inode: 0, ports: BTreeSet::new() });
         own.inode = namespace.inode();
         own.ports.insert(port.to_owned());
