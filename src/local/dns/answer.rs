@@ -7,8 +7,7 @@ use hickory_proto::rr::rdata::{A, PTR};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use super::query::{AskerEdns, text_of};
-use super::{MAX_UDP_ANSWER, NameTable, Query, QueryError};
-use crate::id::NetworkId;
+use super::{MAX_UDP_ANSWER, NameTable, Place, Query, QueryError};
 
 /// How a query came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,13 +29,8 @@ pub enum Reply {
     Silence,
 }
 
-/// Answers a query of a host that is in `networks`.
-pub fn reply(
-    table: &NameTable,
-    networks: &[NetworkId],
-    bytes: &[u8],
-    transport: Transport,
-) -> Reply {
+/// Answers a query of a host at these places.
+pub fn reply(table: &NameTable, places: &[Place], bytes: &[u8], transport: Transport) -> Reply {
     let query = match Query::parse(bytes) {
         Ok(query) => query,
         Err(QueryError::NoQuery) => return Reply::Silence,
@@ -45,8 +39,8 @@ pub fn reply(
             return encoded(&message).map_or(Reply::Silence, Reply::Answer);
         }
     };
-    let forwards = table.forwards(networks);
-    let Some((code, records)) = own(table, networks, &query) else {
+    let forwards = table.forwards(places);
+    let Some((code, records)) = own(table, places, &query) else {
         return match forwards {
             true => Reply::Forward(query),
             // As Docker says on a network without a way out.
@@ -84,16 +78,12 @@ pub fn limit(query: &Query, answer: Vec<u8>, transport: Transport) -> Vec<u8> {
 }
 
 /// What the names here have to say; none if they know nothing of it.
-fn own(
-    table: &NameTable,
-    networks: &[NetworkId],
-    query: &Query,
-) -> Option<(ResponseCode, Vec<Record>)> {
+fn own(table: &NameTable, places: &[Place], query: &Query) -> Option<(ResponseCode, Vec<Record>)> {
     let name = text_of(query.question.name())?;
     let kind = query.question.query_type();
     let record = |data| Record::from_rdata(query.question.name().clone(), table.ttl, data);
     if let Some(address) = reversed(&name) {
-        let Ok((host, network)) = table.host(networks, address)? else {
+        let Ok((host, network)) = table.host(places, address)? else {
             return Some((ResponseCode::NXDomain, Vec::new()));
         };
         let target = name_of(host, network);
@@ -101,7 +91,7 @@ fn own(
         let records = target.filter(|_| wanted).map(|target| record(RData::PTR(PTR(target))));
         return Some((ResponseCode::NoError, records.into_iter().collect()));
     }
-    let mut addresses = table.addresses(networks, &name);
+    let mut addresses = table.addresses(places, &name);
     if addresses.is_empty() {
         return None;
     }
@@ -152,6 +142,7 @@ fn encoded(message: &Message) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::NetworkId;
     use hickory_proto::op::{MessageType, OpCode};
 
     const DNS: NetworkId = NetworkId(1);
@@ -181,7 +172,7 @@ mod tests {
     }
 
     fn ask_by(network: NetworkId, message: &Message, transport: Transport) -> Reply {
-        reply(&table(), &[network], &message.to_vec().unwrap(), transport)
+        reply(&table(), &[Place { network, address: None }], &message.to_vec().unwrap(), transport)
     }
 
     fn ask(network: NetworkId, name: &str, kind: RecordType) -> Message {

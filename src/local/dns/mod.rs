@@ -1,6 +1,6 @@
 //! The names of a network, as hosts ask for them by DNS (RFC 1034, 1035).
 //!
-//! Pure: (names, the asker's networks, a query) -> an answer, the wish to ask another resolver, or
+//! Pure: (names, the asker's places in networks, a query) -> an answer, the wish to ask another resolver, or
 //! silence. What a host may see are the names of the networks it is in; an own name is answered
 //! for every type, so that AAAA of an address that is none is "no data" and is asked nowhere else.
 //! Sockets, other resolvers and their cache are in `control`.
@@ -12,9 +12,10 @@
 mod answer;
 pub mod name_table;
 pub mod query;
+pub mod records;
 
 pub use answer::{Reply, Transport, limit, refusal, reply};
-pub use name_table::{NameRow, NameTable};
+pub use name_table::{NameRow, NameTable, Place};
 pub use query::{Query, QueryError};
 
 /// The port that is asked.

@@ -14,6 +14,15 @@ pub const MAX_ADDRESSES: usize = 64;
 /// Time for which own names may be remembered, in seconds, unless configured; Docker's.
 pub const DEFAULT_TTL: u32 = 600;
 
+/// Where a host is: a network, and its address there if that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The network.
+    pub network: NetworkId,
+    /// The host's own address in it.
+    pub address: Option<Ipv4Addr>,
+}
+
 /// The names of all networks that have some.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameTable {
@@ -31,6 +40,8 @@ struct Zone {
     names: HashMap<String, Vec<Ipv4Addr>, FixedState>,
     /// The first name of each address.
     hosts: HashMap<Ipv4Addr, String, FixedState>,
+    /// Names that one host alone sees, by its address.
+    links: HashMap<Ipv4Addr, BTreeMap<String, Vec<Ipv4Addr>>, FixedState>,
 }
 
 /// A name, as shown.
@@ -67,8 +78,8 @@ impl NameTable {
         forwards: bool,
     ) {
         let (name, subnet) = (name.to_ascii_lowercase(), subnet.map(|net| net.trunc()));
-        let (names, hosts) = (HashMap::default(), HashMap::default());
-        self.zones.insert(id, Zone { name, subnet, forwards, names, hosts });
+        let (names, hosts, links) = Default::default();
+        self.zones.insert(id, Zone { name, subnet, forwards, names, hosts, links });
     }
 
     /// Calls a host of a network by its own name: the one that its address is turned into.
@@ -77,13 +88,21 @@ impl NameTable {
         let Some(zone) = self.zones.get_mut(&id) else { return };
         let name = name.to_ascii_lowercase();
         zone.hosts.entry(address).or_insert_with(|| name.clone());
-        zone.add(name, address);
+        add(zone.names.entry(name).or_default(), address);
     }
 
     /// Calls a host of a network by another name as well.
     pub fn add_alias(&mut self, id: NetworkId, alias: &str, address: Ipv4Addr) {
         if let Some(zone) = self.zones.get_mut(&id) {
-            zone.add(alias.to_ascii_lowercase(), address);
+            add(zone.names.entry(alias.to_ascii_lowercase()).or_default(), address);
+        }
+    }
+
+    /// Calls a host of a network by a name that only the host at `asker` sees.
+    pub fn add_link(&mut self, id: NetworkId, asker: Ipv4Addr, alias: &str, address: Ipv4Addr) {
+        if let Some(zone) = self.zones.get_mut(&id) {
+            let names = zone.links.entry(asker).or_default();
+            add(names.entry(alias.to_ascii_lowercase()).or_default(), address);
         }
     }
 
@@ -92,36 +111,41 @@ impl NameTable {
         self.zones.contains_key(&id)
     }
 
-    /// True if a host that is in these networks may ask beyond them.
-    pub fn forwards(&self, networks: &[NetworkId]) -> bool {
-        self.zones_of(networks).any(|zone| zone.forwards)
+    /// True if a host at these places may ask beyond them.
+    pub fn forwards(&self, places: &[Place]) -> bool {
+        self.zones_of(places).any(|(_, zone)| zone.forwards)
     }
 
-    /// The addresses of a name, in small letters, as a host that is in these networks sees it.
-    pub fn addresses(&self, networks: &[NetworkId], name: &str) -> Vec<Ipv4Addr> {
+    /// The addresses of a name, in small letters, as a host at these places sees it: what it
+    /// calls another host itself comes before what that host is called by all.
+    pub fn addresses(&self, places: &[Place], name: &str) -> Vec<Ipv4Addr> {
         let mut found: Vec<Ipv4Addr> = Vec::new();
-        for zone in self.zones_of(networks) {
+        let linked = self
+            .zones_of(places)
+            .filter_map(|(place, zone)| zone.links.get(&place.address?)?.get(name));
+        let linked: Vec<&Vec<Ipv4Addr>> = linked.collect();
+        let named = self.zones_of(places).flat_map(|(_, zone)| {
             let full = name.strip_suffix(&*zone.name).and_then(|rest| rest.strip_suffix('.'));
-            for name in [Some(name), full].into_iter().flatten() {
-                for address in zone.names.get(name).into_iter().flatten() {
-                    if found.len() < MAX_ADDRESSES && !found.contains(address) {
-                        found.push(*address);
-                    }
-                }
+            [Some(name), full].into_iter().flatten().filter_map(|name| zone.names.get(name))
+        });
+        let lists = if linked.is_empty() { named.collect() } else { linked };
+        for address in lists.into_iter().flatten() {
+            if found.len() < MAX_ADDRESSES && !found.contains(address) {
+                found.push(*address);
             }
         }
         found
     }
 
     /// What an address is called, as (host, network); an error if it belongs to one of the
-    /// networks and has no name; none if it does not.
+    /// networks of these places and has no name; none if it does not.
     pub fn host<'a>(
         &'a self,
-        networks: &'a [NetworkId],
+        places: &'a [Place],
         address: Ipv4Addr,
     ) -> Option<Result<(&'a str, &'a str), Nameless>> {
         let mut outcome = None;
-        for zone in self.zones_of(networks) {
+        for (_, zone) in self.zones_of(places) {
             if let Some(host) = zone.hosts.get(&address) {
                 return Some(Ok((host, &zone.name)));
             }
@@ -154,8 +178,8 @@ impl NameTable {
         rows
     }
 
-    fn zones_of<'a>(&'a self, networks: &'a [NetworkId]) -> impl Iterator<Item = &'a Zone> {
-        networks.iter().filter_map(|id| self.zones.get(id))
+    fn zones_of<'a>(&'a self, places: &'a [Place]) -> impl Iterator<Item = (&'a Place, &'a Zone)> {
+        places.iter().filter_map(|place| Some((place, self.zones.get(&place.network)?)))
     }
 }
 
@@ -163,12 +187,9 @@ impl NameTable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Nameless;
 
-impl Zone {
-    fn add(&mut self, name: String, address: Ipv4Addr) {
-        let addresses = self.names.entry(name).or_default();
-        if !addresses.contains(&address) {
-            addresses.push(address);
-        }
+fn add(addresses: &mut Vec<Ipv4Addr>, address: Ipv4Addr) {
+    if !addresses.contains(&address) {
+        addresses.push(address);
     }
 }
 
@@ -181,6 +202,10 @@ mod tests {
     const PLAIN: NetworkId = NetworkId(3);
 
     const NONE: [Ipv4Addr; 0] = [];
+
+    fn at(networks: &[NetworkId]) -> Vec<Place> {
+        networks.iter().map(|network| Place { network: *network, address: None }).collect()
+    }
 
     fn ip(last: u8) -> Ipv4Addr {
         Ipv4Addr::new(172, 22, 0, last)
@@ -203,27 +228,31 @@ mod tests {
     #[test]
     fn a_host_sees_the_names_of_its_networks_only() {
         let table = table();
-        assert_eq!(table.addresses(&[DNS], "web1"), [ip(2)]);
-        assert_eq!(table.addresses(&[DNS], "web1.dns"), [ip(2)]);
-        assert_eq!(table.addresses(&[DNS], "web1.back"), NONE);
-        assert_eq!(table.addresses(&[DNS], "db"), NONE);
-        assert_eq!(table.addresses(&[BACK], "db.back"), [Ipv4Addr::new(10, 0, 0, 3)]);
-        assert_eq!(table.addresses(&[PLAIN], "db"), NONE);
+        assert_eq!(table.addresses(&at(&[DNS]), "web1"), [ip(2)]);
+        assert_eq!(table.addresses(&at(&[DNS]), "web1.dns"), [ip(2)]);
+        assert_eq!(table.addresses(&at(&[DNS]), "web1.back"), NONE);
+        assert_eq!(table.addresses(&at(&[DNS]), "db"), NONE);
+        assert_eq!(table.addresses(&at(&[BACK]), "db.back"), [Ipv4Addr::new(10, 0, 0, 3)]);
+        assert_eq!(table.addresses(&at(&[PLAIN]), "db"), NONE);
         assert!(!table.serves(PLAIN) && table.serves(BACK));
         // In both, in the order of the asker's networks.
         let both = [Ipv4Addr::new(10, 0, 0, 2), ip(2)];
-        assert_eq!(table.addresses(&[BACK, DNS], "web1"), both);
-        assert_eq!(table.addresses(&[BACK, DNS], "web1.dns"), [ip(2)]);
-        assert_eq!(table.addresses(&[DNS], "www"), [ip(2), ip(3)]);
+        assert_eq!(table.addresses(&at(&[BACK, DNS]), "web1"), both);
+        assert_eq!(table.addresses(&at(&[BACK, DNS]), "web1.dns"), [ip(2)]);
+        assert_eq!(table.addresses(&at(&[DNS]), "www"), [ip(2), ip(3)]);
     }
 
     #[test]
     fn an_address_has_its_first_name_and_an_empty_one_of_the_network_has_none() {
         let table = table();
-        assert_eq!(table.host(&[DNS], ip(2)), Some(Ok(("web1", "dns"))));
-        assert_eq!(table.host(&[DNS], ip(77)), Some(Err(Nameless)));
-        assert_eq!(table.host(&[BACK], ip(2)), None);
-        assert!(table.forwards(&[BACK, DNS]) && !table.forwards(&[BACK]) && !table.forwards(&[]));
+        assert_eq!(table.host(&at(&[DNS]), ip(2)), Some(Ok(("web1", "dns"))));
+        assert_eq!(table.host(&at(&[DNS]), ip(77)), Some(Err(Nameless)));
+        assert_eq!(table.host(&at(&[BACK]), ip(2)), None);
+        assert!(
+            table.forwards(&at(&[BACK, DNS]))
+                && !table.forwards(&at(&[BACK]))
+                && !table.forwards(&at(&[]))
+        );
     }
 
     #[test]
@@ -244,11 +273,24 @@ mod tests {
     }
 
     #[test]
+    fn a_link_is_seen_by_its_host_only_and_comes_first() {
+        let mut table = table();
+        table.add_link(DNS, ip(3), "DB", ip(2));
+        table.add_link(DNS, ip(3), "web2", ip(2));
+        let linked = [Place { network: DNS, address: Some(ip(3)) }];
+        let other = [Place { network: DNS, address: Some(ip(2)) }];
+        assert_eq!(table.addresses(&linked, "db"), [ip(2)]);
+        assert_eq!(table.addresses(&linked, "web2"), [ip(2)]);
+        assert_eq!(table.addresses(&other, "db"), NONE);
+        assert_eq!(table.addresses(&other, "web2"), [ip(3)]);
+    }
+
+    #[test]
     fn a_name_without_bound_is_cut() {
         let mut table = table();
         for host in 0..=255 {
             table.add_alias(DNS, "many", ip(host));
         }
-        assert_eq!(table.addresses(&[DNS], "many").len(), MAX_ADDRESSES);
+        assert_eq!(table.addresses(&at(&[DNS]), "many").len(), MAX_ADDRESSES);
     }
 }

@@ -1,12 +1,14 @@
 //! A query as far as it matters here: the question, and what EDNS says about the asker.
 //!
-//! Options are not read: they are the business of the resolver that a query may go to.
+//! Options are kept for the resolver that a query may go to, but for those that only two
+//! neighbours have to do with.
 
 use hickory_proto::op::{Header, MessageType, Metadata, OpCode, Query as Question, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, DecodeError, Restrict};
 
 use super::{MAX_QUERY, MAX_UDP_ANSWER, MIN_UDP_ANSWER};
+use crate::packet::be16;
 
 /// Most records besides the question: EDNS, a signature, and room for what may come.
 pub const MAX_RECORDS: u16 = 4;
@@ -14,6 +16,8 @@ pub const MAX_RECORDS: u16 = 4;
 const EDNS_VERSION: u8 = 0;
 /// In the flags of EDNS: DNSSEC records are wanted (RFC 3225).
 const DNSSEC_OK: u16 = 0x8000;
+/// Options between two neighbours: keep-alive, cookie, padding (RFC 7828, 7873, 7830).
+const HOP_BY_HOP: [u16; 3] = [11, 10, 12];
 const HEADER_LEN: usize = 12;
 
 /// What EDNS says (RFC 6891).
@@ -34,6 +38,15 @@ pub struct Query {
     pub question: Question,
     /// None: the asker knows no EDNS.
     pub edns: Option<AskerEdns>,
+    /// Options of EDNS that are passed on.
+    pub options: Vec<u8>,
+}
+
+/// The OPT record of a query.
+struct Opt {
+    version: u8,
+    edns: AskerEdns,
+    options: Vec<u8>,
 }
 
 /// Why bytes are no query that can be answered.
@@ -84,17 +97,17 @@ impl Query {
         if question.query_class != DNSClass::IN || is_transfer {
             return refuse(Some(question), None, ResponseCode::Refused);
         }
-        let edns = match read_additionals(&mut decoder, counts.additionals) {
-            Ok(edns) if counts.authorities == 0 && decoder.is_empty() => edns,
+        let opt = match read_additionals(&mut decoder, counts.additionals) {
+            Ok(opt) if counts.authorities == 0 && decoder.is_empty() => opt,
             _ => return refuse(Some(question), None, ResponseCode::FormErr),
         };
-        let Some((version, edns)) = edns else {
-            return Ok(Self { metadata, question, edns: None });
+        let Some(Opt { version, edns, options }) = opt else {
+            return Ok(Self { metadata, question, edns: None, options: Vec::new() });
         };
         if version > EDNS_VERSION {
             return refuse(Some(question), Some(edns), ResponseCode::BADVERS);
         }
-        Ok(Self { metadata, question, edns: Some(edns) })
+        Ok(Self { metadata, question, edns: Some(edns), options })
     }
 
     /// Longest answer that the asker takes by UDP, in bytes.
@@ -127,29 +140,45 @@ fn wire_len(name: &Name) -> usize {
     name.iter().map(|label| label.len() + 1).sum::<usize>() + 1
 }
 
-/// Version and contents of the one OPT record; other records are passed over.
-fn read_additionals(
-    decoder: &mut BinDecoder<'_>,
-    count: u16,
-) -> Result<Option<(u8, AskerEdns)>, DecodeError> {
-    let mut edns = None;
+/// The one OPT record; other records are passed over.
+fn read_additionals(decoder: &mut BinDecoder<'_>, count: u16) -> Result<Option<Opt>, DecodeError> {
+    let mut opt = None;
     for _ in 0..count {
         let owner = Name::read(decoder)?;
         let kind = RecordType::read(decoder)?;
         let payload = decoder.read_u16().map(Restrict::unverified)?;
         let [_, version, flags @ ..] = decoder.read_u32().map(Restrict::unverified)?.to_be_bytes();
         let len = decoder.read_u16().map(Restrict::unverified)?;
-        decoder.read_slice(usize::from(len))?;
+        let data = decoder.read_slice(usize::from(len)).map(Restrict::unverified)?;
         if kind != RecordType::OPT {
             continue;
         }
-        if edns.is_some() || !owner.is_root() {
+        if opt.is_some() || !owner.is_root() {
             return Err(DecodeError::DuplicateEdns);
         }
         let is_dnssec_ok = u16::from_be_bytes(flags) & DNSSEC_OK != 0;
-        edns = Some((version, AskerEdns { payload, is_dnssec_ok }));
+        let edns = AskerEdns { payload, is_dnssec_ok };
+        opt = Some(Opt { version, edns, options: passed_on(data)? });
     }
-    Ok(edns)
+    Ok(opt)
+}
+
+/// The options that go on to another resolver.
+fn passed_on(mut data: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    let mut passed = Vec::new();
+    while !data.is_empty() {
+        let [code, len] = [be16(data, 0), be16(data, 2)];
+        let (Some(code), Some(len)) = (code, len) else {
+            return Err(DecodeError::InsufficientBytes);
+        };
+        let split = data.split_at_checked(4 + usize::from(len));
+        let (option, rest) = split.ok_or(DecodeError::InsufficientBytes)?;
+        if !HOP_BY_HOP.contains(&code) {
+            passed.extend_from_slice(option);
+        }
+        data = rest;
+    }
+    Ok(passed)
 }
 
 /// A name in small letters and without the last dot; none if it has characters that no own name
@@ -219,6 +248,17 @@ mod tests {
         }
         let long = [WEB1, &[0; MAX_QUERY]].concat();
         assert_eq!(code_of(&long), Some(ResponseCode::FormErr));
+    }
+
+    #[test]
+    fn options_go_on_but_for_those_between_neighbours() {
+        let options = b"\0\x0a\0\x02ck\0\x03\0\0\0\x0c\0\x01p";
+        let mut bytes = with(32, options.len() as u8);
+        bytes.extend_from_slice(options);
+        assert_eq!(Query::parse(&bytes).unwrap().options, b"\0\x03\0\0");
+        bytes[32] -= 1;
+        bytes.pop();
+        assert_eq!(code_of(&bytes), Some(ResponseCode::FormErr));
     }
 
     #[test]
