@@ -40,7 +40,7 @@ fn the_tutorial_becomes_an_uplink_a_network_and_two_guarded_ports() {
     assert_eq!(
         *tap(&model, 1),
         TapPlan {
-            netns: Some(Netns { name: "nginx1".to_owned(), create: true }),
+            netns: Some(Netns::named("nginx1", true)),
             interface: "eth0".to_owned(),
             mac: Some(mac),
             mtu: 1500,

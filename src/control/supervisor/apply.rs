@@ -15,7 +15,7 @@ use crate::control::model::{Change, Model, PortChange, PortEntry};
 use crate::control::registry::{LinkInfo, LinkState};
 use crate::engine::Command;
 use crate::id::PortId;
-use crate::io::{Clock, OpenError, Opened, PortPlan};
+use crate::io::{Clock, Netns, OpenError, Opened, PortPlan};
 use crate::time::Instant;
 
 /// How long a device is waited for in all whose former holder may not have let go of it yet.
@@ -388,23 +388,29 @@ impl<'c> DeviceOrder<'c> {
 }
 
 /// What only one device can be at: an interface's name in a namespace, or a file.
-fn place(plan: &PortPlan) -> (Option<&str>, &Path) {
+fn place(plan: &PortPlan) -> (Option<String>, &Path) {
     match plan {
-        PortPlan::Tap(tap) => {
-            let netns = tap.netns.as_ref().map(|netns| netns.name.as_str());
-            (netns, Path::new(&tap.interface))
-        }
-        PortPlan::Device(device) => (device.netns.as_deref(), Path::new(&device.device)),
+        PortPlan::Tap(tap) => (namespace(plan), Path::new(&tap.interface)),
+        PortPlan::Device(device) => (namespace(plan), Path::new(&device.device)),
         PortPlan::Replay(file) | PortPlan::Record(file) => (None, file),
     }
 }
 
+/// The namespace a device is in, as a text that no other one has; none: tapway's own.
+fn namespace(plan: &PortPlan) -> Option<String> {
+    match plan {
+        PortPlan::Tap(tap) => tap.netns.as_ref().map(|netns| match netns {
+            Netns::Named { name, .. } => name.clone(),
+            // No name has a slash.
+            Netns::OfProcess(process) => format!("/{process:?}"),
+        }),
+        PortPlan::Device(device) => device.netns.clone(),
+        PortPlan::Replay(_) | PortPlan::Record(_) => None,
+    }
+}
+
 fn shares_namespace(one: &PortPlan, other: &PortPlan) -> bool {
-    let netns = |plan: &PortPlan| match plan {
-        PortPlan::Tap(tap) => tap.netns.as_ref().map(|netns| netns.name.clone()),
-        _ => None,
-    };
-    netns(one).is_some() && netns(one) == netns(other)
+    namespace(one).is_some() && namespace(one) == namespace(other)
 }
 
 /// An order for the supervisor, with the way its answer takes.
