@@ -116,16 +116,14 @@ fn any_text() -> impl Strategy<Value = String> {
     (uplink, (subnets, networks), (hosts, ports), any::<bool>()).prop_map(write_text)
 }
 
-type Networks = Vec<Option<(bool, bool, bool)>>;
-type Ports = Vec<Option<(prop::sample::Index, bool, u16)>>;
+type Uplink = Option<(u8, bool)>;
+/// Subnets, and whether a network is isolated, translated, routed.
+type Networks = ([u8; 3], Vec<Option<(bool, bool, bool)>>);
+/// Hosts' addresses, and a port's network, guard and published port.
+type Ports = ([u8; 3], Vec<Option<(prop::sample::Index, bool, u16)>>);
 
 fn write_text(
-    (uplink, (subnets, networks), (hosts, ports), route): (
-        Option<(u8, bool)>,
-        ([u8; 3], Networks),
-        ([u8; 3], Ports),
-        bool,
-    ),
+    (uplink, (subnets, networks), (hosts, ports), route): (Uplink, Networks, Ports, bool),
 ) -> String {
     let mut text = String::new();
     let mut homes = Vec::new();
