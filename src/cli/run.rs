@@ -24,6 +24,7 @@ use super::{Exit, Failure, Output, check, greeting};
 use crate::control::api::{self, ApiState};
 use crate::control::dump::dump;
 use crate::control::model::Model;
+use crate::control::names::Names;
 use crate::control::registry::Registry;
 use crate::control::switch::{ApplyError, StartError, Switch};
 use crate::io::{Broker, Dataplane, OpenError};
@@ -54,9 +55,12 @@ pub fn run(
     let lock = InstanceLock::take(&socket)?;
     let lines = greeting::lines(&loaded, &model, broker.as_ref());
     let registry = Registry::default();
-    let switch = Switch::start(model, broker, registry.clone(), Vec::new())?;
+    let names = Names::default();
+    let view = names.view();
+    let switch = Switch::start(model, broker, registry.clone(), vec![Box::new(names)])?;
     let worker = switch.worker().clone();
-    let api = api::serve(&socket, ApiState::new(worker.clone(), registry.clone()))?;
+    let api =
+        api::serve(&socket, ApiState::new(worker.clone(), registry.clone()).with_names(view))?;
     let lines = lines.into_iter().chain([format!("api: {}", socket.display())]);
     for line in lines {
         // A reader of the first lines that leaves is no reason to stop.

@@ -25,6 +25,7 @@ pub mod pcap;
 mod segment;
 pub mod tcp;
 mod tx_lists;
+pub mod udp;
 
 pub use arp::{Arp, ArpOperation};
 pub use burst::{ARENA_BYTES, BURST_FRAMES, Burst, BurstFull, HEADROOM, Received};

@@ -77,7 +77,9 @@ impl Cache {
 
     /// Keeps an answer, if it may be kept.
     pub(super) fn keep(&mut self, now: Instant, query: &Query, asked: &[u8], answer: &[u8]) {
-        let Some(lifetime) = lifetime(answer).filter(|lifetime| !lifetime.is_zero()) else { return };
+        let Some(lifetime) = lifetime(answer).filter(|lifetime| !lifetime.is_zero()) else {
+            return;
+        };
         let Some(key) = key_of(query, asked).filter(|_| answer.len() <= MAX_BYTES) else { return };
         while self.order.len() >= MAX_ENTRIES
             && let Some((oldest, serial)) = self.order.pop_front()
@@ -138,7 +140,8 @@ fn lifetime(answer: &[u8]) -> Option<Duration> {
     let (ttl, most) = if has_data {
         (shortest?, MAX_TTL)
     } else {
-        let is_soa = |record: &&RawRecord| record.section == Section::Authority && record.kind == SOA;
+        let is_soa =
+            |record: &&RawRecord| record.section == Section::Authority && record.kind == SOA;
         let soa = found.iter().find(is_soa)?;
         let minimum = be32(answer, soa.data.end.checked_sub(4)?)?;
         (shortest?.min(minimum), MAX_NEGATIVE_TTL)

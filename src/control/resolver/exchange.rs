@@ -66,9 +66,7 @@ pub(super) async fn ask(
     Ok(in_time(by_tcp(upstream, &mut message)).await.unwrap_or(answer))
 }
 
-async fn in_time(
-    asking: impl Future<Output = io::Result<Vec<u8>>>,
-) -> io::Result<Vec<u8>> {
+async fn in_time(asking: impl Future<Output = io::Result<Vec<u8>>>) -> io::Result<Vec<u8>> {
     timeout(PATIENCE, asking).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 

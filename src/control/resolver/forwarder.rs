@@ -212,8 +212,7 @@ mod tests {
         let held: Vec<_> = (0..2000).filter_map(|_| forwarder.take_off(asker(1))).collect();
         assert_eq!(held.len(), MAX_FLIGHTS_OF_HOST);
         assert!(forwarder.take_off(asker(2)).is_some());
-        let others: Vec<_> =
-            (2..=9).flat_map(|last| (0..200).filter_map(move |_| Some(last))).collect();
+        let others: Vec<_> = (2..=9).flat_map(|last| std::iter::repeat_n(last, 200)).collect();
         let more: Vec<_> =
             others.into_iter().filter_map(|last| forwarder.take_off(asker(last))).collect();
         assert_eq!(held.len() + more.len(), MAX_FLIGHTS);

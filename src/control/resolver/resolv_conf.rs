@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::forwarder::{MAX_UPSTREAMS, at_usual_port};
+use crate::io::HOST_RESOLVER;
 use crate::local::dns::DNS_PORT;
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -14,8 +15,6 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 const MAX_FILE: u64 = 64 * 1024;
 /// Longest list of domains, in bytes.
 const MAX_SEARCH: usize = 4096;
-/// Where hosts ask, in their own namespace; Docker's.
-pub(super) const HOST_RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 
 /// The resolvers of this host, as far as they were read.
 #[derive(Clone, Debug)]

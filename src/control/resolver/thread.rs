@@ -16,7 +16,7 @@ use super::forwarder::{Asker, Forwarder, Upstreams};
 use super::front::{Front, Names};
 use super::resolv_conf::HostResolvers;
 use crate::engine::NameQuery;
-use crate::io::{Dataplane, NameSockets};
+use crate::io::{AskResolver, Dataplane, NameSockets};
 use crate::local::dns::{NameTable, Place, Query, Transport};
 
 /// Questions from the dataplane that wait for this thread; more are lost, and asked again.
@@ -47,32 +47,27 @@ pub struct Resolver {
     /// None once it is to end.
     requests: Option<mpsc::UnboundedSender<Request>>,
     thread: Option<JoinHandle<()>>,
-    counters: Arc<Counters>,
 }
 
 impl Resolver {
     /// Starts the thread, and lets hosts that ask the gateways of `dataplane` ask it.
     ///
+    /// It counts in `counters`.
+    ///
     /// # Errors
     /// If the process is out of threads or file descriptors.
-    pub fn start(dataplane: &Arc<Dataplane>) -> io::Result<Self> {
+    pub fn start(dataplane: &Arc<Dataplane>, counters: Arc<Counters>) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
-        let counters = Arc::new(Counters::default());
         let (requests, inbox) = mpsc::unbounded_channel();
         let (forwards, asked) = mpsc::channel(MAX_FORWARDS);
-        let forwarder = (counters.clone(), dataplane.clone());
+        let forwarder = (counters, dataplane.clone());
         let thread = std::thread::Builder::new()
             .name("resolver".to_owned())
             .spawn(move || run(&runtime, inbox, asked, forwarder))?;
-        let ask = move |query| forwards.try_send(query).is_ok();
+        let ask: AskResolver = Arc::new(move |query| forwards.try_send(query).is_ok());
         // If the dataplane is gone, nobody asks.
-        let _ = dataplane.set_resolver(Arc::new(ask));
-        Ok(Self { requests: Some(requests), thread: Some(thread), counters })
-    }
-
-    /// What it has counted, for others to read.
-    pub const fn counters(&self) -> &Arc<Counters> {
-        &self.counters
+        let _ = dataplane.set_resolver(&ask);
+        Ok(Self { requests: Some(requests), thread: Some(thread) })
     }
 
     /// Replaces all names.
@@ -172,7 +167,8 @@ async fn answer_engines(
                 None => Transport::Udp,
             };
             let answer = forwarder.resolve(asker, (&query, &asked.message), transport).await;
-            dataplane.answer_name(asked.worker, asked.from, answer);
+            // If the dataplane is gone, so is the asker's way.
+            let _ = dataplane.answer_name(asked.worker, asked.from, answer);
         });
     }
 }

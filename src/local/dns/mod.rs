@@ -13,6 +13,7 @@ mod answer;
 pub mod name_table;
 pub mod query;
 pub mod records;
+pub mod tcp;
 
 pub use answer::{Reply, Transport, limit, refusal, reply};
 pub use name_table::{NameRow, NameTable, Place};
