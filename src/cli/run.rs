@@ -25,7 +25,7 @@ use crate::control::api::{self, ApiState};
 use crate::control::dump::dump;
 use crate::control::model::Model;
 use crate::control::registry::Registry;
-use crate::control::switch::{StartError, Switch};
+use crate::control::switch::{ApplyError, StartError, Switch};
 use crate::io::{Broker, Dataplane, OpenError};
 
 /// How often the dataplane is looked at.
@@ -54,7 +54,7 @@ pub fn run(
     let lock = InstanceLock::take(&socket)?;
     let lines = greeting::lines(&loaded, &model, broker.as_ref());
     let registry = Registry::default();
-    let switch = Switch::start(model, broker, registry.clone())?;
+    let switch = Switch::start(model, broker, registry.clone(), Vec::new())?;
     let worker = switch.worker().clone();
     let api = api::serve(&socket, ApiState::new(worker.clone(), registry.clone()))?;
     let lines = lines.into_iter().chain([format!("api: {}", socket.display())]);
@@ -151,9 +151,11 @@ impl From<StartError> for Failure {
             OpenError::System { .. } => (0, Exit::Failed),
         };
         let errors: Vec<&OpenError> = match &error {
-            StartError::Ports(failures) => failures.iter().map(|failure| &failure.error).collect(),
+            StartError::Apply(ApplyError::Ports(failures)) => {
+                failures.iter().map(|failure| &failure.error).collect()
+            }
             StartError::Dataplane(error) => vec![error],
-            StartError::Refused { .. } | StartError::System { .. } => Vec::new(),
+            StartError::Apply(_) | StartError::System { .. } => Vec::new(),
         };
         if errors.is_empty() {
             return Self::new(Exit::Failed, error);
