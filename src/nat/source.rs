@@ -114,13 +114,13 @@ impl Nat {
         Ok(index)
     }
 
-    /// The key of the replies, choosing another source port where that may be.
+    /// The key of the replies and its hash, choosing another source port where that may be.
     pub(super) fn free_reply_key(
         &mut self,
         opening: &Opening<'_>,
         source: &NewSource,
         dst: Endpoint,
-    ) -> Option<FlowKey> {
+    ) -> Option<(FlowKey, u64)> {
         let key = opening.key;
         let reply_to = |endpoint: Endpoint| FlowKey {
             network: opening.egress,
@@ -132,11 +132,12 @@ impl Nat {
         };
         let mut reply = reply_to(source.endpoint);
         for _ in 0..MAX_PORT_TRIES {
-            let is_taken = self.find(&reply).is_some()
+            let hash = self.hash(&reply);
+            let is_taken = self.sessions.find(&reply, hash).is_some()
                 || source.is_overloaded && !self.may_overload(&reply)
                 || matches!(opening.source, Source::Gateway(_)) && self.misleads(&reply);
             if !is_taken {
-                return Some(reply);
+                return Some((reply, hash));
             }
             if !source.may_change_port {
                 return None;
