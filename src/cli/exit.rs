@@ -108,7 +108,7 @@ impl From<ApiError> for Failure {
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         let exit = match &error {
-            OpenError::Permission { .. } => Exit::NoPermission,
+            OpenError::Permission { .. } | OpenError::Forbidden { .. } => Exit::NoPermission,
             OpenError::NotFound { .. } => Exit::NotFound,
             OpenError::Conflict { .. } => Exit::Conflict,
             OpenError::System { .. } => Exit::Failed,

@@ -145,7 +145,7 @@ impl From<StartError> for Failure {
     /// that is not there.
     fn from(error: StartError) -> Self {
         let rank = |error: &OpenError| match error {
-            OpenError::Permission { .. } => (3, Exit::NoPermission),
+            OpenError::Permission { .. } | OpenError::Forbidden { .. } => (3, Exit::NoPermission),
             OpenError::Conflict { .. } => (2, Exit::Conflict),
             OpenError::NotFound { .. } => (1, Exit::BadConfiguration),
             OpenError::System { .. } => (0, Exit::Failed),

@@ -4,6 +4,7 @@ pub mod api;
 pub mod capture;
 pub mod config;
 pub mod dump;
+pub mod hosts;
 pub mod model;
 pub mod publish_syntax;
 pub mod registry;
