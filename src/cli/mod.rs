@@ -5,6 +5,7 @@
 mod capture;
 mod check;
 pub mod demo;
+mod exec;
 mod exit;
 mod greeting;
 mod instance_lock;

@@ -4,7 +4,9 @@
 mod etc_hosts;
 mod exposed;
 mod link;
+mod request;
 
 pub use etc_hosts::etc_hosts;
 pub use exposed::{ExposeSyntax, ExposeSyntaxError, ExposedPort, MAX_EXPOSED_RANGE, Transport};
 pub use link::{Link, LinkSyntax, LinkSyntaxError};
+pub use request::{HostAnswer, HostInterface, HostNetwork, HostRequest, HostRow};
