@@ -11,7 +11,8 @@ use std::process::{Child, Command, Stdio};
 
 use netns::{Name, must, skipped};
 use tapway::io::{
-    Broker, DeviceChange, LinuxBroker, Netns, OpenError, PortPlan, Process, TapBackend, TapPlan,
+    Broker, DeviceChange, LinuxBroker, Namespace, Netns, OpenError, PortPlan, Process, TapBackend,
+    TapPlan,
 };
 
 /// Names the namespace that the process below is to make.
@@ -320,6 +321,28 @@ fn hint_is_for_a_tap_in_tapways_own_namespace_only() {
     assert_eq!(inside, None);
     let own = own.unwrap();
     assert!(own.contains("ip_forward=1") && own.contains("default route"), "{own}");
+}
+
+#[test]
+fn routes_of_the_host_are_listed_from_every_table_without_default_routes() {
+    if skipped() {
+        return;
+    }
+    let name = Name::made();
+    name.exec(&["ip", "link", "add", "d0", "type", "veth", "peer", "name", "d1"]);
+    name.exec(&["ip", "addr", "add", "172.18.0.9/16", "dev", "d0"]);
+    name.exec(&["ip", "link", "set", "d0", "up"]);
+    name.exec(&["ip", "route", "add", "default", "via", "172.18.0.1"]);
+    name.exec(&["ip", "route", "add", "10.8.0.0/24", "dev", "d0", "table", "77"]);
+    name.exec(&["ip", "route", "add", "blackhole", "10.9.0.0/24"]);
+    let inside = Namespace::named(&name).unwrap();
+    let routes = inside.run(|| LinuxBroker::new().host_routes()).unwrap();
+    let routes: Vec<String> = routes.iter().map(ToString::to_string).collect();
+    for expected in ["10.8.0.0/24", "10.9.0.0/24", "127.0.0.0/8", "172.18.0.0/16", "172.18.0.9/32"]
+    {
+        assert!(routes.iter().any(|route| route == expected), "{expected} in {routes:?}");
+    }
+    assert!(!routes.iter().any(|route| route.ends_with("/0")), "{routes:?}");
 }
 
 #[test]

@@ -112,7 +112,7 @@ impl From<ApiError> for Failure {
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         let exit = match &error {
-            OpenError::Permission { .. } | OpenError::Forbidden { .. } => Exit::NoPermission,
+            OpenError::Permission { .. } => Exit::NoPermission,
             OpenError::NotFound { .. } => Exit::NotFound,
             OpenError::Conflict { .. } => Exit::Conflict,
             OpenError::System { .. } => Exit::Failed,

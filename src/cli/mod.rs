@@ -10,9 +10,11 @@ mod exit;
 mod greeting;
 mod instance_lock;
 mod log;
+mod ordinary_user;
 mod output;
 mod run;
 mod show;
+mod socket_place;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -33,7 +35,8 @@ pub use crate::control::config::DEFAULT_SOCKET;
 #[derive(Debug, Parser)]
 #[command(name = "tapway", version, arg_required_else_help = true, after_help = EXIT_CODES)]
 pub struct Cli {
-    /// The API's socket [default: /run/tapway.sock, or what a configuration says].
+    /// The API's socket [default: /run/tapway.sock, an ordinary user's tapway.sock in
+    /// $XDG_RUNTIME_DIR, or what a configuration says].
     #[arg(long, global = true, value_name = "PATH", env = "TAPWAY_SOCKET")]
     pub socket: Option<PathBuf>,
     /// What to do.
@@ -42,7 +45,7 @@ pub struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 no daemon running, \
-5 conflict, 77 no permission, 78 bad configuration.";
+5 conflict, 77 no permission, 78 bad configuration. `exec` ends as its command does.";
 
 /// A subcommand.
 #[derive(Debug, Subcommand)]
@@ -53,6 +56,9 @@ pub enum Command {
     Check(ConfigArgs),
     /// Build the tutorial's network, walk through it and check each step.
     Demo(DemoArgs),
+    /// Run a command as a host of the running switch: a network namespace of its own, with an
+    /// address, names and published ports, gone when the command ends.
+    Exec(exec::ExecArgs),
     /// Show a table of the running switch.
     Show(ShowArgs),
     /// Write the frames of the running switch to a pcapng file or to stdout.
@@ -153,8 +159,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
     let socket = cli.socket.as_deref();
-    let client_socket = socket.unwrap_or(Path::new(DEFAULT_SOCKET));
+    let client_socket = socket.map_or_else(socket_place::for_client, Path::to_owned);
+    let client_socket = client_socket.as_path();
     match cli.command {
+        Command::Exec(args) => return Err(exec::exec(client_socket, &args)),
         Command::Show(args) => show::show(client_socket, &args, output)?,
         Command::Capture(args) => capture::capture(client_socket, &args, output)?,
         Command::Run(args) => {

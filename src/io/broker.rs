@@ -1,5 +1,7 @@
 //! Privileged acts behind one trait, so that the dataplane can drop every privilege later.
 
+use ipnet::Ipv4Net;
+
 use super::{EtcFile, OpenError, PortIo, PortPlan, Written};
 
 /// An open device.
@@ -99,4 +101,13 @@ pub trait Broker: Send {
     /// Whether hosts behind a TAP uplink in tapway's own namespace can reach beyond this host,
     /// and what to set if not; none if there is nothing to say.
     fn outside_hint(&self, plan: &PortPlan) -> Option<String>;
+
+    /// Destinations that tapway's own namespace routes, so that no network is put there. A broker
+    /// without a host knows none.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn host_routes(&self) -> Result<Vec<Ipv4Net>, OpenError> {
+        Ok(Vec::new())
+    }
 }

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use ipnet::Ipv4Net;
+
 use super::link_watch::LinkWatch;
 use super::netlink::LinkState;
 use super::netns::Namespaces;
@@ -130,6 +132,10 @@ impl Broker for LinuxBroker {
 
     fn outside_hint(&self, plan: &PortPlan) -> Option<String> {
         outside::hint(plan)
+    }
+
+    fn host_routes(&self) -> Result<Vec<Ipv4Net>, OpenError> {
+        Namespace::own()?.run(netlink::routes)
     }
 }
 

@@ -63,6 +63,6 @@ pub use port_io::{Loss, PortIo, ReceiveError, TransmitFile};
 pub use process::{Process, ProcessNetns};
 pub use scheduling::ask_for_short_slices;
 pub use tap::Tap;
-pub use user_namespace::{UserNamespace, is_privileged};
+pub use user_namespace::{Forbidden, UserNamespace, is_privileged};
 pub use wire::{WireEnd, wire};
 pub use worker::{DataplaneSettings, WorkerError, WorkerEvent};

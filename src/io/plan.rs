@@ -103,14 +103,6 @@ pub enum OpenError {
         /// What was tried.
         what: String,
     },
-    /// An ordinary user is not let, although nothing he does needs more: exit code 77.
-    #[error("{what}; {remedy}")]
-    Forbidden {
-        /// What was tried, and what the system said.
-        what: String,
-        /// What to do.
-        remedy: String,
-    },
     /// An interface, namespace or file is not there.
     #[error("{what} does not exist{remedy}")]
     NotFound {

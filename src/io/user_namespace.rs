@@ -8,14 +8,22 @@ use std::io;
 
 use rustix::thread::{CapabilitySet, UnshareFlags, capabilities};
 
+use super::netlink;
 use super::tun::TUN_DEVICE;
-use super::{OpenError, netlink};
 
 /// What to do where a user namespace is forbidden.
 const REMEDY: &str = "run tapway as root; or, as root, permit user namespaces: \
     `sysctl user.max_user_namespaces=1024`, and where they exist \
     `sysctl kernel.unprivileged_userns_clone=1` and \
     `sysctl kernel.apparmor_restrict_unprivileged_userns=0`";
+
+/// Why an ordinary user can have no switch here, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}; {remedy}")]
+pub struct Forbidden {
+    what: String,
+    remedy: String,
+}
 
 /// A user namespace that the calling process has entered.
 #[derive(Debug)]
@@ -33,15 +41,14 @@ impl UserNamespace {
     /// have one thread only.
     ///
     /// # Errors
-    /// [`OpenError::Forbidden`] with what to do if the kernel or its administrator forbids it or
-    /// TAPs in it.
-    pub fn enter() -> Result<Self, OpenError> {
+    /// If the kernel or its administrator forbids it, or TAPs in it.
+    pub fn enter() -> Result<Self, Forbidden> {
         let user = rustix::process::geteuid().as_raw();
         let group = rustix::process::getegid().as_raw();
         let flags = UnshareFlags::NEWUSER | UnshareFlags::NEWNET | UnshareFlags::NEWNS;
         // SAFETY: the table of file descriptors stays shared with nobody: no `FILES` among them.
         unsafe { rustix::thread::unshare_unsafe(flags) }
-            .map_err(|error| forbidden("a user namespace", &error.into(), REMEDY))?;
+            .map_err(|error| forbidden("a user namespace", &error, REMEDY))?;
         // A group is mapped only by who cannot leave one (user_namespaces(7)).
         for (file, text) in [
             ("setgroups", "deny".to_owned()),
@@ -52,33 +59,24 @@ impl UserNamespace {
                 .map_err(|error| forbidden(&format!("mapping ids by {file}"), &error, REMEDY))?;
         }
         // Some systems permit the namespace and take its privileges (AppArmor).
-        netlink::set_loopback_up().map_err(|error| match error {
-            OpenError::Permission { what } => OpenError::Forbidden {
-                what: format!("{what} in a user namespace"),
-                remedy: REMEDY.to_owned(),
-            },
-            other => other,
-        })?;
+        netlink::set_loopback_up()
+            .map_err(|error| forbidden("a network of one's own", &error, REMEDY))?;
         may_open_taps()?;
         Ok(Self(()))
     }
 }
 
-fn may_open_taps() -> Result<(), OpenError> {
-    match fs::File::options().read(true).write(true).open(TUN_DEVICE) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            let remedy = format!("run tapway as root; or, as root, `chmod 666 {TUN_DEVICE}`");
-            Err(forbidden(TUN_DEVICE, &error, &remedy))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(OpenError::NotFound {
-            what: TUN_DEVICE.to_owned(),
-            remedy: "; `modprobe tun`, or give the container the device".to_owned(),
-        }),
-        Err(error) => Err(OpenError::from_io(TUN_DEVICE, error)),
-    }
+fn may_open_taps() -> Result<(), Forbidden> {
+    let Err(error) = fs::File::options().read(true).write(true).open(TUN_DEVICE) else {
+        return Ok(());
+    };
+    let remedy = match error.kind() {
+        io::ErrorKind::NotFound => "`modprobe tun`, or give the container the device".to_owned(),
+        _ => format!("run tapway as root; or, as root, `chmod 666 {TUN_DEVICE}`"),
+    };
+    Err(forbidden(TUN_DEVICE, &error, &remedy))
 }
 
-fn forbidden(what: &str, error: &io::Error, remedy: &str) -> OpenError {
-    OpenError::Forbidden { what: format!("{what}: {error}"), remedy: remedy.to_owned() }
+fn forbidden(what: &str, error: &dyn std::error::Error, remedy: &str) -> Forbidden {
+    Forbidden { what: format!("{what}: {error}"), remedy: remedy.to_owned() }
 }
