@@ -6,7 +6,8 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::control::publish_syntax::PortRange;
+use crate::control::publish_syntax::{PortRange, PublishSyntax};
+use crate::packet::PROTOCOL_UDP;
 
 /// Ports that one entry may name: each is five variables in the environment of a link.
 pub const MAX_EXPOSED_RANGE: u32 = 1024;
@@ -69,6 +70,15 @@ impl Transport {
 }
 
 impl ExposeSyntax {
+    /// A published port is an exposed one.
+    pub const fn published(publish: &PublishSyntax) -> Self {
+        let transport = match publish.protocol {
+            PROTOCOL_UDP => Transport::Udp,
+            _ => Transport::Tcp,
+        };
+        Self { ports: publish.container, transport }
+    }
+
     /// Each of the ports.
     pub fn each(self) -> impl Iterator<Item = ExposedPort> {
         let transport = self.transport;
