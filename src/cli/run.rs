@@ -23,6 +23,8 @@ use super::log::Log;
 use super::{Exit, Failure, Output, check, greeting, ordinary_user};
 use crate::control::api::{self, ApiState};
 use crate::control::dump::dump;
+use crate::control::follower::Follower;
+use crate::control::hosts::HostsFiles;
 use crate::control::model::Model;
 use crate::control::registry::Registry;
 use crate::control::switch::{ApplyError, StartError, Switch};
@@ -61,7 +63,7 @@ pub fn run(
         false => greeting::lines(&loaded, &model, broker.as_ref()),
     };
     let registry = Registry::default();
-    let switch = Switch::start(model, broker, registry.clone(), Vec::new())?;
+    let switch = Switch::start(model, broker, registry.clone(), followers())?;
     let worker = switch.worker().clone();
     let api = api::serve(&socket, ApiState::new(worker.clone(), registry.clone()))?;
     let lines = lines.into_iter().chain([format!("api: {}", socket.display())]);
@@ -76,6 +78,11 @@ pub fn run(
     switch.stop();
     drop(lock);
     result
+}
+
+/// What follows the model besides the dataplane and the devices.
+fn followers() -> Vec<Box<dyn Follower>> {
+    vec![Box::new(HostsFiles::default())]
 }
 
 struct Signals {

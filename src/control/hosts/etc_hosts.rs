@@ -12,13 +12,13 @@ const USUAL_LINES: &str = "127.0.0.1\tlocalhost\n\
     ff02::1\tip6-allnodes\n\
     ff02::2\tip6-allrouters\n";
 
-/// The file of a host: the usual lines, those of its links, and its own.
-pub fn etc_hosts(name: &str, addresses: &[Ipv4Addr], links: &[Link]) -> String {
+/// The file of a host: the usual lines, those of its links, and its own addresses and names.
+pub fn etc_hosts(own: &[(Ipv4Addr, &str)], links: &[Link]) -> String {
     let mut text = USUAL_LINES.to_owned();
     for link in links {
         text.push_str(&format!("{}\t{}\n", link.address, link.names()));
     }
-    for address in addresses {
+    for (address, name) in own {
         text.push_str(&format!("{address}\t{name}\n"));
     }
     text
@@ -37,9 +37,9 @@ mod tests {
             ports: Vec::new(),
         };
         let links = [link("db", "database", 2), link("mq", "mq", 4)];
-        let own = [Ipv4Addr::new(172, 17, 0, 3), Ipv4Addr::new(172, 22, 0, 2)];
+        let own = [(Ipv4Addr::new(172, 17, 0, 3), "web"), (Ipv4Addr::new(172, 22, 0, 2), "web")];
         assert_eq!(
-            etc_hosts("web", &own, &links),
+            etc_hosts(&own, &links),
             "127.0.0.1\tlocalhost\n\
              ::1\tlocalhost ip6-localhost ip6-loopback\n\
              fe00::0\tip6-localnet\n\
