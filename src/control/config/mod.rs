@@ -9,6 +9,7 @@ mod check_ports;
 mod dataplane;
 mod dns;
 mod limits;
+mod links;
 mod names;
 mod nets;
 mod problem;
@@ -33,6 +34,7 @@ use crate::io::{DataplaneSettings, TapBackend};
 use crate::nat::NatPolicy;
 use crate::packet::MacAddr;
 
+use super::hosts::{ExposeSyntax, LinkSyntax};
 use super::publish_syntax::PublishSyntax;
 
 pub use dns::Dns;
@@ -177,6 +179,10 @@ pub struct Port {
     pub guard: bool,
     /// Published ports.
     pub publish: Vec<Spanned<PublishSyntax>>,
+    /// Ports that the host serves: told to those that link to it.
+    pub expose: Vec<Spanned<ExposeSyntax>>,
+    /// Links to other hosts.
+    pub links: Vec<Spanned<LinkSyntax>>,
     /// MACs bound to the port.
     pub static_macs: Vec<Spanned<MacAddr>>,
     /// Further names of the host.
@@ -308,6 +314,7 @@ impl Config {
         let config = read::read(&mut problems, text);
         check::check(&mut problems, &config);
         check_ports::check(&mut problems, &config);
+        links::check(&mut problems, &config);
         problems.finish();
         if !problems.errors.is_empty() {
             return Err(ConfigErrors { file: name.to_owned(), errors: problems.errors });

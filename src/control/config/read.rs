@@ -9,6 +9,7 @@ use ipnet::Ipv4Net;
 use toml::Spanned;
 use toml::de::DeTable;
 
+use super::links::{read_expose, read_links};
 use super::names::check_host_name;
 use super::problem::Problems;
 use super::section::Section;
@@ -263,6 +264,8 @@ fn read_port<'i>(
         problems.error(guard.span(), section.key("guard"), what, "add the address, or remove it");
     }
     let publish = read_publish(problems, &mut section);
+    let expose = read_expose(problems, &mut section);
+    let links = read_links(problems, &mut section);
     let static_macs = section.take_list(problems, "static_macs", MAC);
     let aliases = read_aliases(problems, &mut section);
     let is_broken = section.has_failed(&["network", "address", "mac", "netns", "interface"]);
@@ -280,6 +283,8 @@ fn read_port<'i>(
         mtu,
         guard,
         publish,
+        expose,
+        links,
         static_macs,
         aliases,
     })

@@ -6,6 +6,7 @@
 
 mod build;
 mod change;
+mod host;
 mod ids;
 mod names;
 
@@ -25,6 +26,7 @@ use crate::nat::Publish;
 use crate::packet::MacAddr;
 
 pub use change::{Change, PortChange, Route, Step};
+pub use host::{HostEntry, HostIndex};
 
 /// The uplink's network.
 pub const UPLINK: NetworkId = NetworkId(0);
@@ -53,6 +55,8 @@ pub struct Model {
     pub networks: Vec<(NetworkId, NetworkSpec)>,
     /// Ports; the uplink is number 0.
     pub ports: Vec<PortEntry>,
+    /// The hosts behind the ports.
+    pub hosts: Vec<HostEntry>,
     /// Routes: prefix and next hop.
     pub routes: Vec<Route>,
     /// Published ports.
@@ -86,6 +90,7 @@ impl Model {
         Self {
             networks: Vec::new(),
             ports: Vec::new(),
+            hosts: Vec::new(),
             routes: Vec::new(),
             publishes: Vec::new(),
             engine: self.engine,

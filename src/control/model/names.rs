@@ -2,6 +2,7 @@
 
 use super::ids::Ids;
 use crate::control::config::{Config, Network};
+use crate::control::hosts::LinkSyntax;
 use crate::local::dns::NameTable;
 
 /// The names of all networks that have some. A host without a configured address has none here.
@@ -20,6 +21,13 @@ pub(super) fn names(config: &Config, ids: &Ids) -> NameTable {
         table.add_host(network, port.name.get_ref(), address);
         for alias in &port.aliases {
             table.add_alias(network, alias.get_ref(), address);
+        }
+        for link in &port.links {
+            let LinkSyntax { target, alias } = link.get_ref();
+            let target = config.ports.iter().find(|other| other.name.get_ref() == target);
+            if let Some(target) = target.and_then(|other| other.address.as_ref()) {
+                table.add_link(network, address, alias, *target.get_ref());
+            }
         }
     }
     table
