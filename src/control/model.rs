@@ -116,6 +116,7 @@ fn uplink_network(config: &Config, uplink: &Uplink) -> NetworkSpec {
         address,
         pool: uplink.nat_addresses.iter().map(|address| *address.get_ref()).collect(),
         statics: statics.collect(),
+        shared: None,
     };
     let spec = NetworkSpec::new(UPLINK_NAME, Some(gateway));
     NetworkSpec { mtu: uplink.mtu, is_outside: true, nat: NatPolicy::default(), ..spec }
@@ -131,6 +132,7 @@ fn network_spec(network: &Network) -> NetworkSpec {
             address: Ipv4Net::new(address, prefix).unwrap_or_else(|_| Ipv4Net::from(address)),
             pool: Vec::new(),
             statics: Vec::new(),
+            shared: None,
         }
     });
     NetworkSpec {

@@ -236,6 +236,7 @@ impl Supervisor {
                         link.description.replacen(&format!(" {from}"), &format!(" {to}"), 1);
                 });
             }
+            DeviceChange::Moved { .. } => {}
             DeviceChange::Lost { why, .. } => {
                 drop(self.worker.detach(id));
                 let _ = self.worker.apply(Command::SetPortUp(id, false));
@@ -248,7 +249,7 @@ impl Supervisor {
         let Some(Supervised { entry, state }) = self.ports.get_mut(at) else { return };
         let port = &entry.spec.name;
         match &entry.plan {
-            PortPlan::Tap(_) | PortPlan::Device(_) => {
+            PortPlan::Tap(_) | PortPlan::Device(_) | PortPlan::Shared(_) => {
                 *state = State::Lost;
                 tracing::warn!(port, why, "port down: its device is gone; waiting for its return");
             }

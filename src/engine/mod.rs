@@ -27,6 +27,7 @@ mod notice;
 mod observer;
 mod ownership;
 mod pipeline;
+mod shared;
 mod slow_path;
 mod snapshot;
 mod stages;

@@ -30,6 +30,7 @@ mod plan;
 mod port_io;
 mod raw_packet;
 mod scheduling;
+mod shared;
 mod tap;
 mod tun;
 mod uring;
@@ -50,7 +51,9 @@ pub use linux_broker::LinuxBroker;
 pub use namespace::Namespace;
 pub use netlink::LinkState;
 pub use packet_socket::PacketSocket;
-pub use plan::{DevicePlan, Netns, OpenError, PortPlan, TapBackend, TapPlan};
+pub use plan::{
+    DevicePlan, Netns, OpenError, PortPlan, SharedPlan, Station, TakenPorts, TapBackend, TapPlan,
+};
 pub use port_io::{Loss, PortIo, ReceiveError, TransmitFile};
 pub use scheduling::ask_for_short_slices;
 pub use tap::Tap;

@@ -38,7 +38,7 @@ use foldhash::fast::FixedState;
 
 use crate::drop_reason::DropReason;
 use crate::id::{NetworkId, WorkerId};
-use crate::packet::{FlowKey, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP};
+use crate::packet::{FlowKey, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, PortSpan};
 use crate::table::{Links, List, NONE, TimerWheel};
 use crate::time::Instant;
 
@@ -152,6 +152,8 @@ pub struct Nat {
     /// Ports of the external addresses, by address and protocol.
     pools: Pools,
     share: Share,
+    /// The external ports that may be given out.
+    span: PortSpan,
     /// Sessions per external endpoint that several may share ([`NatMode::Apdm`]).
     overloads: HashMap<(u8, Endpoint), u32, FixedState>,
     publishes: Publishes,
@@ -183,6 +185,7 @@ impl Nat {
             host_links: Links::default(),
             ip_ids: IpIds::new(&mut random, share.worker, share.workers),
             share,
+            span: PortSpan::ALL,
             random,
         }
     }
@@ -467,6 +470,20 @@ impl Nat {
         &self.publishes
     }
 
+    /// Gives external ports out of `span` only. If that is another one, sessions that have an
+    /// external port of tapway's choice end; returns how many.
+    pub fn set_span(&mut self, now: Instant, span: PortSpan) -> usize {
+        if span == self.span {
+            return 0;
+        }
+        let ended = self.end_where_held(now, |session, holdings| {
+            holdings.mappings != [NONE; 2] || session.overloads().is_some()
+        });
+        self.span = span;
+        self.pools.values_mut().for_each(|pool| pool.restrict(span));
+        ended
+    }
+
     /// Replaces the static 1:1 translations.
     pub fn set_statics(&mut self, statics: Vec<StaticNat>) {
         self.statics = statics;
@@ -644,7 +661,7 @@ impl Nat {
     }
 
     fn pool_of(&mut self, address: Ipv4Addr, protocol: u8) -> &mut PortPool {
-        pool_of(&mut self.pools, &self.share, address, protocol)
+        pool_of(&mut self.pools, &self.share, (address, protocol), self.span)
     }
 
     /// The worker that has leased an external port, if there are several; none has all the others.
@@ -698,15 +715,20 @@ impl Nat {
 fn pool_of<'a>(
     pools: &'a mut Pools,
     share: &Share,
-    address: Ipv4Addr,
-    protocol: u8,
+    (address, protocol): (Ipv4Addr, u8),
+    span: PortSpan,
 ) -> &'a mut PortPool {
     pools.entry((address, protocol)).or_insert_with(|| {
-        if share.is_sole() {
-            return PortPool::default();
+        let mut pool = if share.is_sole() {
+            PortPool::default()
+        } else {
+            let chunks = share.leases.chunks(address, protocol);
+            PortPool::leasing(Lessee { chunks, worker: share.worker, workers: share.workers })
+        };
+        if span != PortSpan::ALL {
+            pool.restrict(span);
         }
-        let chunks = share.leases.chunks(address, protocol);
-        PortPool::leasing(Lessee { chunks, worker: share.worker, workers: share.workers })
+        pool
     })
 }
 
