@@ -1,5 +1,6 @@
 //! Configuration, desired state, API.
 
+pub mod addresses;
 pub mod api;
 pub mod capture;
 pub mod config;

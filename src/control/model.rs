@@ -159,7 +159,7 @@ fn uplink_port(config: &Config, uplink: &Uplink) -> PortEntry {
         UplinkKind::Tap { interface, backend, offload } => {
             let mac = gateway.map(MacAddr::from_ipv4);
             let plan = TapPlan {
-                netns: netns.map(|name| Netns { name, create: uplink.create_netns }),
+                netns: netns.map(|name| Netns::named(name, uplink.create_netns)),
                 interface: interface.get_ref().clone(),
                 mac,
                 mtu: uplink.mtu,
@@ -242,9 +242,7 @@ fn port_entry(config: &Config, id: PortId, port: &Port) -> PortEntry {
     let plan = match &port.kind {
         PortKind::Tap { netns, create_netns, interface, backend, offload } => {
             PortPlan::Tap(TapPlan {
-                netns: netns
-                    .as_ref()
-                    .map(|name| Netns { name: name.get_ref().clone(), create: *create_netns }),
+                netns: netns.as_ref().map(|name| Netns::named(name.get_ref(), *create_netns)),
                 interface: interface.get_ref().clone(),
                 mac,
                 mtu,
@@ -334,7 +332,7 @@ mod tests {
         assert_eq!(
             *tap(&model, 1),
             TapPlan {
-                netns: Some(Netns { name: "nginx1".to_owned(), create: true }),
+                netns: Some(Netns::named("nginx1", true)),
                 interface: "eth0".to_owned(),
                 mac: Some(mac),
                 mtu: 1500,

@@ -15,7 +15,8 @@ use super::registry::{LinkInfo, LinkState, Registry};
 use crate::engine::{Command, Event, PortStats};
 use crate::id::{NetworkId, PortId};
 use crate::io::{
-    Broker, Clock, Dataplane, DeviceChange, Opened, PortPlan, TapPlan, WorkerError, WorkerEvent,
+    Broker, Clock, Dataplane, DeviceChange, Netns, Opened, PortPlan, TapPlan, WorkerError,
+    WorkerEvent,
 };
 use crate::time::Instant;
 
@@ -355,8 +356,8 @@ impl Supervisor {
 /// was meant.
 fn plan_to_return(plan: &PortPlan) -> PortPlan {
     let mut plan = plan.clone();
-    if let PortPlan::Tap(TapPlan { netns: Some(netns), .. }) = &mut plan {
-        netns.create = false;
+    if let PortPlan::Tap(TapPlan { netns: Some(Netns::Named { create, .. }), .. }) = &mut plan {
+        *create = false;
     }
     plan
 }

@@ -1,6 +1,8 @@
 //! Privileged acts behind one trait, so that the dataplane can drop every privilege later.
 
-use super::{OpenError, PortIo, PortPlan, SharedPlan, Station, TakenPorts};
+use ipnet::Ipv4Net;
+
+use super::{EtcFile, OpenError, PortIo, PortPlan, SharedPlan, Station, TakenPorts, Written};
 
 /// An open device.
 pub struct Opened {
@@ -113,7 +115,29 @@ pub trait Broker: Send {
         Vec::new()
     }
 
+    /// Writes a file that commands in a network namespace of tapway's own making find under `/etc`
+    /// (`ip netns exec`), or changes it in place. It goes with the namespace.
+    ///
+    /// # Errors
+    /// If tapway did not make the namespace, or the system refuses.
+    fn write_file(&mut self, netns: &str, file: EtcFile, text: &str) -> Result<Written, OpenError> {
+        let _ = (file, text);
+        Err(OpenError::Conflict {
+            what: format!("network namespace {netns} is not tapway's"),
+            remedy: "nothing to do: there are no namespaces here".to_owned(),
+        })
+    }
+
     /// Whether hosts behind a TAP uplink in tapway's own namespace can reach beyond this host,
     /// and what to set if not; none if there is nothing to say.
     fn outside_hint(&self, plan: &PortPlan) -> Option<String>;
+
+    /// Destinations that tapway's own namespace routes, so that no network is put there. A broker
+    /// without a host knows none.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn host_routes(&self) -> Result<Vec<Ipv4Net>, OpenError> {
+        Ok(Vec::new())
+    }
 }

@@ -2,6 +2,9 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
+
+use ipnet::Ipv4Net;
 
 use super::link_watch::LinkWatch;
 use super::netlink::LinkState;
@@ -9,8 +12,9 @@ use super::netns::Namespaces;
 use super::shared::{self, SharedUplink};
 use super::tap::settings;
 use super::{
-    Broker, DeviceChange, DevicePlan, Namespace, OpenError, Opened, PacketSocket, PortIo, PortPlan,
-    RecordPort, ReplayPort, SharedPlan, Station, TakenPorts, Tap, TapPlan, netlink, outside,
+    Broker, DeviceChange, DevicePlan, EtcFile, Namespace, Netns, OpenError, Opened, PacketSocket,
+    PortIo, PortPlan, RecordPort, ReplayPort, SharedPlan, Station, TakenPorts, Tap, TapPlan,
+    Written, netlink, outside,
 };
 use crate::packet::PortSpan;
 
@@ -38,8 +42,15 @@ impl LinuxBroker {
 
     fn open_tap(&mut self, port: &str, plan: &TapPlan) -> Result<Opened, OpenError> {
         let namespace = match &plan.netns {
-            Some(netns) => self.namespaces.acquire(port, netns)?,
-            None => Namespace::own()?,
+            Some(Netns::Named { name, create }) => {
+                Arc::new(self.namespaces.acquire(port, name, *create)?)
+            }
+            Some(Netns::OfProcess(netns)) => {
+                let namespace = netns.namespace().clone();
+                namespace.run(netlink::set_loopback_up)?;
+                namespace
+            }
+            None => Arc::new(Namespace::own()?),
         };
         let (tap, link) = Tap::open(&namespace, plan)?;
         self.taps.insert(port.to_owned(), plan.clone());
@@ -51,8 +62,9 @@ impl LinuxBroker {
             return Ok(());
         };
         let namespace = match &plan.netns {
-            Some(netns) => Namespace::named(&netns.name)?,
-            None => Namespace::own()?,
+            Some(Netns::Named { name, .. }) => Arc::new(Namespace::named(name)?),
+            Some(Netns::OfProcess(netns)) => netns.namespace().clone(),
+            None => Arc::new(Namespace::own()?),
         };
         namespace.run(|| netlink::restore_default_route(index, &settings(plan), port))
     }
@@ -96,7 +108,7 @@ impl LinuxBroker {
         io: Box<dyn PortIo>,
     ) -> Result<Opened, OpenError> {
         self.watch.add(port, namespace, link)?;
-        let netns = namespace.name().map(|name| format!(" netns {name}")).unwrap_or_default();
+        let netns = namespace.suffix();
         Ok(Opened {
             io,
             mtu: u16::try_from(link.mtu).ok(),
@@ -170,8 +182,16 @@ impl Broker for LinuxBroker {
         changes
     }
 
+    fn write_file(&mut self, netns: &str, file: EtcFile, text: &str) -> Result<Written, OpenError> {
+        self.namespaces.write_file(netns, file, text)
+    }
+
     fn outside_hint(&self, plan: &PortPlan) -> Option<String> {
         outside::hint(plan)
+    }
+
+    fn host_routes(&self) -> Result<Vec<Ipv4Net>, OpenError> {
+        Namespace::own()?.run(netlink::routes)
     }
 }
 

@@ -23,11 +23,13 @@ mod linux_broker;
 mod namespace;
 mod netlink;
 mod netns;
+mod netns_files;
 mod netns_marks;
 mod outside;
 mod packet_socket;
 mod plan;
 mod port_io;
+mod process;
 mod raw_packet;
 mod scheduling;
 mod shared;
@@ -50,11 +52,13 @@ pub use idle::WaitMode;
 pub use linux_broker::LinuxBroker;
 pub use namespace::Namespace;
 pub use netlink::LinkState;
+pub use netns_files::{EtcFile, Written};
 pub use packet_socket::PacketSocket;
 pub use plan::{
     DevicePlan, Netns, OpenError, PortPlan, SharedPlan, Station, TakenPorts, TapBackend, TapPlan,
 };
 pub use port_io::{Loss, PortIo, ReceiveError, TransmitFile};
+pub use process::{Process, ProcessNetns};
 pub use scheduling::ask_for_short_slices;
 pub use tap::Tap;
 pub use wire::{WireEnd, wire};

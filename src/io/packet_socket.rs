@@ -14,7 +14,6 @@ use std::io::{self, IoSlice};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, RawFd};
 
-use super::namespace::place;
 use super::netlink::{self, LinkState};
 use super::raw_packet::{RawPacket, Unpacked};
 use super::tap::{MAX_SUPER_FRAME, send_failure};
@@ -43,7 +42,7 @@ impl PacketSocket {
     /// address is this host's, or what the system refused.
     pub fn open(namespace: &Namespace, plan: &DevicePlan) -> Result<(Self, LinkState), OpenError> {
         namespace.run(|| {
-            let place = place(namespace.name());
+            let place = namespace.place();
             let link = netlink::link(&plan.device, &place)?;
             refuse_own(plan, &place)?;
             let open = || -> io::Result<RawPacket> {

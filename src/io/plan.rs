@@ -5,17 +5,30 @@ use std::path::PathBuf;
 
 use ipnet::Ipv4Net;
 
+use super::ProcessNetns;
 use crate::packet::{MacAddr, PortSpan};
 
-/// A network namespace, by its name under `/run/netns`.
+/// The network namespace of a port's host.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Netns {
-    /// Its name.
-    pub name: String,
-    /// Make it if it is missing, marked as tapway's own, and remove it at stop. One that exists
-    /// and carries the mark of a tapway that is gone is adopted; one without the mark is used
-    /// and left.
-    pub create: bool,
+pub enum Netns {
+    /// By its name under `/run/netns`.
+    Named {
+        /// Its name.
+        name: String,
+        /// Make it if it is missing, marked as tapway's own, and remove it at stop. One that
+        /// exists and carries the mark of a tapway that is gone is adopted; one without the mark
+        /// is used and left.
+        create: bool,
+    },
+    /// That of a process; it ends with its processes, and then the port is to go.
+    OfProcess(ProcessNetns),
+}
+
+impl Netns {
+    /// The namespace of that name under `/run/netns`.
+    pub fn named(name: impl Into<String>, create: bool) -> Self {
+        Self::Named { name: name.into(), create }
+    }
 }
 
 /// How a TAP is opened.

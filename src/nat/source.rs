@@ -4,8 +4,9 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use super::external_ports::{pool_of, port_class};
 use super::port_pool::PortPool;
-use super::{Endpoint, Mapping, Nat, NatMode, Opening, Publishes, Source, port_class};
+use super::{Endpoint, Mapping, Nat, NatMode, Opening, Publishes, Source};
 use crate::drop_reason::DropReason;
 use crate::packet::{FlowKey, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, PortSpan};
 use crate::table::NONE;
@@ -116,8 +117,7 @@ impl Nat {
 
     /// A port of the external address that is neither mapped nor published.
     fn free_port_of(&mut self, now: Instant, key: &FlowKey, external: Ipv4Addr) -> Option<u16> {
-        let pool =
-            super::pool_of(&mut self.pools, &self.share, (external, key.protocol), self.span);
+        let pool = pool_of(&mut self.pools, (&self.share, self.span), external, key.protocol);
         let mut published = Vec::new();
         let mut found = None;
         for _ in 0..MAX_POOL_TRIES {
@@ -194,7 +194,7 @@ impl Nat {
     pub(super) fn may_overload(&mut self, reply: &FlowKey) -> bool {
         let at = Endpoint::new(reply.dst, reply.dport);
         let is_shared = self.overloads.contains_key(&(reply.protocol, at));
-        let pool = super::pool_of(&mut self.pools, &self.share, (at.ip, reply.protocol), self.span);
+        let pool = pool_of(&mut self.pools, (&self.share, self.span), at.ip, reply.protocol);
         (is_shared || pool.may_wish(at.port) && pool.lease(at.port) && !pool.is_used(at.port))
             && self.publishes.find(reply.protocol, at.ip, at.port).is_none()
     }

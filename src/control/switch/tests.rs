@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::*;
 use crate::control::config::Config;
 use crate::control::registry::LinkState;
-use crate::io::{DeviceChange, PortIo, PortPlan, ReceiveError, WireEnd, wire};
+use crate::io::{DeviceChange, Netns, PortIo, PortPlan, ReceiveError, WireEnd, wire};
 use crate::packet::MacAddr;
 use crate::testkit::build;
 
@@ -79,7 +79,10 @@ impl Broker for FakeBroker {
         let mut world = self.world();
         world.opens += 1;
         if let PortPlan::Tap(tap) = plan {
-            world.creates = tap.netns.as_ref().map(|netns| netns.create);
+            world.creates = match tap.netns {
+                Some(Netns::Named { create, .. }) => Some(create),
+                _ => None,
+            };
         }
         if let Some(refuse) = world.refusals.get(port) {
             return Err(refuse());
