@@ -23,9 +23,11 @@ use super::log::Log;
 use super::{Exit, Failure, Output, check, greeting};
 use crate::control::api::{self, ApiState};
 use crate::control::dump::dump;
+use crate::control::follower::Follower;
 use crate::control::model::Model;
 use crate::control::registry::Registry;
-use crate::control::switch::{StartError, Switch};
+use crate::control::switch::{ApplyError, StartError, Switch};
+use crate::control::taken_ports::TakenPorts;
 use crate::io::{Broker, Dataplane, OpenError};
 
 /// How often the dataplane is looked at.
@@ -54,7 +56,7 @@ pub fn run(
     let lock = InstanceLock::take(&socket)?;
     let lines = greeting::lines(&loaded, &model, broker.as_ref());
     let registry = Registry::default();
-    let switch = Switch::start(model, broker, registry.clone())?;
+    let switch = Switch::start(model, broker, registry.clone(), followers())?;
     let worker = switch.worker().clone();
     let api = api::serve(&socket, ApiState::new(worker.clone(), registry.clone()))?;
     let lines = lines.into_iter().chain([format!("api: {}", socket.display())]);
@@ -69,6 +71,11 @@ pub fn run(
     switch.stop();
     drop(lock);
     result
+}
+
+/// What follows the desired state besides devices and engine.
+fn followers() -> Vec<Box<dyn Follower>> {
+    vec![Box::new(TakenPorts)]
 }
 
 struct Signals {
@@ -151,9 +158,11 @@ impl From<StartError> for Failure {
             OpenError::System { .. } => (0, Exit::Failed),
         };
         let errors: Vec<&OpenError> = match &error {
-            StartError::Ports(failures) => failures.iter().map(|failure| &failure.error).collect(),
+            StartError::Apply(ApplyError::Ports(failures)) => {
+                failures.iter().map(|failure| &failure.error).collect()
+            }
             StartError::Dataplane(error) => vec![error],
-            StartError::Refused { .. } | StartError::System { .. } => Vec::new(),
+            StartError::Apply(_) | StartError::System { .. } => Vec::new(),
         };
         if errors.is_empty() {
             return Self::new(Exit::Failed, error);

@@ -85,6 +85,8 @@ pub struct DevicePlan {
 pub struct SharedPlan {
     /// Its name.
     pub device: String,
+    /// The router; none: that of the host's default route there.
+    pub gateway: Option<Ipv4Addr>,
     /// The external ports of translated traffic; none: chosen among those the host does not use.
     pub ports: Option<PortSpan>,
     /// The socket's receive buffer, in bytes.

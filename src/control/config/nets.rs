@@ -23,11 +23,7 @@ pub(super) struct Subnet<'d> {
 pub(super) fn subnets(draft: &Draft) -> impl Iterator<Item = Subnet<'_>> {
     let uplink = draft.config.uplink.iter().filter_map(|uplink| {
         let address = uplink.address.as_ref()?;
-        Some(Subnet {
-            name: UPLINK_NAME,
-            net: address.get_ref().trunc(),
-            span: address.span(),
-        })
+        Some(Subnet { name: UPLINK_NAME, net: address.get_ref().trunc(), span: address.span() })
     });
     let networks = draft.config.networks.iter().filter_map(|network| {
         let subnet = &network.router.as_ref()?.subnet;

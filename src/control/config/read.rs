@@ -135,7 +135,10 @@ fn read_uplink<'i>(
 }
 
 /// The same of an uplink that shares the host's address: the device says most of it.
-fn read_shared<'i>(problems: &mut Problems<'i>, mut section: Section<'i>) -> (Option<Uplink>, bool) {
+fn read_shared<'i>(
+    problems: &mut Problems<'i>,
+    mut section: Section<'i>,
+) -> (Option<Uplink>, bool) {
     let device = section.take::<String>(problems, "device", TEXT);
     let device = section.require(problems, "device", device, "\"eth0\"");
     let gateway = section.take(problems, "gateway", ADDRESS);

@@ -63,7 +63,7 @@ impl SharedUplink {
         let socket = PacketSocket::shared(plan.receive_buffer);
         let socket = socket.map_err(|error| failed("a packet socket on", error))?;
         let copy = socket.raw().map_err(|error| failed("a packet socket on", error))?;
-        let station = station(&place, ports);
+        let station = station(plan, &place, ports);
         let mut uplink = Self {
             plan: plan.clone(),
             station,
@@ -100,7 +100,7 @@ impl SharedUplink {
         if !self.changes.poll() {
             return Ok(None);
         }
-        let station = station(&Place::read(&self.plan)?, self.station.ports);
+        let station = station(&self.plan, &Place::read(&self.plan)?, self.station.ports);
         if station == self.station {
             return Ok(None);
         }
@@ -159,12 +159,12 @@ pub(super) fn survey(plan: &SharedPlan) -> Result<Station, OpenError> {
         remedy: "set `nat_ports` in [uplink] to others, or narrow net.ipv4.ip_local_port_range"
             .to_owned(),
     })?;
-    Ok(station(&place, ports))
+    Ok(station(plan, &place, ports))
 }
 
-fn station(place: &Place, ports: PortSpan) -> Station {
+fn station(plan: &SharedPlan, place: &Place, ports: PortSpan) -> Station {
     // A router that is no neighbour cannot be asked for its MAC.
-    let gateway = place.gateway.filter(|gateway| place.address.contains(gateway));
+    let gateway = plan.gateway.or(place.gateway).filter(|gateway| place.address.contains(gateway));
     Station {
         mac: place.mac,
         address: place.address,
