@@ -43,3 +43,37 @@ impl Model {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::config::Config;
+    use crate::packet::{MacAddr, PortSpan};
+    use std::net::Ipv4Addr;
+
+    #[test]
+    fn a_shared_uplink_is_where_the_host_is_and_goes_where_it_goes() {
+        let text = include_str!("../../../tools/configs/shared.toml");
+        let mut model = Model::new(&Config::parse("f", text).unwrap().config);
+        assert!(!model.is_placed() && model.routes.is_empty());
+        let station = |address: &str, gateway: Option<[u8; 4]>| Station {
+            mac: MacAddr([2, 0, 0, 0, 0, 1]),
+            address: address.parse().unwrap(),
+            gateway: gateway.map(Ipv4Addr::from),
+            mtu: 1400,
+            ports: PortSpan { first: 61_000, last: 65_535 },
+        };
+        let first = station("192.168.33.10/24", Some([192, 168, 33, 1]));
+        model.take_place(None, &first);
+        assert!(model.is_placed());
+        let spec = model.network(UPLINK).unwrap();
+        assert_eq!((spec.mtu, spec.gateway.as_ref().unwrap().shared), (1400, Some(first.ports)));
+        assert_eq!(model.routes, [(Ipv4Net::default(), Ipv4Addr::new(192, 168, 33, 1))]);
+        let second = station("10.0.0.2/8", Some([10, 0, 0, 1]));
+        model.take_place(Some(&first), &second);
+        assert_eq!(model.uplink_address(), Some(Ipv4Addr::new(10, 0, 0, 2)));
+        assert_eq!(model.routes, [(Ipv4Net::default(), Ipv4Addr::new(10, 0, 0, 1))]);
+        model.take_place(Some(&second), &station("10.0.0.2/8", None));
+        assert_eq!(model.routes, []);
+    }
+}

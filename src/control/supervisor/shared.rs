@@ -29,6 +29,14 @@ impl Supervisor {
                 ApplyError::Ports(vec![PortFailure { port: UPLINK_NAME.to_owned(), error }])
             })?,
         };
+        if known.is_none() {
+            let Station { address, mac, ports, .. } = &station;
+            tracing::info!(device = plan.device, %address, %mac, %ports, "shares the host's address");
+            if station.gateway.is_none() {
+                let device = &plan.device;
+                tracing::warn!(device, "no default route: only its subnet is reachable outside");
+            }
+        }
         new.take_place(None, &station);
         self.place = Some(Place { plan, station });
         Ok(new)
