@@ -1,4 +1,5 @@
 //! An uplink that shares the address of tapway's host: the host's kernel answers there.
+#![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 mod support;
 

@@ -18,11 +18,22 @@ publish = [\"8080:80\"]
 
 /// The lines.
 pub(super) fn lines(loaded: &Loaded, model: &Model, broker: &dyn Broker) -> Vec<String> {
+    compose(loaded, model, &outside(&loaded.config, model, broker))
+}
+
+/// The lines of an ordinary user's switch.
+pub(super) fn confined_lines(loaded: &Loaded, model: &Model) -> Vec<String> {
+    let outside = "not reachable: an ordinary user's switch has no way out of its user namespace; \
+                   run tapway as root for one";
+    compose(loaded, model, outside)
+}
+
+fn compose(loaded: &Loaded, model: &Model, outside: &str) -> Vec<String> {
     let config = &loaded.config;
     let ports = config.ports.len();
     let mut lines = vec![
         format!("tapway {}: {}, ports: {ports}", env!("CARGO_PKG_VERSION"), loaded.name),
-        format!("outside: {}", outside(config, model, broker)),
+        format!("outside: {outside}"),
     ];
     lines.extend(config.networks.iter().map(network));
     let published = model.publishes.iter();

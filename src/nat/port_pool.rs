@@ -260,11 +260,13 @@ impl PortPool {
             (true, 0) => EVEN_BITS,
             (true, _) => !EVEN_BITS,
         };
-        let number = random.next_u64();
-        let start = (number >> 8) as usize % count;
-        let rotation = number as u32 % 64;
-        for step in 0..=count {
-            let word = first + (start + step) % count;
+        // Sixteen bits for as many ports: a word and a place in it.
+        let number = u32::from(random.next_u16());
+        let start = ((number >> 6) as usize * count) >> 10;
+        let rotation = number % 64;
+        for step in 0..count {
+            let word = start + step;
+            let word = first + if word < count { word } else { word - count };
             let free = !self.used.get(word).copied()? & parity;
             if free != 0 {
                 let bit = (free.rotate_right(rotation).trailing_zeros() + rotation) % 64;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::external_ports::{pool_of, port_class};
 use super::port_pool::PortPool;
-use super::{Endpoint, Mapping, Nat, NatMode, Opening, Publishes, Source};
+use super::{Endpoint, Mapping, Nat, NatMode, Opening, Publishes, Random, Source};
 use crate::drop_reason::DropReason;
 use crate::packet::{FlowKey, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, PortSpan};
 use crate::table::NONE;
@@ -97,7 +97,9 @@ impl Nat {
         }
         // With ICMP a request's identifier is its source port.
         let inside = Endpoint::new(key.src, key.sport);
-        let port = self.free_port_of(now, key, external).ok_or(DropReason::PortsExhausted)?;
+        let pool = pool_of(&mut self.pools, (&self.share, self.span), external, key.protocol);
+        let port = free_port(pool, &self.publishes, &mut self.random, (now, key, external))
+            .ok_or(DropReason::PortsExhausted)?;
         let mapping = Mapping {
             network: key.network,
             protocol: key.protocol,
@@ -107,46 +109,21 @@ impl Nat {
             sessions: 0,
         };
         let Some(index) = self.mappings.insert(mapping) else {
-            self.pool(&mapping).release(now, port, inside.ip, Duration::ZERO);
+            pool.release(now, port, inside.ip, Duration::ZERO);
             return Err(DropReason::SessionTableFull);
         };
-        self.pool(&mapping).set_mapping(port, Some(index));
+        pool.set_mapping(port, Some(index));
         self.count_port(host, key.protocol, 1);
         Ok(index)
     }
 
-    /// A port of the external address that is neither mapped nor published.
-    fn free_port_of(&mut self, now: Instant, key: &FlowKey, external: Ipv4Addr) -> Option<u16> {
-        let pool = pool_of(&mut self.pools, (&self.share, self.span), external, key.protocol);
-        let mut published = Vec::new();
-        let mut found = None;
-        for _ in 0..MAX_POOL_TRIES {
-            let Some(port) = pool.allocate(now, key.sport, key.src, &mut self.random) else {
-                break;
-            };
-            if self.publishes.find(key.protocol, external, port).is_none() {
-                found = Some(port);
-                break;
-            }
-            published.push(port);
-        }
-        let found = found.or_else(|| {
-            let port = unpublished_port(pool, &self.publishes, key, external)?;
-            pool.reserve(port).then_some(port)
-        });
-        for port in published {
-            pool.release(now, port, key.src, Duration::ZERO);
-        }
-        found
-    }
-
-    /// The key of the replies, choosing another source port where that may be.
+    /// The key of the replies and its hash, choosing another source port where that may be.
     pub(super) fn free_reply_key(
         &mut self,
         opening: &Opening<'_>,
         source: &NewSource,
         dst: Endpoint,
-    ) -> Option<FlowKey> {
+    ) -> Option<(FlowKey, u64)> {
         let key = opening.key;
         let reply_to = |endpoint: Endpoint| FlowKey {
             network: opening.egress,
@@ -158,11 +135,12 @@ impl Nat {
         };
         let mut reply = reply_to(source.endpoint);
         for _ in 0..MAX_PORT_TRIES {
-            let is_taken = self.find(&reply).is_some()
+            let hash = self.hash(&reply);
+            let is_taken = self.sessions.find(&reply, hash).is_some()
                 || source.is_overloaded && !self.may_overload(&reply)
                 || matches!(opening.source, Source::Gateway(_)) && self.misleads(&reply);
             if !is_taken {
-                return Some(reply);
+                return Some((reply, hash));
             }
             if !source.may_change_port {
                 return None;
@@ -214,6 +192,33 @@ impl Nat {
             pool.release(Instant::ZERO, at.port, at.ip, Duration::ZERO);
         }
     }
+}
+
+/// A port of the external address that is neither mapped nor published.
+fn free_port(
+    pool: &mut PortPool,
+    publishes: &Publishes,
+    random: &mut Random,
+    (now, key, external): (Instant, &FlowKey, Ipv4Addr),
+) -> Option<u16> {
+    let mut published = Vec::new();
+    let mut found = None;
+    for _ in 0..MAX_POOL_TRIES {
+        let Some(port) = pool.allocate(now, key.sport, key.src, random) else { break };
+        if publishes.find(key.protocol, external, port).is_none() {
+            found = Some(port);
+            break;
+        }
+        published.push(port);
+    }
+    let found = found.or_else(|| {
+        let port = unpublished_port(pool, publishes, key, external)?;
+        pool.reserve(port).then_some(port)
+    });
+    for port in published {
+        pool.release(now, port, key.src, Duration::ZERO);
+    }
+    found
 }
 
 /// A free port among large published ranges, found by leaping from gap to gap.

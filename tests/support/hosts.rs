@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panic")]
 
 #[path = "skip.rs"]
-mod skip;
+pub mod skip;
 
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -8,6 +8,7 @@ mod check;
 mod check_ports;
 mod dataplane;
 mod limits;
+mod links;
 mod names;
 mod nets;
 mod problem;
@@ -32,6 +33,7 @@ use crate::io::{DataplaneSettings, TapBackend};
 use crate::nat::NatPolicy;
 use crate::packet::{MacAddr, PortSpan};
 
+use super::hosts::{ExposeSyntax, LinkSyntax};
 use super::publish_syntax::PublishSyntax;
 
 pub use problem::{ConfigErrors, Problem};
@@ -193,6 +195,10 @@ pub struct Port {
     pub guard: bool,
     /// Published ports.
     pub publish: Vec<Spanned<PublishSyntax>>,
+    /// Ports that the host serves: told to those that link to it.
+    pub expose: Vec<Spanned<ExposeSyntax>>,
+    /// Links to other hosts.
+    pub links: Vec<Spanned<LinkSyntax>>,
     /// MACs bound to the port.
     pub static_macs: Vec<Spanned<MacAddr>>,
 }
@@ -322,6 +328,7 @@ impl Config {
         let config = read::read(&mut problems, text);
         check::check(&mut problems, &config);
         check_ports::check(&mut problems, &config);
+        links::check(&mut problems, &config);
         problems.finish();
         if !problems.errors.is_empty() {
             return Err(ConfigErrors { file: name.to_owned(), errors: problems.errors });

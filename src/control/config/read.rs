@@ -9,6 +9,7 @@ use ipnet::Ipv4Net;
 use toml::Spanned;
 use toml::de::DeTable;
 
+use super::links::{read_expose, read_links};
 use super::problem::Problems;
 use super::section::Section;
 use super::syntax;
@@ -305,6 +306,8 @@ fn read_port<'i>(
         problems.error(guard.span(), section.key("guard"), what, "add the address, or remove it");
     }
     let publish = read_publish(problems, &mut section);
+    let expose = read_expose(problems, &mut section);
+    let links = read_links(problems, &mut section);
     let static_macs = section.take_list(problems, "static_macs", MAC);
     let is_broken = section.has_failed(&["network", "address", "mac", "netns", "interface"]);
     section.finish(problems);
@@ -312,7 +315,19 @@ fn read_port<'i>(
         return None;
     }
     let guard = guard.map_or(address.is_some(), Spanned::into_inner);
-    Some(Port { kind: kind?, name, network, address, mac, mtu, guard, publish, static_macs })
+    Some(Port {
+        kind: kind?,
+        name,
+        network,
+        address,
+        mac,
+        mtu,
+        guard,
+        publish,
+        expose,
+        links,
+        static_macs,
+    })
 }
 
 fn read_port_kind<'i>(

@@ -5,16 +5,22 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use super::ids::Ids;
-use super::{Model, PortEntry, UPLINK, UPLINK_PORT};
+use super::{HostEntry, Model, PortEntry, UPLINK, UPLINK_PORT};
 use crate::control::config::{
     Config, Network, Port, PortKind, UPLINK_NAME, Uplink, UplinkKind, publishes,
 };
+use crate::control::hosts::{ExposeSyntax, ExposedPort};
 use crate::engine::{Gateway, NetworkSpec, PortSpec};
 use crate::id::NetworkId;
 use crate::io::{DevicePlan, Netns, PortPlan, SharedPlan, TapPlan};
 use crate::nat::{Endpoint, NatPolicy, Publish};
 use crate::packet::MacAddr;
 use crate::switch::{BridgeSettings, Guard};
+
+/// Ports of a host that links tell of: each is four variables of whoever links to it. Those with
+/// the highest numbers are left out, because a whole published range would not fit into any
+/// environment.
+const MAX_SERVED: usize = 1024;
 
 pub(super) fn build(config: &Config, ids: &Ids) -> Model {
     let uplink = config.uplink.iter().map(|uplink| (UPLINK, uplink_network(config, uplink, ids)));
@@ -26,6 +32,7 @@ pub(super) fn build(config: &Config, ids: &Ids) -> Model {
     Model {
         networks: uplink.chain(networks).collect(),
         ports: uplink_port.chain(ports).collect(),
+        hosts: config.ports.iter().map(|port| host_entry(ids, port)).collect(),
         routes: routes(config),
         publishes: publishes(config, ids),
         engine: config.engine,
@@ -210,6 +217,23 @@ fn port_entry(config: &Config, ids: &Ids, port: &Port) -> PortEntry {
         is_up: false,
     };
     PortEntry { id: ids.port(port.name.get_ref()), spec, plan, mac, address }
+}
+
+fn host_entry(ids: &Ids, port: &Port) -> HostEntry {
+    let name = port.name.get_ref().clone();
+    let exposed = port.expose.iter().map(|syntax| *syntax.get_ref());
+    let published = port.publish.iter().map(|syntax| ExposeSyntax::published(syntax.get_ref()));
+    let mut serves: Vec<ExposedPort> =
+        exposed.chain(published).flat_map(ExposeSyntax::each).collect();
+    serves.sort_unstable();
+    serves.dedup();
+    serves.truncate(MAX_SERVED);
+    HostEntry {
+        ports: vec![ids.port(&name)],
+        name,
+        serves,
+        links: port.links.iter().map(|link| link.get_ref().clone()).collect(),
+    }
 }
 
 fn routes(config: &Config) -> Vec<(Ipv4Net, Ipv4Addr)> {

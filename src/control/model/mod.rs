@@ -7,6 +7,7 @@
 
 mod build;
 mod change;
+mod host;
 mod ids;
 mod station;
 
@@ -24,6 +25,7 @@ use crate::nat::Publish;
 use crate::packet::MacAddr;
 
 pub use change::{Change, PortChange, Route, Step};
+pub use host::{HostEntry, HostIndex};
 
 /// The uplink's network.
 pub const UPLINK: NetworkId = NetworkId(0);
@@ -52,6 +54,8 @@ pub struct Model {
     pub networks: Vec<(NetworkId, NetworkSpec)>,
     /// Ports; the uplink is number 0.
     pub ports: Vec<PortEntry>,
+    /// The hosts behind the ports.
+    pub hosts: Vec<HostEntry>,
     /// Routes: prefix and next hop.
     pub routes: Vec<Route>,
     /// Published ports.
@@ -81,6 +85,7 @@ impl Model {
         Self {
             networks: Vec::new(),
             ports: Vec::new(),
+            hosts: Vec::new(),
             routes: Vec::new(),
             publishes: Vec::new(),
             engine: self.engine,
