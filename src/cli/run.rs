@@ -29,6 +29,7 @@ use crate::control::model::Model;
 use crate::control::names::Names;
 use crate::control::registry::Registry;
 use crate::control::switch::{ApplyError, StartError, Switch};
+use crate::control::taken_ports::TakenPorts;
 use crate::io::{Broker, Dataplane, OpenError};
 
 /// How often the dataplane is looked at.
@@ -86,7 +87,7 @@ pub fn run(
 
 /// What follows the model besides the dataplane and the devices.
 fn followers(names: Names) -> Vec<Box<dyn Follower>> {
-    vec![Box::new(HostsFiles::default()), Box::new(names)]
+    vec![Box::new(TakenPorts), Box::new(HostsFiles::default()), Box::new(names)]
 }
 
 struct Signals {

@@ -17,3 +17,4 @@ pub mod resolver;
 mod supervisor;
 pub mod switch;
 pub mod tables;
+pub mod taken_ports;

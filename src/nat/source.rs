@@ -5,10 +5,10 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::external_ports::{pool_of, port_class};
-use super::port_pool::{PortPool, class_of};
+use super::port_pool::PortPool;
 use super::{Endpoint, Mapping, Nat, NatMode, Opening, Publishes, Random, Source};
 use crate::drop_reason::DropReason;
-use crate::packet::{FlowKey, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP};
+use crate::packet::{FlowKey, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, PortSpan};
 use crate::table::NONE;
 use crate::time::Instant;
 
@@ -64,6 +64,9 @@ impl Nat {
             return Ok(NewSource { is_published: true, ..plain(source, false) });
         }
         if !has_ports(key.protocol) && key.protocol != PROTOCOL_ICMP {
+            if self.span != PortSpan::ALL {
+                return Err(DropReason::SharedProtocol);
+            }
             return Ok(plain(Endpoint::new(external, 0), false));
         }
         if mode == NatMode::Apdm {
@@ -94,7 +97,7 @@ impl Nat {
         }
         // With ICMP a request's identifier is its source port.
         let inside = Endpoint::new(key.src, key.sport);
-        let pool = pool_of(&mut self.pools, &self.share, external, key.protocol);
+        let pool = pool_of(&mut self.pools, (&self.share, self.span), external, key.protocol);
         let port = free_port(pool, &self.publishes, &mut self.random, (now, key, external))
             .ok_or(DropReason::PortsExhausted)?;
         let mapping = Mapping {
@@ -142,10 +145,19 @@ impl Nat {
             if !source.may_change_port {
                 return None;
             }
-            let port = self.random.next_u16() | 1024;
+            let port = self.any_port();
             reply = reply_to(Endpoint::new(source.endpoint.ip, port));
         }
         None
+    }
+
+    /// An external port by chance, none of the well-known.
+    fn any_port(&mut self) -> u16 {
+        let number = self.random.next_u16();
+        if self.span == PortSpan::ALL {
+            return number | 1024;
+        }
+        self.span.first + (u32::from(number) % self.span.count()) as u16
     }
 
     /// True if a reply would seem, to workers that do not know its session, to be for the host that
@@ -160,7 +172,7 @@ impl Nat {
     pub(super) fn may_overload(&mut self, reply: &FlowKey) -> bool {
         let at = Endpoint::new(reply.dst, reply.dport);
         let is_shared = self.overloads.contains_key(&(reply.protocol, at));
-        let pool = pool_of(&mut self.pools, &self.share, at.ip, reply.protocol);
+        let pool = pool_of(&mut self.pools, (&self.share, self.span), at.ip, reply.protocol);
         (is_shared || pool.may_wish(at.port) && pool.lease(at.port) && !pool.is_used(at.port))
             && self.publishes.find(reply.protocol, at.ip, at.port).is_none()
     }
@@ -216,7 +228,7 @@ fn unpublished_port(
     key: &FlowKey,
     external: Ipv4Addr,
 ) -> Option<u16> {
-    let (mut port, last) = class_of(key.sport);
+    let (mut port, last) = pool.class_of(key.sport);
     loop {
         let unused = pool.next_unused(port, last)?;
         port = publishes.next_unpublished(key.protocol, external, unused)?;
