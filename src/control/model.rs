@@ -139,6 +139,7 @@ fn network_spec(network: &Network) -> NetworkSpec {
         mtu: network.mtu,
         is_outside: false,
         icc: network.icc,
+        serves_dhcp: network.dhcp.is_some(),
         nat: network.nat.clone(),
         bridge: BridgeSettings {
             forward_reserved: network.forward_reserved,
@@ -255,7 +256,9 @@ fn port_entry(config: &Config, id: PortId, port: &Port) -> PortEntry {
         PortKind::Replay(file) => PortPlan::Replay(file.clone()),
         PortKind::Record(file) => PortPlan::Record(file.clone()),
     };
-    let guard = mac.zip(address).filter(|_| port.guard);
+    // Without an address: the one it will have leased.
+    let guarded = mac.filter(|_| port.guard);
+    let guard = guarded.map(|mac| (mac, address.unwrap_or(Ipv4Addr::UNSPECIFIED)));
     let spec = PortSpec {
         name: port.name.get_ref().clone(),
         network: home.network,

@@ -187,6 +187,9 @@ impl Engine {
         packet: &[u8],
         ipv4: &Ipv4,
     ) -> Verdict {
+        if self.is_dhcp(frame.network, ipv4) {
+            return self.dhcp_datagram(pass, frame, packet, ipv4);
+        }
         let from_outside = !self.is_inside(frame.network);
         let id = self.nat.next_ip_id();
         match local::answer(packet, ipv4, from_outside, id) {
@@ -277,7 +280,7 @@ impl Engine {
 
     /// Sends a frame of tapway's own to each of `ports`. At the pass's bound it is lost, counted
     /// at the port only: it is none of the received frames.
-    fn generate(&mut self, pass: &mut Pass<'_>, ports: &[PortId], parts: &[&[u8]]) {
+    pub(super) fn generate(&mut self, pass: &mut Pass<'_>, ports: &[PortId], parts: &[&[u8]]) {
         let generated = pass.tx.generate(parts);
         for port in ports {
             match generated {

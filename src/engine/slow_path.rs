@@ -28,6 +28,10 @@ pub(super) enum Stop {
 impl Engine {
     /// Decides about an admitted packet.
     pub(super) fn slow_path(&mut self, pass: &mut Pass<'_>, frame: &Frame, ipv4: &Ipv4) -> Verdict {
+        if self.is_dhcp(frame.network, ipv4) {
+            // Before the addresses are judged: a client without one is nobody yet.
+            return self.dhcp(pass, frame);
+        }
         let is_looped = frame.origin == Origin::Looped;
         let outcome = if let Err(reason) = self.check_addresses(frame, ipv4)
             && !is_looped

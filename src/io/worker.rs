@@ -12,8 +12,10 @@ use super::{
     Clock, Devices, Egress, Faults, OpenError, PortIo, WaitMode, WriteChoice, WriteMethod,
 };
 use crate::crew::Relay;
+use crate::drop_reason::DropReason;
 use crate::engine::{Command, CommandError, Engine, Event, Reply};
 use crate::id::{PortId, WorkerId};
+use crate::local::dhcp::DhcpRequest;
 use crate::packet::{Burst, TxLists};
 use crate::time::Instant;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -108,6 +110,7 @@ pub(super) struct Ties {
     /// Of all workers, by id.
     pub(super) bells: Vec<Arc<Bell>>,
     pub(super) outbox: Sender<WorkerEvent>,
+    pub(super) dhcp: Sender<DhcpRequest>,
 }
 
 impl Start {
@@ -274,8 +277,19 @@ impl Running {
             while let Some(event) = self.engine.poll_event() {
                 let _ = self.ties.outbox.try_send(WorkerEvent::Engine(event));
             }
+            self.pass_on_requests();
             if self.wait(had_frames).is_err() {
                 return;
+            }
+        }
+    }
+
+    /// Hands what the engine took for control's servers to them.
+    fn pass_on_requests(&mut self) {
+        while let Some(request) = self.engine.poll_dhcp() {
+            let port = request.port;
+            if self.ties.dhcp.try_send(request).is_err() {
+                self.engine.count_device_drops(port, DropReason::DhcpLimit, 1);
             }
         }
     }

@@ -106,8 +106,21 @@ fn check_port<'d>(
         check_address(problems, port, subnet, taken);
         check_macs(problems, port, taken);
         check_mtu(problems, port, network);
+        check_guard(problems, port, network);
     }
     check_publish(problems, draft, port);
+}
+
+/// A host without a configured address is guarded by its lease.
+fn check_guard(problems: &mut Problems<'_>, port: &Port, network: Option<&Network>) {
+    let is_leased = network.is_some_and(|network| network.dhcp.is_some());
+    if !port.guard || port.address.is_some() || is_leased {
+        return;
+    }
+    let key = format!("port.{}.guard", port.name.get_ref());
+    let span = port.mac.as_ref().map_or(port.name.span(), Spanned::span);
+    let what = "a port without `address` cannot be guarded on a network without `dhcp`";
+    problems.error(span, key, what, "add the address, or remove it");
 }
 
 fn check_tap<'d>(
