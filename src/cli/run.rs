@@ -22,10 +22,12 @@ use super::instance_lock::InstanceLock;
 use super::log::Log;
 use super::{Exit, Failure, Output, check, greeting};
 use crate::control::api::{self, ApiState};
+use crate::control::dhcp::{DhcpService, Leases};
 use crate::control::dump::dump;
+use crate::control::follower::Follower;
 use crate::control::model::Model;
 use crate::control::registry::Registry;
-use crate::control::switch::{StartError, Switch};
+use crate::control::switch::{ApplyError, StartError, Switch};
 use crate::io::{Broker, Dataplane, OpenError};
 
 /// How often the dataplane is looked at.
@@ -54,9 +56,14 @@ pub fn run(
     let lock = InstanceLock::take(&socket)?;
     let lines = greeting::lines(&loaded, &model, broker.as_ref());
     let registry = Registry::default();
-    let switch = Switch::start(model, broker, registry.clone())?;
+    let leases = Leases::default();
+    let followers: Vec<Box<dyn Follower>> = vec![Box::new(leases.clone())];
+    let switch = Switch::start(model, broker, registry.clone(), followers)?;
     let worker = switch.worker().clone();
-    let api = api::serve(&socket, ApiState::new(worker.clone(), registry.clone()))?;
+    let dhcp = DhcpService::start(worker.clone(), leases.clone());
+    let dhcp = dhcp.map_err(|error| failed("the DHCP server", &error))?;
+    let state = ApiState::new(worker.clone(), registry.clone()).with_leases(leases);
+    let api = api::serve(&socket, state)?;
     let lines = lines.into_iter().chain([format!("api: {}", socket.display())]);
     for line in lines {
         // A reader of the first lines that leaves is no reason to stop.
@@ -65,6 +72,7 @@ pub fn run(
     let result = runtime.block_on(signals.wait(&switch, &log, &registry));
     signals.is_stopping.store(true, Ordering::Release);
     drop(api);
+    drop(dhcp);
     drop(worker);
     switch.stop();
     drop(lock);
@@ -151,9 +159,11 @@ impl From<StartError> for Failure {
             OpenError::System { .. } => (0, Exit::Failed),
         };
         let errors: Vec<&OpenError> = match &error {
-            StartError::Ports(failures) => failures.iter().map(|failure| &failure.error).collect(),
+            StartError::Apply(ApplyError::Ports(failures)) => {
+                failures.iter().map(|failure| &failure.error).collect()
+            }
             StartError::Dataplane(error) => vec![error],
-            StartError::Refused { .. } | StartError::System { .. } => Vec::new(),
+            StartError::Apply(_) | StartError::System { .. } => Vec::new(),
         };
         if errors.is_empty() {
             return Self::new(Exit::Failed, error);

@@ -485,7 +485,8 @@ mod tests {
 
     fn running(relay: Relay) -> Running {
         let start = Start::new("test", DataplaneSettings::default()).unwrap();
-        let ties = Ties { relay, bells: Vec::new(), outbox: unbounded().0 };
+        let (outbox, dhcp) = (unbounded().0, unbounded().0);
+        let ties = Ties { relay, bells: Vec::new(), outbox, dhcp };
         let engine = Engine::new(EngineConfig::with_sessions(16), 1, Clock.now());
         start.into_running(engine, unbounded().1, ties)
     }

@@ -12,7 +12,7 @@ use crate::id::NetworkId;
 use crate::packet::{PROTOCOL_TCP, PROTOCOL_UDP};
 
 /// A published port or range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Publish {
     /// IP protocol number: TCP or UDP.
     pub protocol: u8,

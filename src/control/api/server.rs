@@ -20,6 +20,7 @@ use super::routes;
 use super::socket::{self, SocketFile};
 use super::stall::WriteLimit;
 use crate::control::capture::Captures;
+use crate::control::dhcp::Leases;
 use crate::control::registry::Registry;
 use crate::io::Dataplane;
 
@@ -52,6 +53,8 @@ pub struct ApiState {
     pub worker: Arc<Dataplane>,
     /// The devices of its ports.
     pub registry: Registry,
+    /// Its DHCP leases.
+    pub leases: Leases,
     /// The captures running on it.
     pub captures: Captures,
 }
@@ -96,7 +99,14 @@ pub struct ApiHandle {
 impl ApiState {
     /// The API of a worker.
     pub fn new(worker: Arc<Dataplane>, registry: Registry) -> Self {
-        Self { captures: Captures::new(&worker), worker, registry }
+        let leases = Leases::default();
+        Self { captures: Captures::new(&worker), worker, registry, leases }
+    }
+
+    /// The same with the leases of its DHCP server.
+    #[must_use]
+    pub fn with_leases(self, leases: Leases) -> Self {
+        Self { leases, ..self }
     }
 }
 

@@ -10,6 +10,7 @@
 //! [`scope::MAX_LEASES_PER_PORT`] and half of all addresses; requests as the engine limits them.
 
 mod lease;
+mod leases;
 pub mod scope;
 mod server;
 mod service;
@@ -20,6 +21,7 @@ mod view;
 mod tests;
 
 pub use lease::{Lease, LeaseState};
+pub use leases::Leases;
 pub use scope::{Answer, Scope, Silence};
 pub use server::DhcpServer;
 pub use service::DhcpService;

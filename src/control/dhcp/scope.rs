@@ -99,8 +99,12 @@ impl Scope {
                 None => !lease.is_reserved && fresh.takes(&client, lease.address),
             };
             if is_kept {
-                let lease = Lease { is_reserved: reserved.is_some(), ..lease };
-                fresh.insert(client, lease);
+                // Ports may be new in the engine and have to be told again.
+                let Lease { port, mac, address, .. } = lease;
+                if lease.state == LeaseState::Bound {
+                    fresh.changes.push(Change { port, mac, address: Some(address) });
+                }
+                fresh.insert(client, Lease { is_reserved: reserved.is_some(), ..lease });
             } else {
                 fresh.tell_end(&lease);
             }

@@ -4,14 +4,15 @@
 //! has answered in time. Bounds: [`MAX_PROBES`] offers that wait for that; beyond it they go
 //! unprobed.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, select, tick};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 
+use super::leases::tell;
 use super::server::worth_telling;
-use super::{Answer, DhcpServer, LeaseRow, ScopeSettings};
+use super::{Answer, Leases};
 use crate::engine::Command;
 use crate::io::{Clock, Dataplane};
 use crate::local::dhcp::{DhcpReply, DhcpRequest, ReplyKind};
@@ -20,8 +21,9 @@ use crate::time::Instant;
 /// How long an answer to an ARP request is waited for: hosts on one switch take milliseconds, and
 /// clients wait seconds for an offer.
 const PROBE: Duration = Duration::from_millis(400);
-/// Between two looks at what is due.
-const PERIOD: Duration = Duration::from_millis(100);
+/// Between two looks at what is due: at leases, and at offers that wait.
+const PERIOD: Duration = Duration::from_secs(1);
+const SHORT_PERIOD: Duration = Duration::from_millis(100);
 /// Offers that wait for a probe.
 const MAX_PROBES: usize = 1024;
 /// Addresses that are tried for one request.
@@ -32,8 +34,6 @@ const QUIET: Duration = Duration::from_secs(10);
 /// The running DHCP server; dropping it stops the thread.
 #[derive(Debug)]
 pub struct DhcpService {
-    worker: Arc<Dataplane>,
-    server: Arc<Mutex<DhcpServer>>,
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -48,45 +48,24 @@ struct Probe {
 
 struct Running {
     worker: Arc<Dataplane>,
-    server: Arc<Mutex<DhcpServer>>,
+    leases: Leases,
     probes: Vec<Probe>,
     quiet_until: Instant,
 }
 
 impl DhcpService {
-    /// Starts the thread. It serves nothing until it is told to.
+    /// Starts the thread, which serves what `leases` is told to.
     ///
     /// # Errors
     /// If the process is out of threads.
-    pub fn start(worker: Arc<Dataplane>) -> std::io::Result<Self> {
-        let server = Arc::new(Mutex::new(DhcpServer::default()));
-        let running = Running {
-            worker: worker.clone(),
-            server: server.clone(),
-            probes: Vec::new(),
-            quiet_until: Instant::ZERO,
-        };
+    pub fn start(worker: Arc<Dataplane>, leases: Leases) -> std::io::Result<Self> {
+        let (probes, quiet_until) = (Vec::new(), Instant::ZERO);
+        let running = Running { worker, leases, probes, quiet_until };
         let (stop, stopped) = bounded(0);
         let thread = std::thread::Builder::new()
             .name("dhcp".to_owned())
             .spawn(move || running.run(&stopped))?;
-        Ok(Self { worker, server, stop: Some(stop), thread: Some(thread) })
-    }
-
-    /// Serves these networks and no others from now on.
-    pub fn follow(&self, networks: Vec<ScopeSettings>) {
-        let commands = lock(&self.server).follow(networks);
-        tell(&self.worker, commands);
-    }
-
-    /// All leases.
-    pub fn rows(&self) -> Vec<LeaseRow> {
-        lock(&self.server).rows(Clock.now())
-    }
-
-    /// What knows all leases, to be asked for names and addresses.
-    pub fn server(&self) -> Arc<Mutex<DhcpServer>> {
-        self.server.clone()
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
     }
 }
 
@@ -102,22 +81,28 @@ impl Drop for DhcpService {
 
 impl Running {
     fn run(mut self, stop: &Receiver<()>) {
-        let period = tick(PERIOD);
         let worker = self.worker.clone();
+        let mut looked = Clock.now();
         loop {
+            let period = if self.probes.is_empty() { PERIOD } else { SHORT_PERIOD };
+            // Also under a flood of requests.
+            if Clock.now().since(looked) >= period {
+                looked = Clock.now();
+                self.look_after(looked);
+            }
             select! {
                 recv(stop) -> _ => return,
                 recv(worker.dhcp()) -> request => match request {
                     Ok(request) => self.answer(Clock.now(), request, 0),
                     Err(_) => return,
                 },
-                recv(period) -> _ => self.look_after(Clock.now()),
+                default(period) => {}
             }
         }
     }
 
     fn answer(&mut self, now: Instant, request: DhcpRequest, tries: u8) {
-        let mut server = lock(&self.server);
+        let mut server = self.leases.lock();
         let wants_probe = server.wants_probe(&request);
         let answer = server.answer(now, &request);
         let commands = server.take_commands();
@@ -162,7 +147,7 @@ impl Running {
     }
 
     fn look_after(&mut self, now: Instant) {
-        let mut server = lock(&self.server);
+        let mut server = self.leases.lock();
         server.expire(now);
         let commands = server.take_commands();
         drop(server);
@@ -183,14 +168,14 @@ impl Running {
         if mac == request.message.mac {
             return self.send(&request, &reply);
         }
-        let name = lock(&self.server).network_name(network).to_owned();
+        let name = self.leases.lock().network_name(network).to_owned();
         tracing::warn!(
             network = name,
             %address,
             %mac,
             "a host uses an address without a lease; another one is offered"
         );
-        lock(&self.server).conflict(now, network, &request.message.client());
+        self.leases.lock().conflict(now, network, &request.message.client());
         if tries < MAX_TRIES {
             self.answer(now, request, tries + 1);
         }
@@ -200,7 +185,7 @@ impl Running {
         let DhcpReply { kind, your_ip, .. } = reply;
         let client = request.message.client();
         tracing::debug!(%client, ?kind, address = %your_ip, "DHCP answer");
-        let command = lock(&self.server).send(request, reply);
+        let command = self.leases.lock().send(request, reply);
         tell(&self.worker, command.into_iter().collect());
     }
 
@@ -209,22 +194,8 @@ impl Running {
             return;
         }
         self.quiet_until = now + QUIET;
-        let server = lock(&self.server);
+        let server = self.leases.lock();
         let network = server.network_name(request.network);
         tracing::warn!(network, client = %request.message.client(), why, "no DHCP offer");
     }
-}
-
-/// Tells the engines; a port or network that went meanwhile needs to know nothing.
-fn tell(worker: &Dataplane, commands: Vec<Command>) {
-    for command in commands {
-        if let Err(error) = worker.apply(command) {
-            tracing::debug!(%error, "a DHCP answer was not sent");
-        }
-    }
-}
-
-/// What a thread that panicked left is a lease table all the same.
-fn lock(server: &Mutex<DhcpServer>) -> MutexGuard<'_, DhcpServer> {
-    server.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,30 +1,36 @@
 //! Looks after the devices of the ports: one that goes takes its port down, and is opened again
-//! once it can be.
+//! once it can be. Changes of the model are carried out here, one after the other (see `apply`).
 //!
 //! A thread of its own, because opening a device may take its time and must not stop the
 //! dataplane. It owns the broker. Bounds: one attempt per second and port; a reason that stays
 //! the same is logged once.
+
+mod apply;
+mod failure;
+mod throttle;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, select, tick};
 
-use super::model::PortEntry;
-use super::registry::{LinkInfo, LinkState, Registry};
+use super::follower::Follower;
+use super::model::{Model, PortEntry};
+use super::registry::{LinkState, Registry};
 use crate::engine::{Command, Event, PortStats};
 use crate::id::{NetworkId, PortId};
 use crate::io::{
     Broker, Clock, Dataplane, DeviceChange, Netns, Opened, PortPlan, TapPlan, WorkerError,
     WorkerEvent,
 };
-use crate::time::Instant;
+
+use throttle::Throttle;
+
+pub(super) use apply::{Order, PATIENCE};
+pub use failure::{ApplyError, PortFailure};
 
 /// Between two attempts to open a device, and between two looks at all of them.
 const PERIOD: Duration = Duration::from_secs(1);
-
-/// Between two lines of the log about engine events of one kind.
-const QUIET: Duration = Duration::from_secs(10);
 
 /// What is the matter with a port's device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +51,12 @@ pub(super) struct Supervisor {
     worker: Arc<Dataplane>,
     broker: Box<dyn Broker>,
     registry: Registry,
+    followers: Vec<Box<dyn Follower>>,
     /// Disconnects when the switch is to stop.
     stop: Receiver<()>,
+    orders: Receiver<Order>,
+    /// What runs.
+    model: Model,
     ports: Vec<Supervised>,
     /// Of each kind of engine event, in the order of [`kind_of`].
     throttles: [Throttle; EVENT_KINDS.len()],
@@ -67,72 +77,51 @@ const fn kind_of(event: &Event) -> usize {
     }
 }
 
-/// Lets one line of a kind pass per [`QUIET`], and counts the others: what one host does must
-/// not flood the log.
-#[derive(Debug, Default)]
-struct Throttle {
-    /// When the next line may pass; none: now.
-    next: Option<Instant>,
-    held_back: u64,
-}
-
-impl Throttle {
-    /// True if the line is to be written.
-    fn admit(&mut self, now: Instant) -> bool {
-        let is_quiet = self.next.is_some_and(|next| now < next);
-        if is_quiet {
-            self.held_back += 1;
-        } else {
-            self.next = Some(now + QUIET);
-        }
-        !is_quiet
-    }
-
-    /// How many lines were held back, once that may be told.
-    fn summary(&mut self, now: Instant) -> Option<u64> {
-        if self.held_back == 0 || self.next.is_some_and(|next| now < next) {
-            return None;
-        }
-        self.next = Some(now + QUIET);
-        Some(std::mem::take(&mut self.held_back))
-    }
+/// What a supervisor is given.
+pub(super) struct Charge {
+    pub worker: Arc<Dataplane>,
+    pub broker: Box<dyn Broker>,
+    pub registry: Registry,
+    pub followers: Vec<Box<dyn Follower>>,
+    /// Disconnects when the switch is to stop.
+    pub stop: Receiver<()>,
+    pub orders: Receiver<Order>,
 }
 
 impl Supervisor {
-    pub(super) fn new(
-        worker: Arc<Dataplane>,
-        broker: Box<dyn Broker>,
-        registry: Registry,
-        stop: Receiver<()>,
-    ) -> Self {
-        Self { worker, broker, registry, stop, ports: Vec::new(), throttles: Default::default() }
-    }
-
-    /// Takes a port over with its open device and sets it up.
-    pub(super) fn adopt(&mut self, entry: PortEntry, device: Opened) -> Result<(), WorkerError> {
-        self.registry.set(
-            &entry.spec.name,
-            LinkInfo {
-                description: device.description.clone(),
-                state: LinkState::Down,
-                mac: entry.mac,
-                address: entry.address,
-                last_error: None,
-            },
-        );
-        let attached = self.attach(&entry, device);
-        // Even if that failed: the broker has opened it, so it must be closed.
-        self.ports.push(Supervised { entry, state: State::Open });
-        attached
+    /// A supervisor of a dataplane in which nothing is yet; `model` has the settings it runs
+    /// with.
+    pub(super) fn new(charge: Charge, model: &Model) -> Self {
+        let Charge { worker, broker, registry, followers, stop, orders } = charge;
+        Self {
+            worker,
+            broker,
+            registry,
+            followers,
+            stop,
+            orders,
+            model: model.emptied(),
+            ports: Vec::new(),
+            throttles: Default::default(),
+        }
     }
 
     pub(super) fn run(mut self) {
         let period = tick(PERIOD);
         let worker = self.worker.clone();
         let stop = self.stop.clone();
+        let orders = self.orders.clone();
         loop {
             select! {
                 recv(stop) -> _ => break,
+                recv(orders) -> order => match order {
+                    Ok(Order { model, reply }) => {
+                        // Whoever asked may have given up; the change holds all the same.
+                        let _ = reply.send(self.apply(model, Duration::ZERO));
+                    }
+                    // With the switch the last one who can give orders goes.
+                    Err(_) => break,
+                },
                 recv(worker.events()) -> event => match event {
                     Ok(event) => self.handle(event),
                     Err(_) => {
@@ -153,7 +142,9 @@ impl Supervisor {
     }
 
     /// Takes every device from the dataplane and removes what was made for it.
-    pub(super) fn close_all(&mut self) {
+    fn close_all(&mut self) {
+        let nothing = self.model.emptied();
+        self.with_followers(&nothing, |follower, stage| follower.commit(stage));
         for Supervised { entry, .. } in std::mem::take(&mut self.ports) {
             // If the dataplane has ended, its devices are closed already.
             drop(self.worker.detach(entry.id));
@@ -192,6 +183,10 @@ impl Supervisor {
         }
         for change in self.broker.poll_changes() {
             self.follow(change);
+        }
+        if !self.followers.is_empty() {
+            let running = self.model.clone();
+            self.with_followers(&running, |follower, stage| follower.look_after(stage));
         }
         for at in 0..self.ports.len() {
             if self.ports.get(at).is_some_and(|port| port.state == State::Lost) {
@@ -278,6 +273,8 @@ impl Supervisor {
                 if let Some(port) = self.ports.get_mut(at) {
                     port.state = State::Open;
                 }
+                let running = self.model.clone();
+                self.with_followers(&running, |follower, stage| follower.reopened(&entry, stage));
             }
             Err(why) => {
                 let last = self.registry.get(port).and_then(|link| link.last_error);
@@ -359,26 +356,4 @@ fn plan_to_return(plan: &PortPlan) -> PortPlan {
         *create = false;
     }
     plan
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_flood_of_one_kind_is_one_line_and_a_count_per_ten_seconds() {
-        let start = Clock.now();
-        let mut throttle = Throttle::default();
-        assert!(throttle.admit(start));
-        for _ in 0..1000 {
-            assert!(!throttle.admit(start));
-        }
-        assert_eq!(throttle.summary(start), None);
-        let later = start + QUIET;
-        assert_eq!(throttle.summary(later), Some(1000));
-        assert!(!throttle.admit(later), "the count was this period's line");
-        assert_eq!(throttle.summary(later + QUIET), Some(1));
-        assert_eq!(throttle.summary(later + QUIET), None);
-        assert!(throttle.admit(later + QUIET + QUIET));
-    }
 }
