@@ -74,10 +74,10 @@ impl Client {
             "eth0",
         ];
         let output = inside(&self.netns, &command);
-        if let Ok(pid) = fs::read_to_string(&pid) {
-            run(&["kill", pid.trim()]);
-        }
         assert!(output.status.success(), "{}", text(&output));
+        // Written by the process that goes on.
+        wait_for("its pid", || fs::read_to_string(&pid).is_ok_and(|pid| pid.ends_with('\n')));
+        run(&["kill", fs::read_to_string(&pid).unwrap().trim()]);
         text(&output)
     }
 

@@ -37,6 +37,7 @@ mod ownership;
 mod pipeline;
 mod plan;
 mod replay;
+mod shared;
 mod slow_path;
 mod snapshot;
 mod stages;

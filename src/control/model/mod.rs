@@ -2,11 +2,14 @@
 //!
 //! * `build`: from a checked configuration,
 //! * `ids`: numbers that stay with their names,
+//! * `station`: the place on an uplink that is shared with the host,
 //! * `change`: the difference between two models, and the order in which it is applied.
 
 mod build;
 mod change;
+mod host;
 mod ids;
+mod station;
 
 #[cfg(test)]
 mod tests;
@@ -23,6 +26,7 @@ use crate::nat::Publish;
 use crate::packet::MacAddr;
 
 pub use change::{Change, PortChange, Route, Step};
+pub use host::{HostEntry, HostIndex};
 
 /// The uplink's network.
 pub const UPLINK: NetworkId = NetworkId(0);
@@ -51,6 +55,8 @@ pub struct Model {
     pub networks: Vec<(NetworkId, NetworkSpec)>,
     /// Ports; the uplink is number 0.
     pub ports: Vec<PortEntry>,
+    /// The hosts behind the ports.
+    pub hosts: Vec<HostEntry>,
     /// Routes: prefix and next hop.
     pub routes: Vec<Route>,
     /// Published ports.
@@ -82,6 +88,7 @@ impl Model {
         Self {
             networks: Vec::new(),
             ports: Vec::new(),
+            hosts: Vec::new(),
             routes: Vec::new(),
             publishes: Vec::new(),
             dhcp: Vec::new(),

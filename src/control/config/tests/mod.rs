@@ -1,5 +1,6 @@
 //! Every error a configuration can have, word for word.
 
+mod links;
 mod networks;
 mod ports;
 mod routes_and_limits;
