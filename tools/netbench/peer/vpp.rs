@@ -64,7 +64,7 @@ impl Peer for Vpp {
 
     fn version(&self) -> std::result::Result<String, String> {
         let path = |program: &str| {
-            let missing = || format!("no {program}; put VPP's vpp and vppctl on the PATH");
+            let missing = || format!("no {program}; install FD.io's packages vpp and vpp-plugin-core");
             process::find(program).ok_or_else(missing)
         };
         let (vpp, _) = (path("vpp")?, path("vppctl")?);
