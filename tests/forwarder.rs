@@ -20,7 +20,7 @@ use tapway::packet::{Burst, FrameRef, TxLists};
 
 fn open(netns: &Name, address: &str) -> Tap {
     let plan = TapPlan {
-        netns: Some(Netns { name: netns.to_string(), create: false }),
+        netns: Some(Netns::named(&**netns, false)),
         interface: "eth0".to_owned(),
         mac: None,
         mtu: 1500,

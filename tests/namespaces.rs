@@ -11,7 +11,8 @@ use std::process::{Child, Command, Stdio};
 
 use netns::{Name, must, skipped};
 use tapway::io::{
-    Broker, DeviceChange, LinuxBroker, Netns, OpenError, PortPlan, TapBackend, TapPlan,
+    Broker, DeviceChange, LinuxBroker, Namespace, Netns, OpenError, PortPlan, Process, TapBackend,
+    TapPlan,
 };
 
 /// Names the namespace that the process below is to make.
@@ -19,7 +20,7 @@ const HOLDER: &str = "TAPWAY_TEST_HOLD_NETNS";
 
 fn plan(netns: &str, interface: &str, create: bool) -> PortPlan {
     PortPlan::Tap(TapPlan {
-        netns: Some(Netns { name: netns.to_owned(), create }),
+        netns: Some(Netns::named(netns, create)),
         interface: interface.to_owned(),
         mac: None,
         mtu: 1500,
@@ -320,4 +321,60 @@ fn hint_is_for_a_tap_in_tapways_own_namespace_only() {
     assert_eq!(inside, None);
     let own = own.unwrap();
     assert!(own.contains("ip_forward=1") && own.contains("default route"), "{own}");
+}
+
+#[test]
+fn routes_of_the_host_are_listed_from_every_table_without_default_routes() {
+    if skipped() {
+        return;
+    }
+    let name = Name::made();
+    name.exec(&["ip", "link", "add", "d0", "type", "veth", "peer", "name", "d1"]);
+    name.exec(&["ip", "addr", "add", "172.18.0.9/16", "dev", "d0"]);
+    name.exec(&["ip", "link", "set", "d0", "up"]);
+    name.exec(&["ip", "route", "add", "default", "via", "172.18.0.1"]);
+    name.exec(&["ip", "route", "add", "10.8.0.0/24", "dev", "d0", "table", "77"]);
+    name.exec(&["ip", "route", "add", "blackhole", "10.9.0.0/24"]);
+    let inside = Namespace::named(&name).unwrap();
+    let routes = inside.run(|| LinuxBroker::new().host_routes()).unwrap();
+    let routes: Vec<String> = routes.iter().map(ToString::to_string).collect();
+    for expected in ["10.8.0.0/24", "10.9.0.0/24", "127.0.0.0/8", "172.18.0.0/16", "172.18.0.9/32"]
+    {
+        assert!(routes.iter().any(|route| route == expected), "{expected} in {routes:?}");
+    }
+    assert!(!routes.iter().any(|route| route.ends_with("/0")), "{routes:?}");
+}
+
+#[test]
+fn a_tap_in_the_namespace_of_a_process_goes_with_its_port() {
+    if skipped() {
+        return;
+    }
+    let mut child =
+        Command::new("unshare").args(["-n", "cat"]).stdin(Stdio::piped()).spawn().unwrap();
+    let process = Process::open(child.id()).unwrap();
+    let netns = loop {
+        // Until it has entered a namespace of its own it is in ours.
+        match process.netns() {
+            Err(OpenError::Conflict { .. }) => std::thread::yield_now(),
+            other => break other.unwrap(),
+        }
+    };
+    let mut broker = LinuxBroker::new();
+    let PortPlan::Tap(tap) = plan("unused", "eth0", false) else { unreachable!() };
+    let plan = PortPlan::Tap(TapPlan { netns: Some(Netns::OfProcess(netns)), ..tap });
+    let opened = broker.open("host", &plan).unwrap();
+    let pid = child.id().to_string();
+    assert_eq!(opened.description, format!("tap eth0 netns of process {pid}"));
+    let inside = |command: &[&str]| must(&[&["nsenter", "-n", "-t", &pid], command].concat());
+    assert!(inside(&["ip", "-o", "-4", "addr", "show", "eth0"]).contains("10.78.0.1/24"));
+    inside(&["ping", "-c", "1", "-W", "2", "127.0.0.1"]);
+    assert!(
+        broker.poll_changes().iter().all(|change| !matches!(change, DeviceChange::Lost { .. }))
+    );
+    drop(opened);
+    broker.close("host");
+    assert!(!inside(&["ip", "-o", "link"]).contains("eth0"));
+    drop(child.stdin.take());
+    child.wait().unwrap();
 }

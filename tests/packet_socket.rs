@@ -217,7 +217,7 @@ fn tcp_of_a_host_on_this_kernel_goes_through_in_segments() {
     let host = Name::made();
     let mut broker = LinuxBroker::new();
     let tap = PortPlan::Tap(TapPlan {
-        netns: Some(Netns { name: host.to_string(), create: false }),
+        netns: Some(Netns::named(&*host, false)),
         interface: "eth0".to_owned(),
         mac: Some(OWN_MAC),
         mtu: 1500,

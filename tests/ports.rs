@@ -97,7 +97,7 @@ impl Bench {
 
 fn plan(netns: &Name, backend: TapBackend) -> TapPlan {
     TapPlan {
-        netns: Some(Netns { name: netns.to_string(), create: false }),
+        netns: Some(Netns::named(&**netns, false)),
         interface: "eth0".to_owned(),
         mac: Some(HOST_MAC),
         mtu: 1500,

@@ -20,12 +20,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::instance_lock::InstanceLock;
 use super::log::Log;
-use super::{Exit, Failure, Output, check, greeting};
+use super::{Exit, Failure, Output, check, greeting, ordinary_user};
 use crate::control::api::{self, ApiState};
 use crate::control::dump::dump;
+use crate::control::follower::Follower;
+use crate::control::hosts::HostsFiles;
 use crate::control::model::Model;
 use crate::control::registry::Registry;
-use crate::control::switch::{StartError, Switch};
+use crate::control::switch::{ApplyError, StartError, Switch};
+use crate::control::taken_ports::TakenPorts;
 use crate::io::{Broker, Dataplane, OpenError};
 
 /// How often the dataplane is looked at.
@@ -43,18 +46,25 @@ pub fn run(
     output: &mut Output,
 ) -> Result<(), Failure> {
     let loaded = check::load(config)?;
+    let model = Model::new(&loaded.config);
+    let socket = socket.unwrap_or(&model.api_socket);
+    // While there is one thread.
+    let confined = ordinary_user::confine(&model, socket)?;
+    let is_confined = confined.is_some();
+    let socket = confined.unwrap_or_else(|| socket.to_owned());
     let log = Log::start().map_err(|error| failed("the log", &error))?;
     raise_file_limit();
     let runtime = Builder::new_current_thread().enable_io().enable_time().build();
     let runtime = runtime.map_err(|error| failed("the main loop", &error))?;
     // From here on a signal waits until the switch runs, and then stops it in order.
     let mut signals = Signals::new(&runtime).map_err(|error| failed("signals", &error))?;
-    let model = Model::new(&loaded.config);
-    let socket = socket.unwrap_or(&model.api_socket).to_owned();
     let lock = InstanceLock::take(&socket)?;
-    let lines = greeting::lines(&loaded, &model, broker.as_ref());
+    let lines = match is_confined {
+        true => greeting::confined_lines(&loaded, &model),
+        false => greeting::lines(&loaded, &model, broker.as_ref()),
+    };
     let registry = Registry::default();
-    let switch = Switch::start(model, broker, registry.clone())?;
+    let switch = Switch::start(model, broker, registry.clone(), followers())?;
     let worker = switch.worker().clone();
     let api = api::serve(&socket, ApiState::new(worker.clone(), registry.clone()))?;
     let lines = lines.into_iter().chain([format!("api: {}", socket.display())]);
@@ -69,6 +79,11 @@ pub fn run(
     switch.stop();
     drop(lock);
     result
+}
+
+/// What follows the model besides the dataplane and the devices.
+fn followers() -> Vec<Box<dyn Follower>> {
+    vec![Box::new(TakenPorts), Box::new(HostsFiles::default())]
 }
 
 struct Signals {
@@ -151,9 +166,11 @@ impl From<StartError> for Failure {
             OpenError::System { .. } => (0, Exit::Failed),
         };
         let errors: Vec<&OpenError> = match &error {
-            StartError::Ports(failures) => failures.iter().map(|failure| &failure.error).collect(),
+            StartError::Apply(ApplyError::Ports(failures)) => {
+                failures.iter().map(|failure| &failure.error).collect()
+            }
             StartError::Dataplane(error) => vec![error],
-            StartError::Refused { .. } | StartError::System { .. } => Vec::new(),
+            StartError::Apply(_) | StartError::System { .. } => Vec::new(),
         };
         if errors.is_empty() {
             return Self::new(Exit::Failed, error);

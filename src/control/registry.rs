@@ -50,6 +50,11 @@ impl Registry {
         }
     }
 
+    /// Removes a port's device.
+    pub fn remove(&self, port: &str) {
+        self.links.remove(port);
+    }
+
     /// A port's device.
     pub fn get(&self, port: &str) -> Option<LinkInfo> {
         self.links.get(port).map(|link| link.clone())

@@ -4,11 +4,14 @@
 //! same bytes. A frame walks through these files:
 //!
 //! * `stages`: the burst in stages (parse and hash all, ask for memory, act),
-//! * `pipeline`: the bridge; the replay of a known flow,
-//! * `slow_path`: a packet without a cached flow: session or published port, policy, route,
-//!   neighbour, new session, and the [`Rewrite`](crate::nat::Rewrite) that later packets replay,
+//! * `bridging`, `pipeline`: the bridge, and what enters the router,
+//! * `replay`: a packet of a known flow,
+//! * `slow_path`, `plan`, `emit`: a packet without a cached flow: session or published port, policy,
+//!   route, neighbour, new session, and the [`Rewrite`](crate::nat::Rewrite) that later packets
+//!   replay,
 //! * `fragments`, `icmp_errors`: packets that have no flow,
-//! * `answer`: ARP, echo, refusals and ICMP errors that tapway sends itself.
+//! * `answer`: ARP, echo, refusals and ICMP errors that tapway sends itself,
+//! * `outcome`: the lists of the ports, the counters.
 //!
 //! Every frame has one outcome and is counted under it, so received = forwarded + flooded +
 //! local + dropped + waiting, see [`Totals`].
@@ -17,16 +20,22 @@
 mod adjacency;
 mod answer;
 mod apply;
+mod bridging;
 mod command;
 mod config;
+mod emit;
 mod event;
 mod flow_cache;
 mod fragments;
 mod icmp_errors;
 mod notice;
 mod observer;
+mod outcome;
 mod ownership;
 mod pipeline;
+mod plan;
+mod replay;
+mod shared;
 mod slow_path;
 mod snapshot;
 mod stages;

@@ -12,7 +12,7 @@ use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::sys::constants::NETLINK_ROUTE;
 use rtnetlink::sys::{Socket, SocketAddr};
 
-use super::namespace::{inode_of, place};
+use super::namespace::inode_of;
 use super::netlink::{LinkState, state_of};
 use super::{DeviceChange, Namespace, OpenError};
 
@@ -35,7 +35,9 @@ struct Watched {
     port: String,
     /// As last seen.
     link: LinkState,
-    /// Name and inode of its namespace; none: tapway's own.
+    /// Its namespace, for messages.
+    place: String,
+    /// Name and inode of its namespace; none: it has no name.
     netns: Option<(String, u64)>,
     socket: Socket,
     /// What was told last.
@@ -65,6 +67,7 @@ impl LinkWatch {
         self.watched.push(Watched {
             port,
             link,
+            place: namespace.place(),
             netns,
             socket,
             is_told_up: true,
@@ -116,8 +119,7 @@ impl Watched {
             room.clear();
             match self.socket.recv(&mut room, 0) {
                 Ok(_) if self.take(&room) => {
-                    let place = place(self.netns.as_ref().map(|(name, _)| name.as_str()));
-                    return Some(format!("{} left {place}", self.link.name));
+                    return Some(format!("{} left {}", self.link.name, self.place));
                 }
                 Ok(_) => {}
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => self.has_lost = true,

@@ -22,7 +22,15 @@ const NSFS_MAGIC: i64 = 0x6e73_6673;
 pub struct Namespace {
     file: File,
     inode: u64,
-    name: Option<String>,
+    origin: Origin,
+}
+
+/// How a namespace was found.
+#[derive(Debug)]
+enum Origin {
+    Own,
+    Named(String),
+    OfProcess(u32),
 }
 
 /// What is found under a name.
@@ -43,7 +51,7 @@ impl Namespace {
     /// If `/proc` is not there.
     pub fn own() -> Result<Self, OpenError> {
         let file = File::open(OWN_NETNS).map_err(|error| OpenError::from_io(OWN_NETNS, error))?;
-        Self::from_file(file, None).map_err(|error| OpenError::from_io(OWN_NETNS, error))
+        Self::from_file(file, Origin::Own).map_err(|error| OpenError::from_io(OWN_NETNS, error))
     }
 
     /// The namespace of that name, as `ip netns` names it.
@@ -61,6 +69,21 @@ impl Namespace {
         }
     }
 
+    /// The namespace of a process.
+    ///
+    /// # Errors
+    /// [`OpenError::NotFound`] if there is no such process, [`OpenError::Permission`] if it is
+    /// somebody else's.
+    pub fn of_process(pid: u32) -> Result<Self, OpenError> {
+        let path = format!("/proc/{pid}/ns/net");
+        let opened = File::open(&path);
+        let found = opened.and_then(|file| Self::from_file(file, Origin::OfProcess(pid)));
+        found.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => OpenError::NotFound { what: path, remedy: String::new() },
+            _ => OpenError::from_io(path, error),
+        })
+    }
+
     /// Looks a name up.
     pub(super) fn find(name: &str) -> Result<Found, OpenError> {
         check_name(name)?;
@@ -75,17 +98,39 @@ impl Namespace {
         if filesystem.f_type as i64 != NSFS_MAGIC {
             return Ok(Found::PlainFile);
         }
-        Self::from_file(file, Some(name.to_owned())).map(Found::Namespace).map_err(failed)
+        let origin = Origin::Named(name.to_owned());
+        Self::from_file(file, origin).map(Found::Namespace).map_err(failed)
     }
 
-    fn from_file(file: File, name: Option<String>) -> io::Result<Self> {
+    fn from_file(file: File, origin: Origin) -> io::Result<Self> {
         let inode = file.metadata()?.ino();
-        Ok(Self { file, inode, name })
+        Ok(Self { file, inode, origin })
     }
 
-    /// Its name; none for tapway's own.
+    /// Its name; none for tapway's own and for that of a process.
     pub fn name(&self) -> Option<&str> {
-        self.name.as_deref()
+        match &self.origin {
+            Origin::Named(name) => Some(name),
+            Origin::Own | Origin::OfProcess(_) => None,
+        }
+    }
+
+    /// For messages: "namespace web1", "the namespace of process 7", "tapway's own namespace".
+    pub fn place(&self) -> String {
+        match &self.origin {
+            Origin::Own => "tapway's own namespace".to_owned(),
+            Origin::Named(name) => format!("namespace {name}"),
+            Origin::OfProcess(pid) => format!("the namespace of process {pid}"),
+        }
+    }
+
+    /// For `show link`, after the interface: " netns web1", " netns of process 7", or nothing.
+    pub fn suffix(&self) -> String {
+        match &self.origin {
+            Origin::Own => String::new(),
+            Origin::Named(name) => format!(" netns {name}"),
+            Origin::OfProcess(pid) => format!(" netns of process {pid}"),
+        }
     }
 
     /// What tells it from every other namespace alive.
@@ -102,7 +147,7 @@ impl Namespace {
         &self,
         act: impl FnOnce() -> Result<R, OpenError> + Send,
     ) -> Result<R, OpenError> {
-        let place = place(self.name());
+        let place = self.place();
         in_thread(|| {
             move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network))
                 .map_err(|error| OpenError::from_io(format!("entering {place}"), error.into()))?;
@@ -124,11 +169,6 @@ pub(super) fn in_thread<R: Send>(
             Err(OpenError::from_io("a thread in a namespace", io::Error::other("it panicked")))
         })
     })
-}
-
-/// "namespace web1", or "tapway's own namespace".
-pub(super) fn place(name: Option<&str>) -> String {
-    name.map_or_else(|| "tapway's own namespace".to_owned(), |name| format!("namespace {name}"))
 }
 
 /// The file that names a namespace.

@@ -1,5 +1,6 @@
 //! Interfaces of the calling thread's namespace, by rtnetlink.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -11,7 +12,7 @@ use rtnetlink::packet_core::{
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
-use rtnetlink::packet_route::route::{RouteAttribute, RouteHeader};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteHeader};
 use rtnetlink::packet_route::tc::{TcAttribute, TcHandle, TcMessage};
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 
@@ -174,6 +175,29 @@ pub fn default_route_interface() -> Result<Option<String>, OpenError> {
     })
 }
 
+/// What the calling thread's namespace routes, in any table and by any kind of route, without its
+/// default routes: in order, each once.
+///
+/// # Errors
+/// If the kernel does not tell.
+pub fn routes() -> Result<Vec<Ipv4Net>, OpenError> {
+    run("routes", async |handle| {
+        let failed = |error| refused("listing routes", error);
+        let mut found = BTreeSet::new();
+        let mut messages =
+            handle.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
+        while let Some(route) = messages.try_next().await.map_err(failed)? {
+            let to = route.attributes.iter().find_map(|attribute| match attribute {
+                RouteAttribute::Destination(RouteAddress::Inet(to)) => Some(*to),
+                _ => None,
+            });
+            let len = route.header.destination_prefix_length;
+            found.extend(to.filter(|_| len > 0).and_then(|to| Ipv4Net::new(to, len).ok()));
+        }
+        Ok(found.into_iter().collect())
+    })
+}
+
 async fn set_link(
     handle: &Handle,
     index: u32,
@@ -255,7 +279,11 @@ async fn add_default_route(
     }
 }
 
-async fn find(handle: &Handle, interface: &str, what: &str) -> Result<LinkState, OpenError> {
+pub(super) async fn find(
+    handle: &Handle,
+    interface: &str,
+    what: &str,
+) -> Result<LinkState, OpenError> {
     let found = handle.link().get().match_name(interface).execute().try_next().await;
     match found {
         Ok(Some(message)) => Ok(state_of(&message)),
@@ -293,7 +321,7 @@ pub(super) fn state_of(message: &LinkMessage) -> LinkState {
 }
 
 /// Runs `act` with a connection to the kernel, on a runtime that ends with it.
-fn run<R>(
+pub(super) fn run<R>(
     what: &str,
     act: impl AsyncFnOnce(Handle) -> Result<R, OpenError>,
 ) -> Result<R, OpenError> {
@@ -307,7 +335,7 @@ fn run<R>(
     })
 }
 
-fn refused(what: impl Into<String>, error: rtnetlink::Error) -> OpenError {
+pub(super) fn refused(what: impl Into<String>, error: rtnetlink::Error) -> OpenError {
     OpenError::from_io(what, errno(&error))
 }
 

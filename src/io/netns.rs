@@ -19,16 +19,18 @@ use rustix::thread::UnshareFlags;
 use super::namespace::{
     Found, NETNS_DIR, Namespace, OWN_NETNS, in_thread, inode_of, not_a_namespace, path_of,
 };
+use super::netns_files::{EtcFile, NetnsFiles, Written};
 use super::netns_marks::{
     LOCK_PATIENCE, Mark, lock_marks, mark_path, remove_empty_folders, remove_temporaries,
 };
-use super::{Netns, OpenError, netlink};
+use super::{OpenError, netlink};
 
 /// The namespaces that tapway made or adopted, and the ports that live in them. Dropping it
 /// removes them all.
 #[derive(Debug)]
 pub struct Namespaces {
     own: HashMap<String, Own>,
+    files: NetnsFiles,
     /// Ports in namespaces that somebody else made: he is to bring them back, not tapway.
     guests: BTreeSet<String>,
     /// The folder of marks was needed, and may be there.
@@ -41,6 +43,7 @@ impl Default for Namespaces {
     fn default() -> Self {
         Self {
             own: HashMap::new(),
+            files: NetnsFiles::default(),
             guests: BTreeSet::new(),
             has_marked: false,
             patience: LOCK_PATIENCE,
@@ -61,11 +64,15 @@ impl Namespaces {
     /// # Errors
     /// [`OpenError::NotFound`] if it is missing and not to be made, [`OpenError::Conflict`] if
     /// another tapway that is alive made it, or what the system refused.
-    pub fn acquire(&mut self, port: &str, plan: &Netns) -> Result<Namespace, OpenError> {
-        if !plan.create || self.guests.contains(port) {
-            return Namespace::named(&plan.name);
+    pub fn acquire(
+        &mut self,
+        port: &str,
+        name: &str,
+        create: bool,
+    ) -> Result<Namespace, OpenError> {
+        if !create || self.guests.contains(port) {
+            return Namespace::named(name);
         }
-        let name = &plan.name;
         if name.starts_with('.') {
             return Err(OpenError::Conflict {
                 what: format!("tapway makes no network namespace with a hidden name, as {name}"),
@@ -75,6 +82,7 @@ impl Namespaces {
         let _lock = lock_marks(LOCK_PATIENCE)?;
         if !self.has_marked {
             remove_temporaries();
+            self.files.sweep(is_orphan);
         }
         self.has_marked = true;
         let known = self.own.get(name).map(|own| own.inode);
@@ -85,6 +93,7 @@ impl Namespaces {
                 // Somebody else made it, perhaps in place of one of ours that he removed.
                 _ => {
                     if self.own.remove(name).is_some() {
+                        self.files.remove(name);
                         let _ = fs::remove_file(mark_path(name));
                     }
                     self.guests.insert(port.to_owned());
@@ -94,11 +103,30 @@ impl Namespaces {
             Found::PlainFile if Mark::read(name).is_none() => return Err(not_a_namespace(name)),
             Found::PlainFile | Found::Nothing => make(name)?,
         };
-        let own = self.own.entry(name.clone());
+        let own = self.own.entry(name.to_owned());
         let own = own.or_insert_with(|| Own { inode: 0, ports: BTreeSet::new() });
         own.inode = namespace.inode();
         own.ports.insert(port.to_owned());
         Ok(namespace)
+    }
+
+    /// Writes a file that commands in a namespace find under `/etc`; see [`NetnsFiles`].
+    ///
+    /// # Errors
+    /// [`OpenError::Conflict`] if tapway did not make the namespace, or what the system refused.
+    pub fn write_file(
+        &mut self,
+        netns: &str,
+        file: EtcFile,
+        text: &str,
+    ) -> Result<Written, OpenError> {
+        if !self.own.contains_key(netns) {
+            return Err(OpenError::Conflict {
+                what: format!("network namespace {netns} is not tapway's"),
+                remedy: format!("write /etc/netns/{netns}/{} yourself", file.name()),
+            });
+        }
+        self.files.write(netns, file, text)
     }
 
     /// True if the port was given a namespace that tapway might make.
@@ -115,6 +143,7 @@ impl Namespaces {
         }
         self.own.retain(|name, own| {
             if own.ports.is_empty() {
+                self.files.remove(name);
                 remove(name, own.inode, &mut self.patience);
             }
             !own.ports.is_empty()
@@ -125,12 +154,18 @@ impl Namespaces {
 impl Drop for Namespaces {
     fn drop(&mut self) {
         for (name, own) in &self.own {
+            self.files.remove(name);
             remove(name, own.inode, &mut self.patience);
         }
         if self.has_marked {
             remove_empty_folders(self.patience);
         }
     }
+}
+
+/// True if no tapway has, or could adopt, the namespace that had this name. The lock must be held.
+fn is_orphan(name: &str) -> bool {
+    Mark::read(name).is_none_or(|mark| !mark.is_owner_alive() && inode_of(name) != Some(mark.inode))
 }
 
 /// Takes over a marked namespace if its owner is gone.

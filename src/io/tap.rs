@@ -24,7 +24,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::io::Errno;
 
 use super::link_counters::{Dropped, LinkCounters};
-use super::namespace::place;
 use super::netlink::{self, LinkSettings, LinkState};
 use super::tun::{self, MAX_NAME, TUN_DEVICE};
 use super::{Loss, Namespace, OpenError, PortIo, ReceiveError, TapBackend, TapPlan, TransmitFile};
@@ -68,7 +67,7 @@ impl Tap {
     /// Why not; the TAP is gone again then.
     pub fn open(namespace: &Namespace, plan: &TapPlan) -> Result<(Self, LinkState), OpenError> {
         namespace.run(|| {
-            let place = place(namespace.name());
+            let place = namespace.place();
             check_name(&plan.interface)?;
             // One that is there was set up by somebody else, its queueing included.
             let is_new =

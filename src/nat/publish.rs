@@ -12,7 +12,7 @@ use crate::id::NetworkId;
 use crate::packet::{PROTOCOL_TCP, PROTOCOL_UDP};
 
 /// A published port or range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Publish {
     /// IP protocol number: TCP or UDP.
     pub protocol: u8,
@@ -141,6 +141,9 @@ impl Publishes {
         at: Endpoint,
         addresses: &[Ipv4Addr],
     ) -> Option<Endpoint> {
+        if self.by_target.is_empty() {
+            return None;
+        }
         let entries = self.by_target.get(&(network, protocol, at.ip))?;
         entries.iter().find_map(|publish| {
             let address = match publish.address {

@@ -7,7 +7,6 @@
 #![warn(clippy::indexing_slicing)]
 
 mod fib;
-mod hold;
 mod icmp_policy;
 mod interface;
 mod neighbour;

@@ -146,7 +146,7 @@ fn link(host: HostName, description: &str) -> LinkInfo {
 fn plan(host: HostName) -> PortPlan {
     let spec = host.spec();
     PortPlan::Tap(TapPlan {
-        netns: Some(Netns { name: namespace_of(host), create: true }),
+        netns: Some(Netns::named(namespace_of(host), true)),
         interface: "eth0".to_owned(),
         mac: Some(spec.mac),
         mtu: MTU,

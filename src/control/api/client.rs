@@ -5,19 +5,27 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::Refusal;
+use crate::io::Clock;
 
 /// Time for an answer.
 const ANSWER_TIME: Duration = Duration::from_secs(30);
+/// How long a place in the daemon's queue is waited for.
+const QUEUE_TIME: Duration = Duration::from_secs(20);
+/// Shortest pause before another attempt, and most that is added to it, so that those who came
+/// together do not come back together.
+const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE_SPREAD_MS: u32 = 80;
 /// Largest answer but a capture, in bytes: 65 536 sessions are 30 MiB.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
 
@@ -77,8 +85,43 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.ask(Method::GET, path, Bytes::new())
+    }
+
+    /// The answer to a request with a body in JSON.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| self.broken(&error))?;
+        self.ask(method, path, Bytes::from(body))
+    }
+
+    /// Who answers: the daemon's process.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn daemon(&self) -> Result<u32, ClientError> {
+        let stream = std::os::unix::net::UnixStream::connect(&self.socket);
+        let stream = stream.map_err(|error| self.unreachable(&error))?;
+        let peer = rustix::net::sockopt::socket_peercred(&stream);
+        let peer = peer.map_err(|error| self.broken(&io::Error::from(error)))?;
+        Ok(peer.pid.as_raw_nonzero().get().unsigned_abs())
+    }
+
+    fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, ClientError> {
         let answer = async {
-            let response = self.request(path).await?;
+            let response = self.request(method, path, body).await?;
             let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES);
             let body = body.collect().await.map_err(|error| self.broken(&error))?.to_bytes();
             serde_json::from_slice(&body).map_err(|error| self.broken(&error))
@@ -105,7 +148,7 @@ impl Client {
         self.runtime.block_on(async {
             let mut interrupt = signal(SignalKind::interrupt())?;
             let mut terminate = signal(SignalKind::terminate())?;
-            let mut body = self.request(path).await?.into_body();
+            let mut body = self.request(Method::GET, path, Bytes::new()).await?.into_body();
             loop {
                 let frame = tokio::select! {
                     _ = interrupt.recv() => return Ok(()),
@@ -121,17 +164,24 @@ impl Client {
         })
     }
 
-    async fn request(&self, path: &str) -> Result<Response<Incoming>, ClientError> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|e| self.unreachable(&e))?;
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let stream = self.connect().await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| self.broken(&error))?;
         // It ends with the sender and the body; its errors show there.
         tokio::spawn(connection);
-        let request = Request::get(path)
-            .header(hyper::header::HOST, "tapway")
-            .body(Empty::<Bytes>::new())
-            .map_err(|error| self.broken(&error))?;
+        let mut request =
+            Request::builder().method(method).uri(path).header(hyper::header::HOST, "tapway");
+        if !body.is_empty() {
+            request = request.header(hyper::header::CONTENT_TYPE, "application/json");
+        }
+        let request = request.body(Full::new(body)).map_err(|error| self.broken(&error))?;
         let response = sender.send_request(request).await.map_err(|error| self.broken(&error))?;
         let status = response.status();
         if status.is_success() {
@@ -142,6 +192,19 @@ impl Client {
         match serde_json::from_slice::<Refusal>(&body) {
             Ok(refusal) => Err(refusal.with_status(status).into()),
             Err(_) => Err(self.broken(&format_args!("answered {status}"))),
+        }
+    }
+
+    /// Connects; while more wait than the daemon's queue holds, again and again.
+    async fn connect(&self) -> Result<UnixStream, ClientError> {
+        let end = Clock.now() + QUEUE_TIME;
+        loop {
+            match UnixStream::connect(&self.socket).await {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && Clock.now() < end => {
+                    sleep(pause()).await;
+                }
+                done => return done.map_err(|error| self.unreachable(&error)),
+            }
         }
     }
 
@@ -159,6 +222,15 @@ impl Client {
     fn broken(&self, what: &(impl std::fmt::Display + ?Sized)) -> ClientError {
         ClientError::Broken { socket: self.socket.clone(), what: what.to_string() }
     }
+}
+
+fn pause() -> Duration {
+    let mut random = [0; 4];
+    let flags = rustix::rand::GetRandomFlags::NONBLOCK;
+    // Without random numbers all pauses are as long.
+    let _ = rustix::rand::getrandom(&mut random, flags);
+    let spread = u32::from_ne_bytes(random) % PAUSE_SPREAD_MS;
+    PAUSE + Duration::from_millis(u64::from(spread))
 }
 
 /// A query parameter's value with everything but letters, digits and `-._~` escaped (RFC 3986).

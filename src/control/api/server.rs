@@ -23,7 +23,7 @@ use crate::control::capture::Captures;
 use crate::control::registry::Registry;
 use crate::io::Dataplane;
 
-/// Open connections; more are refused at once.
+/// Connections that are answered at once; more wait in the socket's queue.
 const MAX_CONNECTIONS: usize = 64;
 /// Questions to the worker that wait at once; more wait for their turn.
 const MAX_QUESTIONS: usize = 8;
@@ -39,11 +39,6 @@ const STALL_TIME: Duration = Duration::from_secs(60);
 const GRACE: Duration = Duration::from_secs(1);
 /// Pause after an accept that failed, for lack of file descriptors most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// The answer to one connection too many; nothing is read from it.
-const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n\
-    connection: close\r\n\r\n\
-    {\"error\":\"64 connections are open\",\"remedy\":\"close one, or try again\"}";
 
 /// What the API shows.
 #[derive(Clone, Debug)]
@@ -160,11 +155,8 @@ async fn accept(
         tokio::select! {
             _ = &mut stopped => return open,
             Some(_) = open.join_next() => {}
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) if open.len() >= MAX_CONNECTIONS => {
-                    // Best effort: a client that cannot take it sees the connection closed.
-                    let _ = stream.try_write(BUSY);
-                }
+            // Each ends in bounded time but captures, of which there are fewer.
+            accepted = listener.accept(), if open.len() < MAX_CONNECTIONS => match accepted {
                 Ok((stream, _)) if may_ask(&stream) => {
                     open.spawn(converse(stream, answers.clone()));
                 }

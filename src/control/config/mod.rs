@@ -8,6 +8,7 @@ mod check;
 mod check_ports;
 mod dataplane;
 mod limits;
+mod links;
 mod names;
 mod nets;
 mod problem;
@@ -30,8 +31,9 @@ use toml::Spanned;
 use crate::engine::EngineConfig;
 use crate::io::{DataplaneSettings, TapBackend};
 use crate::nat::NatPolicy;
-use crate::packet::MacAddr;
+use crate::packet::{MacAddr, PortSpan};
 
+use super::hosts::{ExposeSyntax, LinkSyntax};
 use super::publish_syntax::PublishSyntax;
 
 pub use problem::{ConfigErrors, Problem};
@@ -72,15 +74,16 @@ pub struct Config {
 /// `[uplink]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Uplink {
-    /// TAP or device.
+    /// TAP, device or shared device.
     pub kind: UplinkKind,
     /// Where the far end of the TAP, or the device, is.
     pub netns: Option<Spanned<String>>,
     /// Make the namespace if it is missing.
     pub create_netns: bool,
-    /// tapway's own address on it.
-    pub address: Spanned<Ipv4Net>,
-    /// The router beyond; none: only the uplink's subnet is outside.
+    /// tapway's own address on it; none: it is the device's, which is shared.
+    pub address: Option<Spanned<Ipv4Net>>,
+    /// The router beyond; none: that of the host on a shared device, else only the uplink's subnet
+    /// is outside.
     pub gateway: Option<Spanned<Ipv4Addr>>,
     /// Addresses that packets are translated to; empty: `address`.
     pub nat_addresses: Vec<Spanned<Ipv4Addr>>,
@@ -111,6 +114,27 @@ pub enum UplinkKind {
         /// The socket's receive buffer, in bytes.
         receive_buffer: usize,
     },
+    /// An interface of this host that is shared with it, address and all.
+    Shared {
+        /// Its name.
+        device: Spanned<String>,
+        /// External ports of translated traffic; none: chosen at start.
+        ports: Option<Spanned<PortSpan>>,
+        /// The socket's receive buffer, in bytes.
+        receive_buffer: usize,
+    },
+}
+
+impl Uplink {
+    /// True if the host's address is tapway's as well.
+    pub const fn is_shared(&self) -> bool {
+        matches!(self.kind, UplinkKind::Shared { .. })
+    }
+
+    /// tapway's own address, where the file says it.
+    pub fn own_address(&self) -> Option<Ipv4Net> {
+        self.address.as_ref().map(|address| *address.get_ref())
+    }
 }
 
 /// One entry of `uplink.static_nat`.
@@ -171,6 +195,10 @@ pub struct Port {
     pub guard: bool,
     /// Published ports.
     pub publish: Vec<Spanned<PublishSyntax>>,
+    /// Ports that the host serves: told to those that link to it.
+    pub expose: Vec<Spanned<ExposeSyntax>>,
+    /// Links to other hosts.
+    pub links: Vec<Spanned<LinkSyntax>>,
     /// MACs bound to the port.
     pub static_macs: Vec<Spanned<MacAddr>>,
 }
@@ -300,6 +328,7 @@ impl Config {
         let config = read::read(&mut problems, text);
         check::check(&mut problems, &config);
         check_ports::check(&mut problems, &config);
+        links::check(&mut problems, &config);
         problems.finish();
         if !problems.errors.is_empty() {
             return Err(ConfigErrors { file: name.to_owned(), errors: problems.errors });

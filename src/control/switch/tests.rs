@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::*;
 use crate::control::config::Config;
 use crate::control::registry::LinkState;
-use crate::io::{DeviceChange, PortIo, PortPlan, ReceiveError, WireEnd, wire};
+use crate::io::{DeviceChange, Netns, Opened, PortIo, PortPlan, ReceiveError, WireEnd, wire};
 use crate::packet::MacAddr;
 use crate::testkit::build;
 
@@ -16,7 +16,7 @@ use crate::testkit::build;
 const PATIENCE: Duration = Duration::from_secs(10);
 const STEP: Duration = Duration::from_millis(5);
 
-const CONFIG: &str = "
+pub(super) const CONFIG: &str = "
 [uplink]
 address = \"192.168.33.10/24\"
 gateway = \"192.168.33.1\"
@@ -33,24 +33,26 @@ const GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 1);
 
 /// What the far side of the broker sees and decides.
 #[derive(Default)]
-struct World {
+pub(super) struct World {
     /// Far ends of what is open, by port.
-    ends: BTreeMap<String, WireEnd>,
+    pub(super) ends: BTreeMap<String, WireEnd>,
     /// What `open` says to a port.
     refusals: BTreeMap<String, fn() -> OpenError>,
-    closed: BTreeSet<String>,
+    /// Interfaces that cannot be made.
+    pub(super) bad_interfaces: BTreeSet<String>,
+    pub(super) closed: BTreeSet<String>,
     changes: Vec<DeviceChange>,
     mtu: Option<u16>,
-    opens: usize,
+    pub(super) opens: usize,
     /// Whether the last `open` was to make a missing namespace.
     creates: Option<bool>,
 }
 
 #[derive(Clone, Default)]
-struct FakeBroker(Arc<Mutex<World>>);
+pub(super) struct FakeBroker(Arc<Mutex<World>>);
 
 impl FakeBroker {
-    fn world(&self) -> MutexGuard<'_, World> {
+    pub(super) fn world(&self) -> MutexGuard<'_, World> {
         self.0.lock().unwrap()
     }
 
@@ -60,7 +62,7 @@ impl FakeBroker {
     }
 
     /// The next frame out of a port.
-    fn receive(&self, port: &str) -> Vec<u8> {
+    pub(super) fn receive(&self, port: &str) -> Vec<u8> {
         let mut room = [0; 2048];
         let mut frame = Vec::new();
         wait_for(|| match self.world().ends.get_mut(port).unwrap().receive(&mut room) {
@@ -79,14 +81,28 @@ impl Broker for FakeBroker {
         let mut world = self.world();
         world.opens += 1;
         if let PortPlan::Tap(tap) = plan {
-            world.creates = tap.netns.as_ref().map(|netns| netns.create);
+            world.creates = match tap.netns {
+                Some(Netns::Named { create, .. }) => Some(create),
+                _ => None,
+            };
+            if world.bad_interfaces.contains(&tap.interface) {
+                return Err(OpenError::NotFound {
+                    what: tap.interface.clone(),
+                    remedy: String::new(),
+                });
+            }
         }
         if let Some(refuse) = world.refusals.get(port) {
             return Err(refuse());
         }
         let (near, far) = wire().unwrap();
         world.ends.insert(port.to_owned(), far);
-        Ok(Opened { io: Box::new(near), mtu: world.mtu, description: format!("wire {port}") })
+        Ok(Opened {
+            io: Box::new(near),
+            mtu: world.mtu,
+            station: None,
+            description: format!("wire {port}"),
+        })
     }
 
     fn close(&mut self, port: &str) {
@@ -102,7 +118,7 @@ impl Broker for FakeBroker {
     }
 }
 
-fn wait_for(mut is_so: impl FnMut() -> bool) {
+pub(super) fn wait_for(mut is_so: impl FnMut() -> bool) {
     for _ in 0..PATIENCE.as_millis() / STEP.as_millis() {
         if is_so() {
             return;
@@ -116,27 +132,28 @@ fn model() -> Model {
     Model::new(&Config::parse("f", CONFIG).unwrap().config)
 }
 
-fn start(broker: &FakeBroker) -> (Switch, Registry) {
+pub(super) fn start(broker: &FakeBroker) -> (Switch, Registry) {
     let registry = Registry::default();
-    let switch = Switch::start(model(), Box::new(broker.clone()), registry.clone()).unwrap();
+    let switch =
+        Switch::start(model(), Box::new(broker.clone()), registry.clone(), Vec::new()).unwrap();
     (switch, registry)
 }
 
 /// A asks for the gateway's MAC and gets it; announcements before the answer are skipped.
-fn gateway_answers(broker: &FakeBroker) {
+pub(super) fn gateway_answers(broker: &FakeBroker) {
     let request = build::arp_request(MacAddr::from_ipv4(A), A, GATEWAY);
     broker.send("a", &request);
     let to_a = MacAddr::from_ipv4(A).0;
     while broker.receive("a")[..6] != to_a {}
 }
 
-fn mtu_of(switch: &Switch, port: &str) -> (u16, bool) {
+pub(super) fn mtu_of(switch: &Switch, port: &str) -> (u16, bool) {
     let stats = switch.worker().query(|engine, _| engine.port_stats()).unwrap();
     let (_, stats) = stats.into_iter().find(|(_, stats)| stats.port == port).unwrap();
     (stats.mtu, stats.is_up)
 }
 
-fn state(registry: &Registry, port: &str) -> LinkState {
+pub(super) fn state(registry: &Registry, port: &str) -> LinkState {
     registry.get(port).unwrap().state
 }
 
@@ -168,7 +185,8 @@ fn every_port_that_cannot_be_opened_is_told_and_the_others_are_closed_again() {
     let denied: fn() -> OpenError = || OpenError::Permission { what: "/dev/net/tun".to_owned() };
     broker.world().refusals.insert("a".to_owned(), missing);
     broker.world().refusals.insert("uplink".to_owned(), denied);
-    let error = Switch::start(model(), Box::new(broker.clone()), Registry::default()).unwrap_err();
+    let error = Switch::start(model(), Box::new(broker.clone()), Registry::default(), Vec::new())
+        .unwrap_err();
     assert_eq!(
         error.to_string(),
         "port uplink: /dev/net/tun: permission denied; run as root, or give the binary \
@@ -238,7 +256,8 @@ fn a_capture_that_has_ended_is_not_opened_again() {
     let text = "[network.bridge]\n[port.play]\nkind = \"replay\"\nfile = \"x.pcap\"";
     let model = Model::new(&Config::parse("f", text).unwrap().config);
     let registry = Registry::default();
-    let _switch = Switch::start(model, Box::new(broker.clone()), registry.clone()).unwrap();
+    let _switch =
+        Switch::start(model, Box::new(broker.clone()), registry.clone(), Vec::new()).unwrap();
     drop(broker.world().ends.remove("play"));
     wait_for(|| state(&registry, "play") == LinkState::Down);
     // Longer than between two attempts.

@@ -1,29 +1,38 @@
 //! Looks after the devices of the ports: one that goes takes its port down, and is opened again
-//! once it can be.
+//! once it can be. Changes of the model are carried out here, one after the other (see `apply`).
 //!
 //! A thread of its own, because opening a device may take its time and must not stop the
 //! dataplane. It owns the broker. Bounds: one attempt per second and port; a reason that stays
 //! the same is logged once.
+
+mod apply;
+mod failure;
+mod shared;
+mod throttle;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, select, tick};
 
-use super::model::PortEntry;
-use super::registry::{LinkInfo, LinkState, Registry};
+use super::follower::Follower;
+use super::model::{Model, PortEntry};
+use super::registry::{LinkState, Registry};
 use crate::engine::{Command, Event, PortStats};
 use crate::id::{NetworkId, PortId};
 use crate::io::{
-    Broker, Clock, Dataplane, DeviceChange, Opened, PortPlan, TapPlan, WorkerError, WorkerEvent,
+    Broker, Clock, Dataplane, DeviceChange, Netns, Opened, PortPlan, TapPlan, WorkerError,
+    WorkerEvent,
 };
-use crate::time::Instant;
+
+use shared::Place;
+use throttle::Throttle;
+
+pub(super) use apply::{Order, PATIENCE};
+pub use failure::{ApplyError, PortFailure};
 
 /// Between two attempts to open a device, and between two looks at all of them.
 const PERIOD: Duration = Duration::from_secs(1);
-
-/// Between two lines of the log about engine events of one kind.
-const QUIET: Duration = Duration::from_secs(10);
 
 /// What is the matter with a port's device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +53,14 @@ pub(super) struct Supervisor {
     worker: Arc<Dataplane>,
     broker: Box<dyn Broker>,
     registry: Registry,
+    followers: Vec<Box<dyn Follower>>,
     /// Disconnects when the switch is to stop.
     stop: Receiver<()>,
+    orders: Receiver<Order>,
+    /// What runs.
+    model: Model,
+    /// Where tapway is on a shared uplink.
+    place: Option<Place>,
     ports: Vec<Supervised>,
     /// Of each kind of engine event, in the order of [`kind_of`].
     throttles: [Throttle; EVENT_KINDS.len()],
@@ -66,72 +81,52 @@ const fn kind_of(event: &Event) -> usize {
     }
 }
 
-/// Lets one line of a kind pass per [`QUIET`], and counts the others: what one host does must
-/// not flood the log.
-#[derive(Debug, Default)]
-struct Throttle {
-    /// When the next line may pass; none: now.
-    next: Option<Instant>,
-    held_back: u64,
-}
-
-impl Throttle {
-    /// True if the line is to be written.
-    fn admit(&mut self, now: Instant) -> bool {
-        let is_quiet = self.next.is_some_and(|next| now < next);
-        if is_quiet {
-            self.held_back += 1;
-        } else {
-            self.next = Some(now + QUIET);
-        }
-        !is_quiet
-    }
-
-    /// How many lines were held back, once that may be told.
-    fn summary(&mut self, now: Instant) -> Option<u64> {
-        if self.held_back == 0 || self.next.is_some_and(|next| now < next) {
-            return None;
-        }
-        self.next = Some(now + QUIET);
-        Some(std::mem::take(&mut self.held_back))
-    }
+/// What a supervisor is given.
+pub(super) struct Charge {
+    pub worker: Arc<Dataplane>,
+    pub broker: Box<dyn Broker>,
+    pub registry: Registry,
+    pub followers: Vec<Box<dyn Follower>>,
+    /// Disconnects when the switch is to stop.
+    pub stop: Receiver<()>,
+    pub orders: Receiver<Order>,
 }
 
 impl Supervisor {
-    pub(super) fn new(
-        worker: Arc<Dataplane>,
-        broker: Box<dyn Broker>,
-        registry: Registry,
-        stop: Receiver<()>,
-    ) -> Self {
-        Self { worker, broker, registry, stop, ports: Vec::new(), throttles: Default::default() }
-    }
-
-    /// Takes a port over with its open device and sets it up.
-    pub(super) fn adopt(&mut self, entry: PortEntry, device: Opened) -> Result<(), WorkerError> {
-        self.registry.set(
-            &entry.spec.name,
-            LinkInfo {
-                description: device.description.clone(),
-                state: LinkState::Down,
-                mac: entry.mac,
-                address: entry.address,
-                last_error: None,
-            },
-        );
-        let attached = self.attach(&entry, device);
-        // Even if that failed: the broker has opened it, so it must be closed.
-        self.ports.push(Supervised { entry, state: State::Open });
-        attached
+    /// A supervisor of a dataplane in which nothing is yet; `model` has the settings it runs
+    /// with.
+    pub(super) fn new(charge: Charge, model: &Model) -> Self {
+        let Charge { worker, broker, registry, followers, stop, orders } = charge;
+        Self {
+            worker,
+            broker,
+            registry,
+            followers,
+            stop,
+            orders,
+            model: model.emptied(),
+            place: None,
+            ports: Vec::new(),
+            throttles: Default::default(),
+        }
     }
 
     pub(super) fn run(mut self) {
         let period = tick(PERIOD);
         let worker = self.worker.clone();
         let stop = self.stop.clone();
+        let orders = self.orders.clone();
         loop {
             select! {
                 recv(stop) -> _ => break,
+                recv(orders) -> order => match order {
+                    Ok(Order { model, reply }) => {
+                        // Whoever asked may have given up; the change holds all the same.
+                        let _ = reply.send(self.apply(model, Duration::ZERO));
+                    }
+                    // With the switch the last one who can give orders goes.
+                    Err(_) => break,
+                },
                 recv(worker.events()) -> event => match event {
                     Ok(event) => self.handle(event),
                     Err(_) => {
@@ -152,7 +147,9 @@ impl Supervisor {
     }
 
     /// Takes every device from the dataplane and removes what was made for it.
-    pub(super) fn close_all(&mut self) {
+    fn close_all(&mut self) {
+        let nothing = self.model.emptied();
+        self.with_followers(&nothing, |follower, stage| follower.commit(stage));
         for Supervised { entry, .. } in std::mem::take(&mut self.ports) {
             // If the dataplane has ended, its devices are closed already.
             drop(self.worker.detach(entry.id));
@@ -191,6 +188,10 @@ impl Supervisor {
         }
         for change in self.broker.poll_changes() {
             self.follow(change);
+        }
+        if !self.followers.is_empty() {
+            let running = self.model.clone();
+            self.with_followers(&running, |follower, stage| follower.look_after(stage));
         }
         for at in 0..self.ports.len() {
             if self.ports.get(at).is_some_and(|port| port.state == State::Lost) {
@@ -236,6 +237,7 @@ impl Supervisor {
                         link.description.replacen(&format!(" {from}"), &format!(" {to}"), 1);
                 });
             }
+            DeviceChange::Moved { station, .. } => self.move_to(station),
             DeviceChange::Lost { why, .. } => {
                 drop(self.worker.detach(id));
                 let _ = self.worker.apply(Command::SetPortUp(id, false));
@@ -248,7 +250,7 @@ impl Supervisor {
         let Some(Supervised { entry, state }) = self.ports.get_mut(at) else { return };
         let port = &entry.spec.name;
         match &entry.plan {
-            PortPlan::Tap(_) | PortPlan::Device(_) => {
+            PortPlan::Tap(_) | PortPlan::Device(_) | PortPlan::Shared(_) => {
                 *state = State::Lost;
                 tracing::warn!(port, why, "port down: its device is gone; waiting for its return");
             }
@@ -267,8 +269,12 @@ impl Supervisor {
         let Some(Supervised { entry, .. }) = self.ports.get(at) else { return };
         let entry = entry.clone();
         let port = &entry.spec.name;
+        let mut station = None;
         let result = match self.broker.open(port, &plan_to_return(&entry.plan)) {
-            Ok(device) => self.attach(&entry, device).map_err(|error| error.to_string()),
+            Ok(device) => {
+                station.clone_from(&device.station);
+                self.attach(&entry, device).map_err(|error| error.to_string())
+            }
             Err(error) => Err(error.to_string()),
         };
         match result {
@@ -276,6 +282,11 @@ impl Supervisor {
                 tracing::info!(port, "port up: its device is back");
                 if let Some(port) = self.ports.get_mut(at) {
                     port.state = State::Open;
+                }
+                let running = self.model.clone();
+                self.with_followers(&running, |follower, stage| follower.reopened(&entry, stage));
+                if let Some(station) = station {
+                    self.move_to(station);
                 }
             }
             Err(why) => {
@@ -354,30 +365,8 @@ impl Supervisor {
 /// was meant.
 fn plan_to_return(plan: &PortPlan) -> PortPlan {
     let mut plan = plan.clone();
-    if let PortPlan::Tap(TapPlan { netns: Some(netns), .. }) = &mut plan {
-        netns.create = false;
+    if let PortPlan::Tap(TapPlan { netns: Some(Netns::Named { create, .. }), .. }) = &mut plan {
+        *create = false;
     }
     plan
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_flood_of_one_kind_is_one_line_and_a_count_per_ten_seconds() {
-        let start = Clock.now();
-        let mut throttle = Throttle::default();
-        assert!(throttle.admit(start));
-        for _ in 0..1000 {
-            assert!(!throttle.admit(start));
-        }
-        assert_eq!(throttle.summary(start), None);
-        let later = start + QUIET;
-        assert_eq!(throttle.summary(later), Some(1000));
-        assert!(!throttle.admit(later), "the count was this period's line");
-        assert_eq!(throttle.summary(later + QUIET), Some(1));
-        assert_eq!(throttle.summary(later + QUIET), None);
-        assert!(throttle.admit(later + QUIET + QUIET));
-    }
 }

@@ -1,0 +1,190 @@
+//! Differences against engines: what they lead to is what a start with the new state leads to.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::control::config::Config;
+use crate::engine::{Engine, EngineConfig};
+use crate::time::Instant;
+
+const START: Instant = Instant::from_nanos(0);
+
+fn model(text: &str, before: Option<&Model>) -> Model {
+    let loaded = Config::parse("f", text).unwrap_or_else(|errors| panic!("{errors}"));
+    Model::succeeding(&loaded.config, before)
+}
+
+fn engine(model: &Model) -> Engine {
+    let mut config = EngineConfig::with_sessions(16);
+    (config.fdb.total, config.neighbours.total) = (64, 64);
+    let mut engine = Engine::new(config, 1, START);
+    for command in model.commands() {
+        engine.apply(START, command.clone()).unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    }
+    engine
+}
+
+/// Everything of an engine that commands lead to, in no particular order.
+fn tables(engine: &mut Engine) -> Vec<String> {
+    let mut rows: Vec<String> = engine.route_rows().iter().map(|row| format!("{row:?}")).collect();
+    rows.extend(engine.fdb_rows(START).iter().map(|row| format!("{row:?}")));
+    rows.extend(engine.publishes().iter().map(|row| format!("{row:?}")));
+    rows.extend(engine.statics().iter().map(|row| format!("{row:?}")));
+    rows.extend(engine.port_stats().iter().map(|(id, stats)| format!("{id} {stats:?}")));
+    rows.extend((0..8).map(|id| format!("{id} {}", engine.network_name(NetworkId(id)))));
+    let view = engine.nat_view();
+    rows.extend(view.uplink.iter().map(|row| format!("{row:?}")));
+    rows.extend(view.networks.iter().map(|row| format!("{row:?}")));
+    rows.sort();
+    rows
+}
+
+fn apply(engine: &mut Engine, steps: &[Step]) {
+    for step in steps {
+        engine
+            .apply(START, step.command.clone())
+            .unwrap_or_else(|error| panic!("{step:?}: {error}"));
+    }
+}
+
+#[test]
+fn what_stays_gets_no_command() {
+    let text = include_str!("../../../../tools/configs/tutorial.toml");
+    let old = model(text, None);
+    assert!(model(text, Some(&old)).since(&old).is_empty());
+    let more = format!(
+        "{text}\n[network.front]\nsubnet = \"10.9.0.0/24\"\n[port.x]\nnetwork = \"front\"\n\
+         address = \"10.9.0.2\"\npublish = [\"81:80\"]"
+    );
+    let new = model(&more, Some(&old));
+    let names: Vec<String> = new
+        .since(&old)
+        .steps()
+        .iter()
+        .map(|step| format!("{:?}", step.command).chars().take_while(|c| *c != '(').collect())
+        .collect();
+    assert_eq!(names, ["AddNetwork", "AddPort", "Publish"]);
+}
+
+#[test]
+fn two_networks_may_swap_their_subnets_and_ports_their_addresses() {
+    let text = |a, b, p, q| {
+        format!(
+            "[network.a]\nsubnet = \"{a}\"\n[network.b]\nsubnet = \"{b}\"\n\
+             [port.p]\nnetwork = \"a\"\naddress = \"{p}\"\npublish = [\"80:80\"]\n\
+             [port.q]\nnetwork = \"b\"\naddress = \"{q}\"\npublish = [\"81:80\"]"
+        )
+    };
+    let old = model(&text("10.1.0.0/16", "10.2.0.0/16", "10.1.0.2", "10.2.0.2"), None);
+    let new = model(&text("10.2.0.0/16", "10.1.0.0/16", "10.2.0.2", "10.1.0.2"), Some(&old));
+    let mut changed = engine(&old);
+    let before = tables(&mut changed);
+    let steps = new.since(&old).steps();
+    apply(&mut changed, &steps);
+    assert_eq!(tables(&mut changed), tables(&mut engine(&new)));
+    for step in steps.iter().rev() {
+        changed.apply(START, step.undo.clone()).unwrap();
+    }
+    assert_eq!(tables(&mut changed), before);
+}
+
+#[test]
+fn a_port_keeps_its_device_unless_its_plan_is_another() {
+    let text =
+        |port| format!("[network.a]\nsubnet = \"10.1.0.0/16\"\n[port.p]\nnetwork = \"a\"\n{port}");
+    let old = model(&text("address = \"10.1.0.2\""), None);
+    let kind = |text: String| model(&text, Some(&old)).since(&old).ports;
+    let unguarded = kind(text("address = \"10.1.0.2\"\nguard = false"));
+    assert!(
+        matches!(unguarded.as_slice(), [change @ PortChange::Altered(_)] if change.rejoins().is_some())
+    );
+    let moved = kind(text("address = \"10.1.0.3\""));
+    assert!(matches!(moved.as_slice(), [PortChange::Replaced(_)]));
+    let published = kind(text("address = \"10.1.0.2\"\npublish = [\"80:80\"]"));
+    assert_eq!(published, []);
+}
+
+/// A good configuration out of a few names and addresses, so that two of them meet.
+fn any_text() -> impl Strategy<Value = String> {
+    let subnets = Just([1_u8, 2, 3]).prop_shuffle();
+    let network = (any::<bool>(), any::<bool>(), any::<bool>());
+    let networks = prop::collection::vec(prop::option::weighted(0.8, network), 3);
+    let hosts = Just([2_u8, 3, 4]).prop_shuffle();
+    let port = (any::<prop::sample::Index>(), any::<bool>(), 0..4_u16);
+    let ports = prop::collection::vec(prop::option::weighted(0.8, port), 3);
+    let uplink = prop::option::of((2..4_u8, any::<bool>()));
+    (uplink, (subnets, networks), (hosts, ports), any::<bool>()).prop_map(write_text)
+}
+
+type Uplink = Option<(u8, bool)>;
+/// Subnets, and whether a network is isolated, translated, routed.
+type Networks = ([u8; 3], Vec<Option<(bool, bool, bool)>>);
+/// Hosts' addresses, and a port's network, guard and published port.
+type Ports = ([u8; 3], Vec<Option<(prop::sample::Index, bool, u16)>>);
+
+fn write_text(
+    (uplink, (subnets, networks), (hosts, ports), route): (Uplink, Networks, Ports, bool),
+) -> String {
+    let mut text = String::new();
+    let mut homes = Vec::new();
+    for ((at, network), subnet) in networks.iter().enumerate().zip(subnets) {
+        let Some((icc, is_translated, is_routed)) = network else { continue };
+        let nat = if *is_translated { "eim-eif" } else { "none" };
+        text += &format!("[network.n{at}]\nicc = {icc}\nnat = \"{nat}\"\n");
+        if *is_routed {
+            text += &format!("subnet = \"10.{subnet}.0.0/16\"\n");
+            homes.push((at, subnet));
+        }
+    }
+    for ((at, port), host) in ports.iter().enumerate().zip(hosts) {
+        let (Some((network, guard, publish)), false) = (port, homes.is_empty()) else { continue };
+        let (network, subnet) = homes[network.index(homes.len())];
+        text += &format!(
+            "[port.p{at}]\nnetwork = \"n{network}\"\naddress = \"10.{subnet}.0.{host}\"\n\
+             guard = {guard}\n"
+        );
+        if *publish > 0 {
+            text += &format!("publish = [\"{at}{publish}:80\", \"80\"]\n");
+        }
+    }
+    let home = homes.first();
+    if let (Some((_, subnet)), true) = (home, route) {
+        text += &format!("[[route]]\nto = \"10.99.0.0/16\"\nvia = \"10.{subnet}.0.7\"\n");
+    }
+    if let Some((own, has_static)) = uplink {
+        text += &format!("[uplink]\naddress = \"192.0.2.{own}/24\"\ngateway = \"192.0.2.1\"\n");
+        if let (Some((_, subnet)), true) = (home, has_static) {
+            text += &format!(
+                "static_nat = [{{ external = \"192.0.2.9\", inside = \"10.{subnet}.0.2\" }}]\n"
+            );
+        }
+    }
+    text
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_change_leads_where_a_start_leads_and_can_be_taken_back_at_every_step(
+        texts in (any_text(), any_text()),
+        failing in any::<prop::sample::Index>(),
+    ) {
+        let old = model(&texts.0, None);
+        let new = model(&texts.1, Some(&old));
+        let mut changed = engine(&old);
+        let before = tables(&mut changed);
+        let steps = new.since(&old).steps();
+        if !steps.is_empty() {
+            let done = failing.index(steps.len());
+            apply(&mut changed, &steps[..done]);
+            for step in steps[..done].iter().rev() {
+                changed.apply(START, step.undo.clone())
+                    .unwrap_or_else(|error| panic!("{step:?}: {error}"));
+            }
+            prop_assert_eq!(tables(&mut changed), before);
+        }
+        apply(&mut changed, &steps);
+        prop_assert_eq!(tables(&mut changed), tables(&mut engine(&new)));
+    }
+}

@@ -1,0 +1,130 @@
+//! The desired state, as the dataplane and the broker are told of it.
+//!
+//! * `build`: from a checked configuration,
+//! * `ids`: numbers that stay with their names,
+//! * `station`: the place on an uplink that is shared with the host,
+//! * `change`: the difference between two models, and the order in which it is applied.
+
+mod build;
+mod change;
+mod host;
+mod ids;
+mod station;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use super::config::Config;
+use crate::engine::{Command, EngineConfig, NetworkSpec, PortSpec};
+use crate::id::{NetworkId, PortId};
+use crate::io::{DataplaneSettings, PortPlan};
+use crate::nat::Publish;
+use crate::packet::MacAddr;
+
+pub use change::{Change, PortChange, Route, Step};
+pub use host::{HostEntry, HostIndex};
+
+/// The uplink's network.
+pub const UPLINK: NetworkId = NetworkId(0);
+/// The uplink's port.
+pub const UPLINK_PORT: PortId = PortId(0);
+
+/// A port: what the engine knows of it, and its device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortEntry {
+    /// Its number.
+    pub id: PortId,
+    /// What the engine is told; the name is in it.
+    pub spec: PortSpec,
+    /// What the broker is told.
+    pub plan: PortPlan,
+    /// The host's MAC, where it is known.
+    pub mac: Option<MacAddr>,
+    /// The host's address, where it is configured.
+    pub address: Option<Ipv4Addr>,
+}
+
+/// The desired state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Model {
+    /// Networks; the uplink is number 0.
+    pub networks: Vec<(NetworkId, NetworkSpec)>,
+    /// Ports; the uplink is number 0.
+    pub ports: Vec<PortEntry>,
+    /// The hosts behind the ports.
+    pub hosts: Vec<HostEntry>,
+    /// Routes: prefix and next hop.
+    pub routes: Vec<Route>,
+    /// Published ports.
+    pub publishes: Vec<Publish>,
+    /// Bounds and timers.
+    pub engine: EngineConfig,
+    /// How the dataplane uses the system.
+    pub dataplane: DataplaneSettings,
+    /// The API's socket.
+    pub api_socket: PathBuf,
+}
+
+impl Model {
+    /// The state a configuration asks for. Ports start down: each goes up with its device.
+    pub fn new(config: &Config) -> Self {
+        Self::succeeding(config, None)
+    }
+
+    /// The same, where names that `before` has keep their numbers.
+    pub fn succeeding(config: &Config, before: Option<&Self>) -> Self {
+        build::build(config, &ids::Ids::of(config, before))
+    }
+
+    /// A state without networks under the same settings.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        Self {
+            networks: Vec::new(),
+            ports: Vec::new(),
+            hosts: Vec::new(),
+            routes: Vec::new(),
+            publishes: Vec::new(),
+            engine: self.engine,
+            dataplane: self.dataplane,
+            api_socket: self.api_socket.clone(),
+        }
+    }
+
+    /// What leads from `before` to this state.
+    pub fn since(&self, before: &Self) -> Change {
+        Change::between(before, self)
+    }
+
+    /// The network whose subnet an address is in.
+    pub fn home_of(&self, address: Ipv4Addr) -> Option<NetworkId> {
+        let is_home = |spec: &NetworkSpec| {
+            spec.gateway.as_ref().is_some_and(|own| own.address.contains(&address))
+        };
+        self.networks.iter().find(|(_, spec)| is_home(spec)).map(|(id, _)| *id)
+    }
+
+    /// A network.
+    pub fn network(&self, id: NetworkId) -> Option<&NetworkSpec> {
+        self.networks.iter().find(|(other, _)| *other == id).map(|(_, spec)| spec)
+    }
+
+    /// What an engine is told to get there.
+    pub fn commands(&self) -> Vec<Command> {
+        let steps = self.since(&self.emptied()).steps();
+        steps.into_iter().map(|step| step.command).collect()
+    }
+
+    /// tapway's own address on the uplink.
+    pub fn uplink_address(&self) -> Option<Ipv4Addr> {
+        self.network(UPLINK)?.gateway.as_ref().map(|gateway| gateway.address.addr())
+    }
+
+    /// The uplink's port.
+    pub fn uplink(&self) -> Option<&PortEntry> {
+        self.ports.iter().find(|port| port.id == UPLINK_PORT)
+    }
+}

@@ -1,0 +1,151 @@
+//! Layer 2: learn the source, look up the destination, flood to groups.
+
+use super::pipeline::{Frame, Verdict};
+use super::{Audience, Engine, Notice, Pass, Tier};
+use crate::drop_reason::DropReason;
+use crate::id::{NetworkId, PortId};
+use crate::packet::{FrameRef, FrameView, Headers, Layer, Offload, Origin};
+use crate::switch::FdbKey;
+
+impl Engine {
+    /// Any frame: learn the source, look up the destination. `hash` is that of the source.
+    pub(super) fn switch(&mut self, pass: &mut Pass<'_>, frame: &Frame, hash: u64) -> Verdict {
+        let Headers { dst, src, .. } = frame.headers;
+        if !src.is_station() {
+            return Verdict::Dropped(DropReason::GroupSource);
+        }
+        if self.is_gateway_mac(frame.network, src) {
+            return Verdict::Dropped(DropReason::OwnMacAsSource);
+        }
+        if dst.is_reserved_group() && !self.forwards_reserved(frame.network) {
+            return Verdict::Dropped(DropReason::ReservedGroup);
+        }
+        let key = FdbKey::new(frame.network, src);
+        if let Err(reason) = self.learn(pass, (key, hash), frame.port) {
+            return Verdict::Dropped(reason);
+        }
+        if self.is_gateway_mac(frame.network, dst) {
+            return self.gateway(pass, frame);
+        }
+        if dst.is_group() {
+            return self.group(pass, frame);
+        }
+        if self.port(frame.port).is_some_and(|port| port.publishes)
+            && let Some(verdict) = self.hairpin_answer(pass, frame)
+        {
+            return verdict;
+        }
+        let egress = self.fdb.lookup(pass.now, FdbKey::new(frame.network, dst));
+        self.unicast(pass, frame, egress)
+    }
+
+    /// A frame to one MAC, by layer 2.
+    pub(super) fn unicast(
+        &mut self,
+        pass: &mut Pass<'_>,
+        frame: &Frame,
+        egress: Option<PortId>,
+    ) -> Verdict {
+        match egress {
+            Some(egress) => {
+                let is_isolated = self.port(frame.port).is_some_and(|port| port.is_isolated);
+                let ingress = (frame.port, is_isolated);
+                let FrameView { bytes, offload } = pass.tx.view(frame.at, pass.burst);
+                let size = (bytes.len(), frame.headers.l3, offload);
+                self.bridge(pass, (frame.at, size), ingress, egress)
+            }
+            None => self.flood(pass, frame),
+        }
+    }
+
+    fn forwards_reserved(&self, network: NetworkId) -> bool {
+        self.network(network).is_some_and(|network| network.bridge.settings.forward_reserved)
+    }
+
+    /// A frame to a known MAC of the same network; its size as [`Engine::send_sized`] takes it.
+    #[inline(always)]
+    pub(super) fn bridge(
+        &mut self,
+        pass: &mut Pass<'_>,
+        (at, size): (FrameRef, (usize, u8, Offload)),
+        (ingress, is_isolated): (PortId, bool),
+        egress: PortId,
+    ) -> Verdict {
+        if egress == ingress {
+            return Verdict::Dropped(DropReason::SamePort);
+        }
+        if is_isolated && self.port(egress).is_some_and(|port| port.is_isolated) {
+            return Verdict::Dropped(DropReason::Isolated);
+        }
+        self.report(pass.now, ingress, Tier::Bridge);
+        match self.send_sized(pass, at, egress, size) {
+            Ok(()) => Verdict::Forwarded,
+            Err(reason) => Verdict::Dropped(reason),
+        }
+    }
+
+    /// A frame to a group: flooded, and read by the gateway if it is ARP.
+    fn group(&mut self, pass: &mut Pass<'_>, frame: &Frame) -> Verdict {
+        let has_gateway = self.interfaces.get(frame.network).is_some();
+        let is_for_gateway = frame.headers.layer == Layer::Arp && !frame.headers.is_tagged();
+        if has_gateway && is_for_gateway && !self.is_arp_worker() {
+            return self.group_for_arp_worker(pass, frame);
+        }
+        let local = (has_gateway && is_for_gateway).then(|| self.arp(pass, frame));
+        match (self.flood(pass, frame), local) {
+            (Verdict::Dropped(_), Some(Verdict::Local)) => Verdict::Local,
+            (Verdict::Dropped(DropReason::NoOtherPort | DropReason::Isolated), Some(local)) => {
+                local
+            }
+            (flooded, _) => flooded,
+        }
+    }
+
+    /// The same where another worker hears ARP: it gets a copy, or the frame if nobody else does.
+    fn group_for_arp_worker(&mut self, pass: &mut Pass<'_>, frame: &Frame) -> Verdict {
+        match self.flood(pass, frame) {
+            Verdict::Dropped(_) => self.hand_to_arp_worker(pass, frame, Origin::Owned),
+            flooded => {
+                self.hand_to_arp_worker(pass, frame, Origin::Copy);
+                flooded
+            }
+        }
+    }
+
+    /// A frame to every other port of its network.
+    pub(super) fn flood(&mut self, pass: &mut Pass<'_>, frame: &Frame) -> Verdict {
+        let FrameView { bytes, offload } = pass.tx.view(frame.at, pass.burst);
+        let segments = offload.segments(bytes.len());
+        let Some(port) = self.port_mut(frame.port) else {
+            return Verdict::Dropped(DropReason::UnknownPort);
+        };
+        let from_isolated = port.is_isolated;
+        if !port.storm.take_many(pass.now, segments) {
+            return Verdict::Dropped(DropReason::StormLimit);
+        }
+        if !frame.headers.dst.is_group() {
+            let (network, mac) = (frame.network, frame.headers.dst);
+            self.notify(Audience::All, Notice::Sought { network, mac });
+        }
+        let count = self.network(frame.network).map_or(0, |network| network.bridge.ports().len());
+        let (mut sent, mut refused) = (false, DropReason::NoOtherPort);
+        for at in 0..count {
+            let member =
+                self.network(frame.network).and_then(|n| n.bridge.ports().get(at).copied());
+            let Some(egress) = member.filter(|egress| *egress != frame.port) else { continue };
+            if from_isolated && self.port(egress).is_some_and(|port| port.is_isolated) {
+                refused = DropReason::Isolated;
+                continue;
+            }
+            match self.send(pass, frame.at, egress, frame.headers.l3) {
+                Ok(()) => sent = true,
+                Err(reason) => refused = reason,
+            }
+        }
+        if !sent {
+            return Verdict::Dropped(refused);
+        }
+        self.report(pass.now, frame.port, Tier::Flood);
+        Verdict::Flooded
+    }
+}

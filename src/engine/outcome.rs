@@ -1,0 +1,133 @@
+//! How a frame's journey ends or goes on: put on a port's list, counted, or resumed after it
+//! waited.
+
+use super::pipeline::{Frame, Verdict};
+use super::{Engine, Pass, Tier};
+use crate::drop_reason::DropReason;
+use crate::id::PortId;
+use crate::packet::{FrameRef, FrameView, Headers, Held, Layer, Offload, Origin};
+use crate::time::Instant;
+
+impl Engine {
+    /// Puts a frame on a port's list and counts it; `l3` is the length of its Ethernet header.
+    pub(super) fn send(
+        &mut self,
+        pass: &mut Pass<'_>,
+        frame: FrameRef,
+        egress: PortId,
+        l3: u8,
+    ) -> Result<(), DropReason> {
+        let FrameView { bytes, offload } = pass.tx.view(frame, pass.burst);
+        let len = bytes.len();
+        self.send_sized(pass, frame, egress, (len, l3, offload))
+    }
+
+    /// The same for a frame of known length.
+    #[inline(always)]
+    pub(super) fn send_sized(
+        &mut self,
+        pass: &mut Pass<'_>,
+        frame: FrameRef,
+        egress: PortId,
+        (len, l3, offload): (usize, u8, Offload),
+    ) -> Result<(), DropReason> {
+        let port = self.port_mut(egress).ok_or(DropReason::PortDown)?;
+        if !port.is_up {
+            return Err(DropReason::PortDown);
+        }
+        let (largest, segments) = if offload.is_none() {
+            (len, 1)
+        } else {
+            (offload.largest_segment(len), offload.segments(len))
+        };
+        if largest.saturating_sub(usize::from(l3)) > usize::from(port.mtu) {
+            return Err(DropReason::Oversize);
+        }
+        port.counters.tx_frames += 1;
+        port.counters.tx_segments += segments;
+        port.counters.tx_bytes += len as u64;
+        pass.tx.push(egress, frame);
+        Ok(())
+    }
+
+    /// A frame that waited goes on where it stopped.
+    pub(super) fn resume(&mut self, pass: &mut Pass<'_>, held: &Held) {
+        let Some(frame) = self.frame_of(pass, held) else { return };
+        let verdict = match frame.headers.layer {
+            Layer::Ipv4(ipv4) => self.slow_path(pass, &frame, &ipv4, None),
+            Layer::Malformed(reason) => Verdict::Dropped(reason),
+            _ => Verdict::Dropped(DropReason::EtherTypeNotRouted),
+        };
+        self.finish(pass, frame.at, frame.port, verdict);
+    }
+
+    /// A frame that waited, in this pass; none if it ends here.
+    pub(super) fn frame_of(&mut self, pass: &mut Pass<'_>, held: &Held) -> Option<Frame> {
+        let found = if self.is_there(held) {
+            Headers::parse(&held.frame)
+        } else {
+            Err(DropReason::PortDown)
+        };
+        let place = found.and_then(|headers| {
+            let at = pass
+                .tx
+                .generate_with(&[&held.frame], held.offload)
+                .map_err(|_| DropReason::EgressQueueFull)?;
+            let Held { port, network, origin, .. } = *held;
+            Ok(Frame { at, port, network, headers, origin })
+        });
+        place.map_err(|reason| self.drop_held(pass.now, held, reason)).ok()
+    }
+
+    /// True if the port a frame came in by is still the same. A looped frame's need not be: it
+    /// came in by an inside port, and arrived outside.
+    pub(super) fn is_there(&self, held: &Held) -> bool {
+        let is_looped = held.origin == Origin::Looped;
+        self.port(held.port).is_some_and(|port| port.network == held.network || is_looped)
+    }
+
+    /// Counts the outcome of a frame that came in by `port`.
+    pub(super) fn finish(&mut self, pass: &Pass<'_>, at: FrameRef, port: PortId, verdict: Verdict) {
+        match verdict {
+            Verdict::Forwarded => self.totals.forwarded += 1,
+            Verdict::Flooded => self.totals.flooded += 1,
+            Verdict::Local => {
+                self.totals.local += 1;
+                self.report(pass.now, port, Tier::Local);
+            }
+            Verdict::Held => self.report(pass.now, port, Tier::Hold),
+            Verdict::HandedOver => self.totals.handed_over += 1,
+            Verdict::Dropped(reason) => {
+                self.drop_frame(pass, port, reason, at);
+            }
+        }
+    }
+
+    /// Counts a frame that waited and ends now.
+    pub(super) fn drop_held(&mut self, now: Instant, held: &Held, reason: DropReason) {
+        let frame = FrameView { bytes: &held.frame, offload: held.offload };
+        self.count_drop(now, held.port, reason, frame);
+    }
+
+    /// Counts a dropped frame.
+    pub(super) fn drop_frame(
+        &mut self,
+        pass: &Pass<'_>,
+        port: PortId,
+        reason: DropReason,
+        at: FrameRef,
+    ) {
+        self.count_drop(pass.now, port, reason, pass.tx.view(at, pass.burst));
+    }
+
+    fn count_drop(&mut self, now: Instant, port: PortId, reason: DropReason, frame: FrameView<'_>) {
+        self.totals.dropped += 1;
+        match self.port_mut(port) {
+            Some(port) => port.counters.drop(reason, 1),
+            None => self.totals.unknown_port += 1,
+        }
+        if let Some(observer) = &mut self.observer {
+            observer.dropped(now, port, reason, frame);
+        }
+    }
+}
