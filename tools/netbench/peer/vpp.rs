@@ -64,7 +64,8 @@ impl Peer for Vpp {
 
     fn version(&self) -> std::result::Result<String, String> {
         let path = |program: &str| {
-            let missing = || format!("no {program}; install FD.io's packages vpp and vpp-plugin-core");
+            let missing =
+                || format!("no {program}; install FD.io's packages vpp and vpp-plugin-core");
             process::find(program).ok_or_else(missing)
         };
         let (vpp, _) = (path("vpp")?, path("vppctl")?);
@@ -213,8 +214,9 @@ impl Vpp {
         ];
         steps.extend(settings.into_iter().map(Step::silent));
         for (port, protocol) in PORTS.flat_map(|port| [(port, "tcp"), (port, "udp")]) {
+            let (own, outer) = (format!("{INSIDE} {port}"), format!("{EXTERNAL} {port}"));
             steps.push(Step::silent(format!(
-                "nat44 add static mapping {protocol} local {INSIDE} {port} external {EXTERNAL} {port}"
+                "nat44 add static mapping {protocol} local {own} external {outer}"
             )));
         }
         steps
