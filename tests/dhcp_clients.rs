@@ -134,6 +134,7 @@ fn udhcpc_gets_a_lease_keeps_it_and_gives_it_back() {
     assert!(client.ping("10.66.0.1") && client.ping("10.66.0.101"));
     assert_eq!(client.told("router"), "10.66.0.1");
     assert_eq!(client.told("domain"), "lab.test");
+    assert_eq!(client.told("dns"), "10.66.0.1", "the network has names");
     assert_eq!(client.told("lease"), "600");
     assert_eq!(client.told("mtu"), "1500");
     assert_eq!(client.told("staticroutes"), "0.0.0.0/0 10.66.0.1");

@@ -22,11 +22,12 @@ use super::instance_lock::InstanceLock;
 use super::log::Log;
 use super::{Exit, Failure, Output, check, greeting, ordinary_user};
 use crate::control::api::{self, ApiState};
-use crate::control::dhcp::{DhcpService, Leases};
+use crate::control::dhcp::{DhcpService, Leases, LeasesFollower};
 use crate::control::dump::dump;
 use crate::control::follower::Follower;
 use crate::control::hosts::HostsFiles;
 use crate::control::model::Model;
+use crate::control::names::Names;
 use crate::control::registry::Registry;
 use crate::control::switch::{ApplyError, StartError, Switch};
 use crate::control::taken_ports::TakenPorts;
@@ -65,14 +66,15 @@ pub fn run(
         false => greeting::lines(&loaded, &model, broker.as_ref()),
     };
     let registry = Registry::default();
-    let leases = Leases::default();
-    let followers = followers(&leases);
+    let (leases, names) = (Leases::default(), Names::default());
+    let view = names.view();
+    let followers = followers(&leases, names);
     let switch = Switch::start(model, broker, registry.clone(), followers)?;
     let worker = switch.worker().clone();
     let dhcp = DhcpService::start(worker.clone(), leases.clone());
     let dhcp = dhcp.map_err(|error| failed("the DHCP server", &error))?;
-    let state = ApiState::new(worker.clone(), registry.clone()).with_leases(leases);
-    let api = api::serve(&socket, state)?;
+    let state = ApiState::new(worker.clone(), registry.clone());
+    let api = api::serve(&socket, state.with_names(view).with_leases(leases))?;
     let lines = lines.into_iter().chain([format!("api: {}", socket.display())]);
     for line in lines {
         // A reader of the first lines that leaves is no reason to stop.
@@ -89,9 +91,9 @@ pub fn run(
 }
 
 /// What follows the model besides the dataplane and the devices.
-fn followers(leases: &Leases) -> Vec<Box<dyn Follower>> {
-    let hosts = HostsFiles::default();
-    vec![Box::new(TakenPorts), Box::new(hosts), Box::new(leases.clone())]
+fn followers(leases: &Leases, names: Names) -> Vec<Box<dyn Follower>> {
+    let (hosts, leases) = (HostsFiles::default(), LeasesFollower::new(leases.clone()));
+    vec![Box::new(TakenPorts), Box::new(hosts), Box::new(names), Box::new(leases)]
 }
 
 struct Signals {

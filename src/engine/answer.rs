@@ -197,6 +197,9 @@ impl Engine {
         if self.is_dhcp(frame.network, ipv4) {
             return self.dhcp_datagram(pass, frame, packet, ipv4);
         }
+        if let Some(verdict) = self.answer_names(pass, frame, packet, ipv4) {
+            return verdict;
+        }
         let from_outside = !self.is_inside(frame.network);
         let id = self.nat.next_ip_id();
         match local::answer(packet, ipv4, from_outside, id) {
@@ -269,7 +272,7 @@ impl Engine {
     }
 
     /// Sends a datagram back where `frame` came from, in fragments if it must.
-    fn answer(&mut self, pass: &mut Pass<'_>, frame: &Frame, datagram: &[u8]) {
+    pub(super) fn answer(&mut self, pass: &mut Pass<'_>, frame: &Frame, datagram: &[u8]) {
         let Some(interface) = self.interfaces.get(frame.network) else { return };
         let of_port = self.port(frame.port).map_or(interface.mtu, |port| port.mtu);
         let mtu = usize::from(interface.mtu.min(of_port));

@@ -22,13 +22,21 @@ impl Engine {
     pub fn apply(&mut self, now: Instant, command: Command) -> Result<Reply, CommandError> {
         let mut reply = Reply::default();
         match command {
-            // What changes no state makes no way invalid.
+            // What changes no way makes none invalid.
             Command::Send(port, frame) => {
                 self.send_later(port, frame)?;
                 return Ok(reply);
             }
             Command::AskNeighbour(network, ip, port) => {
                 self.ask_neighbour(now, (network, ip), port);
+                return Ok(reply);
+            }
+            Command::SetNames(names) => {
+                self.names.set(names);
+                return Ok(reply);
+            }
+            Command::AnswerName(to, message) => {
+                self.names.take_answer(now, to, message);
                 return Ok(reply);
             }
             Command::AddNetwork(id, spec) => {

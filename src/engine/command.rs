@@ -1,11 +1,14 @@
 //! What control tells an engine.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use ipnet::Ipv4Net;
 
+use super::NameAsker;
 use crate::id::{NetworkId, PortId};
+use crate::local::dns::NameTable;
 use crate::nat::{NatPolicy, Publish};
 use crate::packet::{MacAddr, PortSpan};
 use crate::switch::{BridgeSettings, Guard};
@@ -112,6 +115,10 @@ pub enum Command {
     /// Asks by ARP whether somebody has an address, on behalf of who is behind the port; see
     /// [`Engine::neighbour`](super::Engine::neighbour).
     AskNeighbour(NetworkId, Ipv4Addr, PortId),
+    /// Replaces the names of all networks.
+    SetNames(Arc<NameTable>),
+    /// Answers a [`NameQuery`](super::NameQuery).
+    AnswerName(NameAsker, Vec<u8>),
 }
 
 /// What a command did.

@@ -12,6 +12,7 @@
 //! * `fragments`, `icmp_errors`: packets that have no flow,
 //! * `answer`: ARP, echo, refusals and ICMP errors that tapway sends itself,
 //! * `dhcp`: requests for control's DHCP server,
+//! * `names`: DNS at the gateways,
 //! * `outcome`: the lists of the ports, the counters.
 //!
 //! Every frame has one outcome and is counted under it, so received = forwarded + flooded +
@@ -30,6 +31,7 @@ mod event;
 mod flow_cache;
 mod fragments;
 mod icmp_errors;
+mod names;
 mod notice;
 mod observer;
 mod outcome;
@@ -62,12 +64,14 @@ use crate::time::Instant;
 
 use adjacency::Adjacencies;
 use flow_cache::FlowCache;
+use names::Names;
 use stages::Staging;
 
 pub use crate::nat::Share;
 pub use command::{Command, CommandError, Gateway, NetworkSpec, PortSpec, Reply};
 pub use config::EngineConfig;
 pub use event::Event;
+pub use names::{NameAsker, NameQuery};
 pub use notice::{Audience, Notice};
 pub use observer::{Observer, Tier};
 pub use snapshot::{Restored, SNAPSHOT_VERSION, Snapshot, SnapshotError};
@@ -119,6 +123,7 @@ pub struct Engine {
     dhcp_requests: VecDeque<DhcpRequest>,
     /// Frames of control for a port.
     outgoing: VecDeque<(PortId, Bytes)>,
+    names: Names,
     /// By kind: a flood of one kind hides none of another.
     event_limits: [TokenBucket; Event::KINDS],
     observer: Option<Box<dyn Observer>>,
@@ -175,6 +180,7 @@ impl Engine {
             events: VecDeque::new(),
             dhcp_requests: VecDeque::new(),
             outgoing: VecDeque::new(),
+            names: Names::new(random.next_u64(), now),
             event_limits: [TokenBucket::new(EVENTS_PER_SECOND, EVENT_BURST, now); Event::KINDS],
             observer: None,
         }
@@ -206,6 +212,7 @@ impl Engine {
             self.neighbours.next_deadline(),
             self.nat.next_deadline(),
             self.fragments.next_deadline(),
+            self.names.next_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -228,6 +235,7 @@ impl Engine {
             self.announce_gateway(&mut pass, port);
         }
         self.send_outgoing(&mut pass);
+        self.handle_names(&mut pass);
         self.settle(&mut pass);
         self.observe_sent(&pass);
     }

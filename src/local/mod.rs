@@ -5,6 +5,7 @@
 #![warn(clippy::indexing_slicing)]
 
 pub mod dhcp;
+pub mod dns;
 mod reassembly;
 
 pub use reassembly::reassemble;

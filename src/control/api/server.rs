@@ -21,6 +21,7 @@ use super::socket::{self, SocketFile};
 use super::stall::WriteLimit;
 use crate::control::capture::Captures;
 use crate::control::dhcp::Leases;
+use crate::control::names::NamesView;
 use crate::control::registry::Registry;
 use crate::io::Dataplane;
 
@@ -52,6 +53,8 @@ pub struct ApiState {
     pub leases: Leases,
     /// The captures running on it.
     pub captures: Captures,
+    /// The names of its hosts.
+    pub names: NamesView,
 }
 
 /// The API cannot listen.
@@ -94,14 +97,21 @@ pub struct ApiHandle {
 impl ApiState {
     /// The API of a worker.
     pub fn new(worker: Arc<Dataplane>, registry: Registry) -> Self {
-        let leases = Leases::default();
-        Self { captures: Captures::new(&worker), worker, registry, leases }
+        let captures = Captures::new(&worker);
+        let (names, leases) = (NamesView::default(), Leases::default());
+        Self { worker, registry, leases, captures, names }
     }
 
-    /// The same with the leases of its DHCP server.
+    /// With the leases of its DHCP server.
     #[must_use]
     pub fn with_leases(self, leases: Leases) -> Self {
         Self { leases, ..self }
+    }
+
+    /// With the names of its hosts.
+    #[must_use]
+    pub fn with_names(self, names: NamesView) -> Self {
+        Self { names, ..self }
     }
 }
 

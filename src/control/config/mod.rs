@@ -8,6 +8,7 @@ mod check;
 mod check_ports;
 mod dataplane;
 mod dhcp;
+mod dns;
 mod limits;
 mod links;
 mod names;
@@ -39,6 +40,7 @@ use super::addresses::AddressRange;
 use super::hosts::{ExposeSyntax, LinkSyntax};
 use super::publish_syntax::PublishSyntax;
 
+pub use dns::Dns;
 pub use problem::{ConfigErrors, Problem};
 
 /// The configuration that holds when no file is given.
@@ -70,6 +72,8 @@ pub struct Config {
     pub engine: EngineConfig,
     /// How the dataplane uses the system.
     pub dataplane: DataplaneSettings,
+    /// Names for hosts.
+    pub dns: Dns,
     /// The API's socket.
     pub api_socket: PathBuf,
 }
@@ -168,6 +172,8 @@ pub struct Network {
     pub forward_reserved: bool,
     /// Addresses for hosts that ask; none: hosts are not served.
     pub dhcp: Option<Dhcp>,
+    /// Its hosts know each other by name.
+    pub dns: bool,
 }
 
 /// `dhcp` of a network.
@@ -221,6 +227,8 @@ pub struct Port {
     pub links: Vec<Spanned<LinkSyntax>>,
     /// MACs bound to the port.
     pub static_macs: Vec<Spanned<MacAddr>>,
+    /// Further names of the host.
+    pub aliases: Vec<Spanned<String>>,
 }
 
 /// What a port is.

@@ -21,7 +21,7 @@ mod view;
 mod tests;
 
 pub use lease::{Lease, LeaseState};
-pub use leases::Leases;
+pub use leases::{Leases, LeasesFollower};
 pub use scope::{Answer, Scope, Silence};
 pub use server::DhcpServer;
 pub use service::DhcpService;

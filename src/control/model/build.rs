@@ -1,6 +1,7 @@
 //! From a checked configuration to a model.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 
@@ -40,6 +41,8 @@ pub(super) fn build(config: &Config, ids: &Ids) -> Model {
         dhcp: dhcp_networks(config, ids),
         engine: config.engine,
         dataplane: config.dataplane,
+        names: Arc::new(super::names::names(config, ids)),
+        upstreams: config.dns.upstreams.clone(),
         api_socket: config.api_socket.clone(),
     }
 }
@@ -256,6 +259,7 @@ fn routes(config: &Config) -> Vec<(Ipv4Net, Ipv4Addr)> {
 fn dhcp_networks(config: &Config, ids: &Ids) -> Vec<ScopeSettings> {
     let served = config.networks.iter().filter_map(|network| {
         let (dhcp, router) = (network.dhcp.as_ref()?, network.router.as_ref()?);
+        let name = network.name.get_ref();
         let gateway = *router.gateway.get_ref();
         let server = Ipv4Net::new(gateway, router.subnet.get_ref().prefix_len()).ok()?;
         let mac = router.mac.as_ref().map_or(MacAddr::from_ipv4(gateway), |mac| *mac.get_ref());
@@ -263,13 +267,13 @@ fn dhcp_networks(config: &Config, ids: &Ids) -> Vec<ScopeSettings> {
             server,
             server_mac: mac,
             router: Some(gateway),
-            dns: Vec::new(),
-            domain: dhcp.domain.clone(),
+            dns: if network.dns { vec![gateway] } else { Vec::new() },
+            domain: dhcp.domain.clone().or_else(|| network.dns.then(|| name.clone())),
             mtu: network.mtu,
         };
         Some(ScopeSettings {
             network: ids.network(network.name.get_ref()),
-            name: network.name.get_ref().clone(),
+            name: name.clone(),
             range: dhcp.range.as_ref().map(|range| *range.get_ref()),
             exclude: dhcp.exclude.iter().map(|range| *range.get_ref()).collect(),
             lease_s: dhcp.lease_s,
