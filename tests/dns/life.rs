@@ -59,3 +59,30 @@ fn a_namespace_that_goes_and_returns_has_a_resolver_again() {
     eventually("it answers", || short(&bench.web2, &["@172.22.0.1", "web1"]) == ["172.22.0.2"]);
     assert_eq!(short(&bench.web1, &["web2"]), ["172.22.0.3"]);
 }
+
+#[test]
+fn a_host_with_a_lease_is_known_by_the_name_it_gives_unless_that_is_taken() {
+    let netns = [Name::new(), Name::new(), Name::new()];
+    let port = |name: &str, at: usize| {
+        format!("[port.{name}]\nnetwork = \"leased\"\nnetns = \"{}\"\n", &*netns[at])
+    };
+    let settings = [
+        "[network.leased]\nsubnet = \"172.24.0.0/16\"\ndhcp = true\n".to_owned(),
+        port("one", 0),
+        port("two", 1),
+        port("fixed", 2) + "address = \"172.24.0.9\"\n",
+    ];
+    let Some(bench) = Bench::start(&settings.concat()) else { return };
+    for (netns, name) in netns.iter().zip(["vm1", "FIXED"]) {
+        let host_name = format!("hostname:{name}");
+        let client = ["busybox", "udhcpc", "-f", "-n", "-q", "-i", "eth0", "-s", "/bin/true"];
+        netns.exec(&[client.as_slice(), &["-x", &host_name]].concat());
+    }
+    eventually("the first is known", || {
+        bench.report().names.iter().any(|row| row.name == "vm1" && row.network == "leased")
+    });
+    let rows = bench.report().names;
+    let fixed: Vec<_> = rows.iter().filter(|row| row.name == "fixed").collect();
+    assert_eq!(fixed.len(), 1);
+    assert_eq!(fixed[0].addresses, [std::net::Ipv4Addr::new(172, 24, 0, 9)], "it is taken");
+}
