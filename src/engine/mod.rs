@@ -28,6 +28,7 @@ mod event;
 mod flow_cache;
 mod fragments;
 mod icmp_errors;
+mod looping;
 mod notice;
 mod observer;
 mod outcome;
