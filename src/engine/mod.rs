@@ -36,6 +36,7 @@ mod ownership;
 mod pipeline;
 mod plan;
 mod replay;
+mod restore;
 mod slow_path;
 mod snapshot;
 mod stages;

@@ -111,8 +111,8 @@ impl Nat {
             transitory_links: Links::default(),
             host_links: Links::default(),
             ip_ids: IpIds::new(&mut random, share.worker, share.workers),
+            random: random.of_worker(share.worker),
             share,
-            random,
         }
     }
 

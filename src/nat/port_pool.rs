@@ -27,7 +27,7 @@ use crate::time::Instant;
 
 const WORDS: usize = 1024;
 /// Ports below are of a class of their own.
-const WELL_KNOWN: u16 = 1024;
+pub(super) const WELL_KNOWN: u16 = 1024;
 const WELL_KNOWN_WORDS: usize = WELL_KNOWN as usize / 64;
 const EVEN_BITS: u64 = 0x5555_5555_5555_5555;
 

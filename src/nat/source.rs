@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::external_ports::{pool_of, port_class};
-use super::port_pool::{PortPool, class_of};
+use super::port_pool::{PortPool, WELL_KNOWN, class_of};
 use super::{Endpoint, Mapping, Nat, NatMode, Opening, Publishes, Random, Source};
 use crate::drop_reason::DropReason;
 use crate::packet::{FlowKey, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP};
@@ -142,7 +142,9 @@ impl Nat {
             if !source.may_change_port {
                 return None;
             }
-            let port = self.random.next_u16() | 1024;
+            // Any but the well-known ones.
+            let above = u32::from(u16::MAX - WELL_KNOWN) + 1;
+            let port = WELL_KNOWN + (u32::from(self.random.next_u16()) * above >> 16) as u16;
             reply = reply_to(Endpoint::new(source.endpoint.ip, port));
         }
         None
