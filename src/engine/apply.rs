@@ -7,9 +7,10 @@ use ipnet::Ipv4Net;
 use super::{Command, CommandError, Engine, Gateway, Network, NetworkSpec, PortSpec, Reply};
 use crate::id::{NetworkId, PortId};
 use crate::nat::{Publish, StaticNat};
+use crate::packet::PortSpan;
 use crate::route::{Interface, Route, RouteKind};
 use crate::switch::{Bridge, FdbKey, Port, PortCounters};
-use crate::table::TokenBucket;
+use crate::table::SharedBucket;
 use crate::time::Instant;
 
 impl Engine {
@@ -20,11 +21,20 @@ impl Engine {
     pub fn apply(&mut self, now: Instant, command: Command) -> Result<Reply, CommandError> {
         let mut reply = Reply::default();
         match command {
+            // What changes no way makes none invalid.
+            Command::SetNames(names) => {
+                self.names.set(names);
+                return Ok(reply);
+            }
+            Command::AnswerName(to, message) => {
+                self.names.take_answer(now, to, message);
+                return Ok(reply);
+            }
             Command::AddNetwork(id, spec) => {
                 reply.ended_sessions = self.add_network(now, id, spec)?;
             }
             Command::RemoveNetwork(id) => reply.ended_sessions = self.remove_network(now, id)?,
-            Command::AddPort(id, spec) => self.add_port(now, id, spec)?,
+            Command::AddPort(id, spec) => self.add_port(id, spec)?,
             Command::RemovePort(id) => self.remove_port(id)?,
             Command::SetPortUp(id, is_up) => self.set_port_up(id, is_up)?,
             Command::SetPortMtu(id, mtu) => {
@@ -81,18 +91,19 @@ impl Engine {
             *slot = Some(network);
         }
         self.remove_interface(id);
+        let mut ended = 0;
         if let Some(gateway) = spec.gateway {
-            self.add_interface(id, gateway, spec.mtu, spec.is_outside);
+            ended += self.add_interface(now, id, gateway, (spec.mtu, spec.is_outside));
         }
         let limit = spec.bridge.storm_limit;
         for port in self.ports.iter_mut().flatten().filter(|port| port.network == id) {
             port.is_isolated = !spec.icc;
-            port.storm = TokenBucket::new(limit, limit, now);
+            port.storm = port.storm.at_rate(limit, limit);
         }
         if before.as_ref() != self.interfaces.get(id) {
             self.announce_network(id);
         }
-        let mut ended = self.end_orphaned(now);
+        ended += self.end_orphaned(now);
         if is_retranslated {
             // What was opened under the old modes must not stay open under the new ones.
             ended += self.nat.end_where(now, |session| {
@@ -144,10 +155,19 @@ impl Engine {
         self.interfaces.remove(id);
     }
 
-    fn add_interface(&mut self, id: NetworkId, gateway: Gateway, mtu: u16, is_outside: bool) {
+    /// Returns how many sessions have ended.
+    fn add_interface(
+        &mut self,
+        now: Instant,
+        id: NetworkId,
+        gateway: Gateway,
+        (mtu, is_outside): (u16, bool),
+    ) -> usize {
+        let mut ended = 0;
         let subnet = gateway.address.trunc();
         let external: Vec<Ipv4Addr> = gateway.statics.iter().map(|entry| entry.2).collect();
         if is_outside {
+            ended = self.nat.set_span(now, gateway.shared.unwrap_or(PortSpan::ALL));
             let statics = gateway.statics.into_iter();
             self.nat.set_statics(
                 statics
@@ -170,7 +190,9 @@ impl Engine {
             subnet,
             mtu,
             is_outside,
+            shared: gateway.shared,
         });
+        ended
     }
 
     fn remove_network(&mut self, now: Instant, id: NetworkId) -> Result<usize, CommandError> {
@@ -196,7 +218,7 @@ impl Engine {
         Ok(ended)
     }
 
-    fn add_port(&mut self, now: Instant, id: PortId, spec: PortSpec) -> Result<(), CommandError> {
+    fn add_port(&mut self, id: PortId, spec: PortSpec) -> Result<(), CommandError> {
         if self.port(id).is_some() {
             return Err(CommandError::PortExists(id));
         }
@@ -216,7 +238,7 @@ impl Engine {
             guard: spec.guard,
             gateway: FdbKey::NONE,
             publishes: false,
-            storm: TokenBucket::new(limit, limit, now),
+            storm: SharedBucket::new(limit, limit, self.share.storms.at(id.0)),
             counters: PortCounters::default(),
         };
         if self.ports.len() <= id.index() {

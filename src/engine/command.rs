@@ -1,12 +1,15 @@
 //! What control tells an engine.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 
+use super::NameAsker;
 use crate::id::{NetworkId, PortId};
+use crate::local::dns::NameTable;
 use crate::nat::{NatPolicy, Publish};
-use crate::packet::MacAddr;
+use crate::packet::{MacAddr, PortSpan};
 use crate::switch::{BridgeSettings, Guard};
 
 /// tapway's own place in a network.
@@ -20,6 +23,9 @@ pub struct Gateway {
     pub pool: Vec<Ipv4Addr>,
     /// On the uplink: static 1:1 translations, as (network, inside, external).
     pub statics: Vec<(NetworkId, Ipv4Addr, Ipv4Addr)>,
+    /// On the uplink: MAC and address are those of tapway's host, whose kernel answers for them;
+    /// tapway has these external ports and those that are published.
+    pub shared: Option<PortSpan>,
 }
 
 /// A network.
@@ -98,6 +104,10 @@ pub enum Command {
     Publish(Publish),
     /// Takes a published port or range back.
     Unpublish(Publish),
+    /// Replaces the names of all networks.
+    SetNames(Arc<NameTable>),
+    /// Answers a [`NameQuery`](super::NameQuery).
+    AnswerName(NameAsker, Vec<u8>),
 }
 
 /// What a command did.

@@ -134,6 +134,10 @@ impl Engine {
         }
         let (verdict, decision) = match self.forward_first(pass, frame, ipv4) {
             Ok((verdict, decision)) => (verdict, decision),
+            Err(Stop::Local) if self.is_hosts_own(frame, ipv4) => {
+                let reason = DropReason::HostsOwn;
+                (Verdict::Dropped(reason), FragmentDecision::Drop(reason))
+            }
             Err(Stop::Local) => {
                 let waiting = self.fragments.decide(pass.now, key, FragmentDecision::Local);
                 for held in waiting {

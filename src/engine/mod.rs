@@ -11,6 +11,7 @@
 //!   replay,
 //! * `fragments`, `icmp_errors`: packets that have no flow,
 //! * `answer`: ARP, echo, refusals and ICMP errors that tapway sends itself,
+//! * `names`: DNS at the gateways,
 //! * `outcome`: the lists of the ports, the counters.
 //!
 //! Every frame has one outcome and is counted under it, so received = forwarded + flooded +
@@ -29,6 +30,7 @@ mod flow_cache;
 mod fragments;
 mod icmp_errors;
 mod looping;
+mod names;
 mod notice;
 mod observer;
 mod outcome;
@@ -37,6 +39,7 @@ mod pipeline;
 mod plan;
 mod replay;
 mod restore;
+mod shared;
 mod slow_path;
 mod snapshot;
 mod stages;
@@ -59,12 +62,14 @@ use crate::time::Instant;
 
 use adjacency::Adjacencies;
 use flow_cache::FlowCache;
+use names::Names;
 use stages::Staging;
 
 pub use crate::nat::Share;
 pub use command::{Command, CommandError, Gateway, NetworkSpec, PortSpec, Reply};
 pub use config::EngineConfig;
 pub use event::Event;
+pub use names::{NameAsker, NameQuery};
 pub use notice::{Audience, Notice};
 pub use observer::{Observer, Tier};
 pub use snapshot::{Restored, SNAPSHOT_VERSION, Snapshot, SnapshotError};
@@ -112,6 +117,7 @@ pub struct Engine {
     owner_hash: FixedState,
     notices: VecDeque<(Audience, Notice)>,
     events: VecDeque<Event>,
+    names: Names,
     /// By kind: a flood of one kind hides none of another.
     event_limits: [TokenBucket; Event::KINDS],
     observer: Option<Box<dyn Observer>>,
@@ -166,6 +172,7 @@ impl Engine {
             owner_hash: FixedState::with_seed(owner_seed),
             notices: VecDeque::new(),
             events: VecDeque::new(),
+            names: Names::new(random.next_u64(), now),
             event_limits: [TokenBucket::new(EVENTS_PER_SECOND, EVENT_BURST, now); Event::KINDS],
             observer: None,
         }
@@ -196,6 +203,7 @@ impl Engine {
             self.neighbours.next_deadline(),
             self.nat.next_deadline(),
             self.fragments.next_deadline(),
+            self.names.next_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -217,6 +225,7 @@ impl Engine {
         for port in ports.into_iter().filter(|_| announces) {
             self.announce_gateway(&mut pass, port);
         }
+        self.handle_names(&mut pass);
         self.settle(&mut pass);
         self.observe_sent(&pass);
     }

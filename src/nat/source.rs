@@ -5,10 +5,10 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::external_ports::{pool_of, port_class};
-use super::port_pool::{PortPool, WELL_KNOWN, class_of};
+use super::port_pool::{PortPool, WELL_KNOWN};
 use super::{Endpoint, Mapping, Nat, NatMode, Opening, Publishes, Random, Source};
 use crate::drop_reason::DropReason;
-use crate::packet::{FlowKey, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP};
+use crate::packet::{FlowKey, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, PortSpan};
 use crate::table::NONE;
 use crate::time::Instant;
 
@@ -64,6 +64,9 @@ impl Nat {
             return Ok(NewSource { is_published: true, ..plain(source, false) });
         }
         if !has_ports(key.protocol) && key.protocol != PROTOCOL_ICMP {
+            if self.span != PortSpan::ALL {
+                return Err(DropReason::SharedProtocol);
+            }
             return Ok(plain(Endpoint::new(external, 0), false));
         }
         if mode == NatMode::Apdm {
@@ -94,7 +97,7 @@ impl Nat {
         }
         // With ICMP a request's identifier is its source port.
         let inside = Endpoint::new(key.src, key.sport);
-        let pool = pool_of(&mut self.pools, &self.share, external, key.protocol);
+        let pool = pool_of(&mut self.pools, (&self.share, self.span), external, key.protocol);
         let port = free_port(pool, &self.publishes, &mut self.random, (now, key, external))
             .ok_or(DropReason::PortsExhausted)?;
         let mapping = Mapping {
@@ -142,12 +145,18 @@ impl Nat {
             if !source.may_change_port {
                 return None;
             }
-            // Any but the well-known ones.
-            let above = u32::from(u16::MAX - WELL_KNOWN) + 1;
-            let port = WELL_KNOWN + (u32::from(self.random.next_u16()) * above >> 16) as u16;
+            let port = self.any_port();
             reply = reply_to(Endpoint::new(source.endpoint.ip, port));
         }
         None
+    }
+
+    /// An external port by chance, none of the well-known if there are others.
+    fn any_port(&mut self) -> u16 {
+        let PortSpan { first, last } = self.span;
+        let first = if last < WELL_KNOWN { first } else { first.max(WELL_KNOWN) };
+        let count = u32::from(last - first) + 1;
+        first + ((u32::from(self.random.next_u16()) * count) >> 16) as u16
     }
 
     /// True if a reply would seem, to workers that do not know its session, to be for the host that
@@ -162,7 +171,7 @@ impl Nat {
     pub(super) fn may_overload(&mut self, reply: &FlowKey) -> bool {
         let at = Endpoint::new(reply.dst, reply.dport);
         let is_shared = self.overloads.contains_key(&(reply.protocol, at));
-        let pool = pool_of(&mut self.pools, &self.share, at.ip, reply.protocol);
+        let pool = pool_of(&mut self.pools, (&self.share, self.span), at.ip, reply.protocol);
         (is_shared || pool.may_wish(at.port) && pool.lease(at.port) && !pool.is_used(at.port))
             && self.publishes.find(reply.protocol, at.ip, at.port).is_none()
     }
@@ -218,7 +227,7 @@ fn unpublished_port(
     key: &FlowKey,
     external: Ipv4Addr,
 ) -> Option<u16> {
-    let (mut port, last) = class_of(key.sport);
+    let (mut port, last) = pool.class_of(key.sport);
     loop {
         let unused = pool.next_unused(port, last)?;
         port = publishes.next_unpublished(key.protocol, external, unused)?;

@@ -10,6 +10,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::links::{read_expose, read_links};
+use super::names::check_host_name;
 use super::problem::Problems;
 use super::section::Section;
 use super::syntax;
@@ -20,7 +21,7 @@ use super::{
 use crate::control::publish_syntax::PublishSyntax;
 use crate::io::TapBackend;
 use crate::nat::{NatMode, NatPolicy};
-use crate::packet::MacAddr;
+use crate::packet::{MacAddr, PortSpan};
 
 const ADDRESS: &str = "an IPv4 address such as 172.17.0.1";
 const ADDRESS_AND_PREFIX: &str = "an IPv4 address and prefix such as 192.168.33.10/24";
@@ -78,6 +79,7 @@ pub(super) fn read<'i>(problems: &mut Problems<'i>, text: &'i str) -> Draft {
     draft.config.routes = routes.filter_map(|section| read_route(problems, section)).collect();
     draft.config.dataplane = super::dataplane::read(problems, &mut file);
     draft.config.engine = super::limits::read(problems, &mut file);
+    draft.config.dns = super::dns::read(problems, &mut file);
     draft.config.api_socket = read_api(problems, &mut file);
     file.finish(problems);
     draft
@@ -89,15 +91,17 @@ fn read_uplink<'i>(
     mut section: Section<'i>,
 ) -> (Option<Uplink>, bool) {
     let kind = read_uplink_kind(problems, &mut section);
+    if kind.as_deref() == Some("shared") {
+        return read_shared(problems, section);
+    }
     let netns = section.take(problems, "netns", TEXT);
     let create_netns = read_create_netns(problems, &mut section, netns.is_some());
     let kind = match kind.as_deref() {
         Some("device") => {
             let device = section.take::<String>(problems, "device", TEXT);
             let device = section.require(problems, "device", device, "\"eth1\"");
-            let buffer = section.take_number(problems, "receive_buffer", 4096..=1 << 30);
-            let buffer = buffer.map_or(DEFAULT_RECEIVE_BUFFER, Spanned::into_inner);
-            device.map(|device| UplinkKind::Device { device, receive_buffer: buffer as usize })
+            let receive_buffer = read_buffer(problems, &mut section);
+            device.map(|device| UplinkKind::Device { device, receive_buffer })
         }
         _ => {
             let name = if netns.is_some() { "eth0" } else { "tapway0" };
@@ -123,7 +127,7 @@ fn read_uplink<'i>(
         kind,
         create_netns,
         netns,
-        address,
+        address: Some(address),
         gateway,
         nat_addresses,
         static_nat,
@@ -133,11 +137,56 @@ fn read_uplink<'i>(
     (uplink, is_broken)
 }
 
+/// The same of an uplink that shares the host's address: the device says most of it.
+fn read_shared<'i>(
+    problems: &mut Problems<'i>,
+    mut section: Section<'i>,
+) -> (Option<Uplink>, bool) {
+    let device = section.take::<String>(problems, "device", TEXT);
+    let device = section.require(problems, "device", device, "\"eth0\"");
+    let gateway = section.take(problems, "gateway", ADDRESS);
+    let ports = section.take::<String>(problems, "nat_ports", TEXT);
+    let ports = ports.and_then(|text| match text.get_ref().parse::<PortSpan>() {
+        Ok(ports) => Some(Spanned::new(text.span(), ports)),
+        Err(error) => {
+            let what = format!("\"{}\": {error}", text.get_ref());
+            let remedy = "write it like \"61000-65535\"";
+            problems.error(text.span(), section.key("nat_ports"), what, remedy);
+            None
+        }
+    });
+    let receive_buffer = read_buffer(problems, &mut section);
+    for key in ["address", "mac", "mtu"] {
+        section.refuse(problems, key, "it is the device's own with `kind = \"shared\"`");
+    }
+    for key in ["nat_addresses", "static_nat", "netns", "create_netns"] {
+        section.refuse(problems, key, "there is none with `kind = \"shared\"`");
+    }
+    let is_broken = !section.finish(problems);
+    let uplink = device.map(|device| Uplink {
+        kind: UplinkKind::Shared { device, ports, receive_buffer },
+        netns: None,
+        create_netns: false,
+        address: None,
+        gateway,
+        nat_addresses: Vec::new(),
+        static_nat: Vec::new(),
+        mac: None,
+        mtu: DEFAULT_MTU,
+    });
+    (uplink, is_broken)
+}
+
+fn read_buffer<'i>(problems: &mut Problems<'i>, section: &mut Section<'i>) -> usize {
+    let buffer = section.take_number(problems, "receive_buffer", 4096..=1 << 30);
+    buffer.map_or(DEFAULT_RECEIVE_BUFFER, Spanned::into_inner) as usize
+}
+
 fn read_uplink_kind<'i>(problems: &mut Problems<'i>, section: &mut Section<'i>) -> Option<String> {
     let Some(kind) = section.take::<String>(problems, "kind", TEXT) else {
         return Some("tap".to_owned());
     };
-    read_choice(problems, section, "kind", kind, &["tap", "device"])
+    read_choice(problems, section, "kind", kind, &["tap", "device", "shared"])
 }
 
 pub(super) fn read_choice<'i>(
@@ -179,6 +228,7 @@ fn read_network<'i>(
     nat.exempt = exempt.iter().map(|net| net.get_ref().trunc()).collect();
     let storm = section.take_number(problems, "storm_limit", 0..=u64::from(u32::MAX));
     let reserved = section.take(problems, "forward_reserved", BOOL);
+    let dns = section.take::<bool>(problems, "dns", BOOL).map(Spanned::into_inner);
     if subnet.is_none() && !section.has_failed(&["subnet"]) {
         let spans = [
             ("gateway", gateway.as_ref().map(Spanned::span)),
@@ -201,6 +251,8 @@ fn read_network<'i>(
         mac,
     });
     Some(Network {
+        // As with Docker, the default network knows links only.
+        dns: dns.unwrap_or(name.get_ref() != DEFAULT_NETWORK),
         name,
         router,
         mtu,
@@ -262,6 +314,7 @@ fn read_port<'i>(
     let expose = read_expose(problems, &mut section);
     let links = read_links(problems, &mut section);
     let static_macs = section.take_list(problems, "static_macs", MAC);
+    let aliases = read_aliases(problems, &mut section);
     let is_broken = section.has_failed(&["network", "address", "mac", "netns", "interface"]);
     section.finish(problems);
     if is_broken {
@@ -280,7 +333,22 @@ fn read_port<'i>(
         expose,
         links,
         static_macs,
+        aliases,
     })
+}
+
+fn read_aliases<'i>(
+    problems: &mut Problems<'i>,
+    section: &mut Section<'i>,
+) -> Vec<Spanned<String>> {
+    let aliases = section.take_list::<String>(problems, "aliases", TEXT);
+    for alias in &aliases {
+        if let Err(remedy) = check_host_name(alias.get_ref()) {
+            let what = format!("\"{}\" is no name for a host", alias.get_ref());
+            problems.error(alias.span(), section.key("aliases"), what, remedy);
+        }
+    }
+    aliases
 }
 
 fn read_port_kind<'i>(
