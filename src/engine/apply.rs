@@ -4,13 +4,14 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
+use super::dhcp::{REQUEST_BURST, REQUESTS_PER_SECOND};
 use super::{Command, CommandError, Engine, Gateway, Network, NetworkSpec, PortSpec, Reply};
 use crate::id::{NetworkId, PortId};
 use crate::nat::{Publish, StaticNat};
 use crate::packet::PortSpan;
 use crate::route::{Interface, Route, RouteKind};
-use crate::switch::{Bridge, FdbKey, Port, PortCounters};
-use crate::table::SharedBucket;
+use crate::switch::{Bridge, FdbKey, Guard, Port, PortCounters};
+use crate::table::{SharedBucket, TokenBucket};
 use crate::time::Instant;
 
 impl Engine {
@@ -22,6 +23,14 @@ impl Engine {
         let mut reply = Reply::default();
         match command {
             // What changes no way makes none invalid.
+            Command::Send(port, frame) => {
+                self.send_later(port, frame)?;
+                return Ok(reply);
+            }
+            Command::AskNeighbour(network, ip, port) => {
+                self.ask_neighbour(now, (network, ip), port);
+                return Ok(reply);
+            }
             Command::SetNames(names) => {
                 self.names.set(names);
                 return Ok(reply);
@@ -34,12 +43,13 @@ impl Engine {
                 reply.ended_sessions = self.add_network(now, id, spec)?;
             }
             Command::RemoveNetwork(id) => reply.ended_sessions = self.remove_network(now, id)?,
-            Command::AddPort(id, spec) => self.add_port(id, spec)?,
+            Command::AddPort(id, spec) => self.add_port(now, id, spec)?,
             Command::RemovePort(id) => self.remove_port(id)?,
             Command::SetPortUp(id, is_up) => self.set_port_up(id, is_up)?,
             Command::SetPortMtu(id, mtu) => {
                 self.port_mut(id).ok_or(CommandError::UnknownPort(id))?.mtu = mtu;
             }
+            Command::SetPortGuard(id, guard) => self.set_port_guard(id, guard)?,
             Command::AddRoute(destination, via) => self.add_route(destination, via)?,
             Command::RemoveRoute(destination) => self.remove_route(destination)?,
             Command::Publish(publish) => reply.ended_sessions = self.publish(now, publish)?,
@@ -83,7 +93,8 @@ impl Engine {
         }
         let is_retranslated = self.network(id).is_some_and(|old| old.nat != spec.nat);
         let before = self.interfaces.get(id).cloned();
-        let network = Network { bridge, nat: spec.nat, icc: spec.icc };
+        let network =
+            Network { bridge, nat: spec.nat, icc: spec.icc, serves_dhcp: spec.serves_dhcp };
         if self.networks.len() <= id.index() {
             self.networks.resize_with(id.index() + 1, || None);
         }
@@ -218,7 +229,7 @@ impl Engine {
         Ok(ended)
     }
 
-    fn add_port(&mut self, id: PortId, spec: PortSpec) -> Result<(), CommandError> {
+    fn add_port(&mut self, now: Instant, id: PortId, spec: PortSpec) -> Result<(), CommandError> {
         if self.port(id).is_some() {
             return Err(CommandError::PortExists(id));
         }
@@ -239,6 +250,7 @@ impl Engine {
             gateway: FdbKey::NONE,
             publishes: false,
             storm: SharedBucket::new(limit, limit, self.share.storms.at(id.0)),
+            dhcp: TokenBucket::new(REQUESTS_PER_SECOND, REQUEST_BURST, now),
             counters: PortCounters::default(),
         };
         if self.ports.len() <= id.index() {
@@ -281,6 +293,21 @@ impl Engine {
         if !is_up {
             self.forget_neighbours_behind(id, network);
             self.fdb.flush_port(id, false);
+        }
+        Ok(())
+    }
+
+    fn set_port_guard(&mut self, id: PortId, guard: Option<Guard>) -> Result<(), CommandError> {
+        let port = self.port_mut(id).ok_or(CommandError::UnknownPort(id))?;
+        let (network, before) = (port.network, std::mem::replace(&mut port.guard, guard));
+        let (old, new) = (before.map(|guard| guard.mac), guard.map(|guard| guard.mac));
+        if old != new {
+            if let Some(mac) = old {
+                self.fdb.remove_static(FdbKey::new(network, mac), id);
+            }
+            if let Some(mac) = new {
+                self.fdb.insert_static(FdbKey::new(network, mac), id);
+            }
         }
         Ok(())
     }

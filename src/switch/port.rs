@@ -3,7 +3,7 @@
 use super::{FdbKey, Guard};
 use crate::drop_reason::DropReason;
 use crate::id::NetworkId;
-use crate::table::SharedBucket;
+use crate::table::{SharedBucket, TokenBucket};
 
 /// A port.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub struct Port {
     pub publishes: bool,
     /// Limit of frames it may cause to be flooded, by all workers together.
     pub storm: SharedBucket,
+    /// Limit of DHCP requests.
+    pub dhcp: TokenBucket,
     /// What passed and what did not.
     pub counters: PortCounters,
 }
