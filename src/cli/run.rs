@@ -24,9 +24,11 @@ use super::{Exit, Failure, Output, check, greeting, ordinary_user};
 use crate::control::api::{self, ApiState};
 use crate::control::dump::dump;
 use crate::control::follower::Follower;
+use crate::control::host_access::HostPorts;
 use crate::control::hosts::HostsFiles;
 use crate::control::model::Model;
 use crate::control::registry::Registry;
+use crate::control::rejection::RejectionKind;
 use crate::control::switch::{ApplyError, StartError, Switch};
 use crate::control::taken_ports::TakenPorts;
 use crate::io::{Broker, Dataplane, OpenError};
@@ -83,7 +85,7 @@ pub fn run(
 
 /// What follows the model besides the dataplane and the devices.
 fn followers() -> Vec<Box<dyn Follower>> {
-    vec![Box::new(TakenPorts), Box::new(HostsFiles::default())]
+    vec![Box::new(HostPorts::default()), Box::new(TakenPorts), Box::new(HostsFiles::default())]
 }
 
 struct Signals {
@@ -165,6 +167,15 @@ impl From<StartError> for Failure {
             OpenError::NotFound { .. } => (1, Exit::BadConfiguration),
             OpenError::System { .. } => (0, Exit::Failed),
         };
+        if let StartError::Apply(ApplyError::Follower { rejection, .. }) = &error {
+            let exit = match rejection.kind {
+                RejectionKind::Permission => Exit::NoPermission,
+                RejectionKind::Conflict => Exit::Conflict,
+                RejectionKind::Wrong | RejectionKind::NotFound => Exit::BadConfiguration,
+                RejectionKind::Failed => Exit::Failed,
+            };
+            return Self::new(exit, format!("not started\n{error}"));
+        }
         let errors: Vec<&OpenError> = match &error {
             StartError::Apply(ApplyError::Ports(failures)) => {
                 failures.iter().map(|failure| &failure.error).collect()

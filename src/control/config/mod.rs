@@ -7,6 +7,7 @@
 mod check;
 mod check_ports;
 mod dataplane;
+mod host;
 mod limits;
 mod links;
 mod names;
@@ -36,6 +37,7 @@ use crate::packet::{MacAddr, PortSpan};
 use super::hosts::{ExposeSyntax, LinkSyntax};
 use super::publish_syntax::PublishSyntax;
 
+pub use host::HostPlace;
 pub use problem::{ConfigErrors, Problem};
 
 /// The configuration that holds when no file is given.
@@ -155,6 +157,8 @@ pub struct Network {
     pub router: Option<NetworkRouter>,
     /// Largest packet, in bytes.
     pub mtu: u16,
+    /// This host's own place in it; none: it is not there.
+    pub host: Option<HostPlace>,
     /// Its hosts may talk to each other.
     pub icc: bool,
     /// How it is translated.

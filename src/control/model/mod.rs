@@ -58,6 +58,8 @@ pub struct Model {
     pub hosts: Vec<HostEntry>,
     /// Routes: prefix and next hop.
     pub routes: Vec<Route>,
+    /// This host's own addresses in networks.
+    pub host_places: Vec<(NetworkId, Ipv4Addr)>,
     /// Published ports.
     pub publishes: Vec<Publish>,
     /// Bounds and timers.
@@ -87,6 +89,7 @@ impl Model {
             ports: Vec::new(),
             hosts: Vec::new(),
             routes: Vec::new(),
+            host_places: Vec::new(),
             publishes: Vec::new(),
             engine: self.engine,
             dataplane: self.dataplane,
@@ -121,6 +124,11 @@ impl Model {
     /// tapway's own address on the uplink.
     pub fn uplink_address(&self) -> Option<Ipv4Addr> {
         self.network(UPLINK)?.gateway.as_ref().map(|gateway| gateway.address.addr())
+    }
+
+    /// True if this host has a place in a network.
+    pub fn has_host(&self, network: NetworkId) -> bool {
+        self.host_places.iter().any(|(id, _)| *id == network)
     }
 
     /// The uplink's port.
