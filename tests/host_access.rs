@@ -121,6 +121,8 @@ fn host_and_containers_reach_each_other_also_where_containers_may_not() {
         assert!(pinged.status.success(), "{}", text(&pinged));
         let _inside = tell_address(&lab.first, 80);
         assert_eq!(seen_as(&lab.host.0, "172.17.0.2:80"), address);
+        let named = inside(&lab.second, &["getent", "hosts", "host.tapway.internal"]);
+        assert!(text(&named).starts_with(address), "{}", text(&named));
         let route = run(&["ip", "-n", &lab.host.0, "route", "show", "dev", "tapway0"]);
         assert_eq!(route.trim().lines().count(), 1, "{route}");
         let own = listen(&lab.host.0, 5000);

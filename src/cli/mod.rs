@@ -113,6 +113,8 @@ pub enum Table {
         #[arg(long, value_name = "COUNT", default_value_t = 4096)]
         limit: usize,
     },
+    /// Names of hosts, as `/etc/hosts`, and what the resolver counted.
+    Names,
     /// Frames that were not passed on: where, why, and what to do.
     Drops,
     /// Counters of the whole switch.

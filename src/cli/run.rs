@@ -27,6 +27,7 @@ use crate::control::follower::Follower;
 use crate::control::host_access::HostPorts;
 use crate::control::hosts::HostsFiles;
 use crate::control::model::Model;
+use crate::control::names::Names;
 use crate::control::registry::Registry;
 use crate::control::rejection::RejectionKind;
 use crate::control::switch::{ApplyError, StartError, Switch};
@@ -66,9 +67,12 @@ pub fn run(
         false => greeting::lines(&loaded, &model, broker.as_ref()),
     };
     let registry = Registry::default();
-    let switch = Switch::start(model, broker, registry.clone(), followers())?;
+    let names = Names::default();
+    let view = names.view();
+    let switch = Switch::start(model, broker, registry.clone(), followers(names))?;
     let worker = switch.worker().clone();
-    let api = api::serve(&socket, ApiState::new(worker.clone(), registry.clone()))?;
+    let api =
+        api::serve(&socket, ApiState::new(worker.clone(), registry.clone()).with_names(view))?;
     let lines = lines.into_iter().chain([format!("api: {}", socket.display())]);
     for line in lines {
         // A reader of the first lines that leaves is no reason to stop.
@@ -84,8 +88,9 @@ pub fn run(
 }
 
 /// What follows the model besides the dataplane and the devices.
-fn followers() -> Vec<Box<dyn Follower>> {
-    vec![Box::new(HostPorts::default()), Box::new(TakenPorts), Box::new(HostsFiles::default())]
+fn followers(names: Names) -> Vec<Box<dyn Follower>> {
+    let (ports, files) = (HostPorts::default(), HostsFiles::default());
+    vec![Box::new(ports), Box::new(TakenPorts), Box::new(files), Box::new(names)]
 }
 
 struct Signals {

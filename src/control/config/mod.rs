@@ -7,6 +7,7 @@
 mod check;
 mod check_ports;
 mod dataplane;
+mod dns;
 mod host;
 mod limits;
 mod links;
@@ -37,6 +38,7 @@ use crate::packet::{MacAddr, PortSpan};
 use super::hosts::{ExposeSyntax, LinkSyntax};
 use super::publish_syntax::PublishSyntax;
 
+pub use dns::Dns;
 pub use host::HostPlace;
 pub use problem::{ConfigErrors, Problem};
 
@@ -69,6 +71,8 @@ pub struct Config {
     pub engine: EngineConfig,
     /// How the dataplane uses the system.
     pub dataplane: DataplaneSettings,
+    /// Names for hosts.
+    pub dns: Dns,
     /// The API's socket.
     pub api_socket: PathBuf,
 }
@@ -167,6 +171,8 @@ pub struct Network {
     pub storm_limit: u32,
     /// Relay link-local group addresses (LLDP, LACP, STP).
     pub forward_reserved: bool,
+    /// Its hosts know each other by name.
+    pub dns: bool,
 }
 
 /// tapway's own place in a network.
@@ -205,6 +211,8 @@ pub struct Port {
     pub links: Vec<Spanned<LinkSyntax>>,
     /// MACs bound to the port.
     pub static_macs: Vec<Spanned<MacAddr>>,
+    /// Further names of the host.
+    pub aliases: Vec<Spanned<String>>,
 }
 
 /// What a port is.

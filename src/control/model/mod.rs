@@ -9,23 +9,27 @@ mod build;
 mod change;
 mod host;
 mod ids;
+mod names;
 mod station;
 
 #[cfg(test)]
 mod tests;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::config::Config;
 use crate::engine::{Command, EngineConfig, NetworkSpec, PortSpec};
 use crate::id::{NetworkId, PortId};
 use crate::io::{DataplaneSettings, PortPlan};
+use crate::local::dns::NameTable;
 use crate::nat::Publish;
 use crate::packet::MacAddr;
 
 pub use change::{Change, PortChange, Route, Step};
 pub use host::{HostEntry, HostIndex};
+pub use names::HOST_NAME;
 
 /// The uplink's network.
 pub const UPLINK: NetworkId = NetworkId(0);
@@ -66,6 +70,10 @@ pub struct Model {
     pub engine: EngineConfig,
     /// How the dataplane uses the system.
     pub dataplane: DataplaneSettings,
+    /// Names of hosts.
+    pub names: Arc<NameTable>,
+    /// Resolvers for other names, in order; empty: those of this host.
+    pub upstreams: Vec<SocketAddr>,
     /// The API's socket.
     pub api_socket: PathBuf,
 }
@@ -93,6 +101,8 @@ impl Model {
             publishes: Vec::new(),
             engine: self.engine,
             dataplane: self.dataplane,
+            names: Arc::default(),
+            upstreams: self.upstreams.clone(),
             api_socket: self.api_socket.clone(),
         }
     }
@@ -128,7 +138,12 @@ impl Model {
 
     /// True if this host has a place in a network.
     pub fn has_host(&self, network: NetworkId) -> bool {
-        self.host_places.iter().any(|(id, _)| *id == network)
+        self.host_place(network).is_some()
+    }
+
+    /// This host's address in a network that it has a place in.
+    pub fn host_place(&self, network: NetworkId) -> Option<Ipv4Addr> {
+        self.host_places.iter().find(|(id, _)| *id == network).map(|(_, address)| *address)
     }
 
     /// The uplink's port.

@@ -5,12 +5,14 @@
 
 mod drops;
 mod link;
+mod names;
 mod nat;
 mod session;
 mod tables;
 
 pub use drops::drops;
 pub use link::{links, stats};
+pub use names::names;
 pub use nat::nat;
 pub use session::sessions;
 pub use tables::{fdb, neighbours, routes};
