@@ -15,6 +15,7 @@ use tapway::local::dns::NameTable;
 use tapway::nat::Publish;
 use tapway::packet::tcp::SYN;
 use tapway::packet::{FrameView, Offload, PortSpan};
+use tapway::testkit::dhcp::{ClientMessage, DISCOVER};
 
 /// Reasons that only a device can bring about; the tests of the ports drive them.
 const OF_DEVICES: &[DropReason] = &[
@@ -102,6 +103,11 @@ fn small(sessions: usize, per_host: usize) -> Lab {
     let mut config = EngineConfig::with_sessions(sessions);
     config.nat.sessions_per_host = per_host;
     Lab::with(config, |_| {})
+}
+
+/// The standard lab, whose inside network is served by DHCP.
+fn dhcp_lab() -> Lab {
+    Lab::with(EngineConfig::with_sessions(64), |bridge| bridge.serves_dhcp = true)
 }
 
 /// A fragment of a datagram from `host`, of any content.
@@ -390,6 +396,28 @@ drops! {
     LocalProtocol local_protocol(lab) {
         let host = lab.known_inside(2);
         lab.send(&host, &packet(host.to_gateway(), host.ip, Lab::GATEWAY, 50, &[0; 8]));
+    }
+    DhcpMalformed dhcp_malformed(lab) {
+        *lab = dhcp_lab();
+        let host = lab.inside(2);
+        let message = ClientMessage::new(DISCOVER, host.mac, 1).field(236, &[0]);
+        lab.send(&host, &message.frame(host.mac));
+    }
+    DhcpRelayed dhcp_relayed(lab) {
+        *lab = dhcp_lab();
+        let host = lab.inside(2);
+        let message = ClientMessage::new(DISCOVER, host.mac, 1).relayed(host.ip);
+        lab.send(&host, &message.frame(host.mac));
+    }
+    DhcpLimit dhcp_limit(lab) {
+        *lab = dhcp_lab();
+        // Each worker has a limit of its own.
+        lab.alone();
+        let host = lab.inside(2);
+        let message = ClientMessage::new(DISCOVER, host.mac, 1);
+        for _ in 0..41 {
+            lab.send(&host, &message.frame(host.mac));
+        }
     }
     UnsolicitedSyn unsolicited_syn(lab) {
         let router = lab.router();

@@ -117,6 +117,8 @@ pub enum Table {
     Names,
     /// Frames that were not passed on: where, why, and what to do.
     Drops,
+    /// Addresses that hosts have leased by DHCP.
+    Leases,
     /// Counters of the whole switch.
     Stats,
 }

@@ -22,6 +22,7 @@ use super::instance_lock::InstanceLock;
 use super::log::Log;
 use super::{Exit, Failure, Output, check, greeting, ordinary_user};
 use crate::control::api::{self, ApiState};
+use crate::control::dhcp::{DhcpService, Leases, LeasesFollower};
 use crate::control::dump::dump;
 use crate::control::follower::Follower;
 use crate::control::host_access::HostPorts;
@@ -67,12 +68,15 @@ pub fn run(
         false => greeting::lines(&loaded, &model, broker.as_ref()),
     };
     let registry = Registry::default();
-    let names = Names::default();
+    let (leases, names) = (Leases::default(), Names::default());
     let view = names.view();
-    let switch = Switch::start(model, broker, registry.clone(), followers(names))?;
+    let followers = followers(&leases, names);
+    let switch = Switch::start(model, broker, registry.clone(), followers)?;
     let worker = switch.worker().clone();
-    let api =
-        api::serve(&socket, ApiState::new(worker.clone(), registry.clone()).with_names(view))?;
+    let dhcp = DhcpService::start(worker.clone(), leases.clone());
+    let dhcp = dhcp.map_err(|error| failed("the DHCP server", &error))?;
+    let state = ApiState::new(worker.clone(), registry.clone());
+    let api = api::serve(&socket, state.with_names(view).with_leases(leases))?;
     let lines = lines.into_iter().chain([format!("api: {}", socket.display())]);
     for line in lines {
         // A reader of the first lines that leaves is no reason to stop.
@@ -81,6 +85,7 @@ pub fn run(
     let result = runtime.block_on(signals.wait(&switch, &log, &registry));
     signals.is_stopping.store(true, Ordering::Release);
     drop(api);
+    drop(dhcp);
     drop(worker);
     switch.stop();
     drop(lock);
@@ -88,9 +93,10 @@ pub fn run(
 }
 
 /// What follows the model besides the dataplane and the devices.
-fn followers(names: Names) -> Vec<Box<dyn Follower>> {
-    let (ports, files) = (HostPorts::default(), HostsFiles::default());
-    vec![Box::new(ports), Box::new(TakenPorts), Box::new(files), Box::new(names)]
+fn followers(leases: &Leases, names: Names) -> Vec<Box<dyn Follower>> {
+    let (ports, hosts) = (HostPorts::default(), HostsFiles::default());
+    let leases = LeasesFollower::new(leases.clone());
+    vec![Box::new(ports), Box::new(TakenPorts), Box::new(hosts), Box::new(names), Box::new(leases)]
 }
 
 struct Signals {

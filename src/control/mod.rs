@@ -4,6 +4,7 @@ pub mod addresses;
 pub mod api;
 pub mod capture;
 pub mod config;
+pub mod dhcp;
 pub mod dump;
 pub mod follower;
 pub mod host_access;

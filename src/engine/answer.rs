@@ -194,6 +194,9 @@ impl Engine {
         packet: &[u8],
         ipv4: &Ipv4,
     ) -> Verdict {
+        if self.is_dhcp(frame.network, ipv4) {
+            return self.dhcp_datagram(pass, frame, packet, ipv4);
+        }
         if let Some(verdict) = self.answer_names(pass, frame, packet, ipv4) {
             return verdict;
         }

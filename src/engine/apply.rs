@@ -4,12 +4,13 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
+use super::dhcp::{REQUEST_BURST, REQUESTS_PER_SECOND};
 use super::{Command, CommandError, Engine, Gateway, Network, NetworkSpec, PortSpec, Reply};
 use crate::id::{NetworkId, PortId};
 use crate::nat::{Publish, StaticNat};
 use crate::packet::PortSpan;
 use crate::route::{Interface, Route, RouteKind};
-use crate::switch::{Bridge, FdbKey, Port, PortCounters};
+use crate::switch::{Bridge, FdbKey, Guard, Port, PortCounters};
 use crate::table::TokenBucket;
 use crate::time::Instant;
 
@@ -22,6 +23,14 @@ impl Engine {
         let mut reply = Reply::default();
         match command {
             // What changes no way makes none invalid.
+            Command::Send(port, frame) => {
+                self.send_later(port, frame)?;
+                return Ok(reply);
+            }
+            Command::AskNeighbour(network, ip, port) => {
+                self.ask_neighbour(now, (network, ip), port);
+                return Ok(reply);
+            }
             Command::SetNames(names) => {
                 self.names.set(names);
                 return Ok(reply);
@@ -40,6 +49,7 @@ impl Engine {
             Command::SetPortMtu(id, mtu) => {
                 self.port_mut(id).ok_or(CommandError::UnknownPort(id))?.mtu = mtu;
             }
+            Command::SetPortGuard(id, guard) => self.set_port_guard(id, guard)?,
             Command::AddRoute(destination, via) => self.add_route(destination, via)?,
             Command::RemoveRoute(destination) => self.remove_route(destination)?,
             Command::Publish(publish) => reply.ended_sessions = self.publish(now, publish)?,
@@ -83,7 +93,13 @@ impl Engine {
         }
         let is_retranslated = self.network(id).is_some_and(|old| old.nat != spec.nat);
         let before = self.interfaces.get(id).cloned();
-        let network = Network { bridge, nat: spec.nat, icc: spec.icc, open_port: spec.open_port };
+        let network = Network {
+            bridge,
+            nat: spec.nat,
+            icc: spec.icc,
+            open_port: spec.open_port,
+            serves_dhcp: spec.serves_dhcp,
+        };
         if self.networks.len() <= id.index() {
             self.networks.resize_with(id.index() + 1, || None);
         }
@@ -240,6 +256,7 @@ impl Engine {
             gateway: FdbKey::NONE,
             publishes: false,
             storm: TokenBucket::new(limit, limit, now),
+            dhcp: TokenBucket::new(REQUESTS_PER_SECOND, REQUEST_BURST, now),
             counters: PortCounters::default(),
         };
         if self.ports.len() <= id.index() {
@@ -282,6 +299,21 @@ impl Engine {
         if !is_up {
             self.forget_neighbours_behind(id, network);
             self.fdb.flush_port(id, false);
+        }
+        Ok(())
+    }
+
+    fn set_port_guard(&mut self, id: PortId, guard: Option<Guard>) -> Result<(), CommandError> {
+        let port = self.port_mut(id).ok_or(CommandError::UnknownPort(id))?;
+        let (network, before) = (port.network, std::mem::replace(&mut port.guard, guard));
+        let (old, new) = (before.map(|guard| guard.mac), guard.map(|guard| guard.mac));
+        if old != new {
+            if let Some(mac) = old {
+                self.fdb.remove_static(FdbKey::new(network, mac), id);
+            }
+            if let Some(mac) = new {
+                self.fdb.insert_static(FdbKey::new(network, mac), id);
+            }
         }
         Ok(())
     }

@@ -11,6 +11,7 @@
 //!   replay,
 //! * `fragments`, `icmp_errors`: packets that have no flow,
 //! * `answer`: ARP, echo, refusals and ICMP errors that tapway sends itself,
+//! * `dhcp`: requests for control's DHCP server,
 //! * `names`: DNS at the gateways,
 //! * `outcome`: the lists of the ports, the counters.
 //!
@@ -24,6 +25,7 @@ mod apply;
 mod bridging;
 mod command;
 mod config;
+mod dhcp;
 mod emit;
 mod event;
 mod flow_cache;
@@ -46,11 +48,13 @@ mod view;
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
 
 use crate::drop_reason::DropReason;
 use crate::id::{NetworkId, PortId};
+use crate::local::dhcp::DhcpRequest;
 use crate::nat::{Fragments, Nat, NatPolicy, Random};
 use crate::packet::{Burst, FrameView, Headers, Offload, Origin, TxLists};
 use crate::route::{Fib, IcmpLimiter, Interfaces, NeighbourEvent, Neighbours};
@@ -92,6 +96,7 @@ struct Network {
     nat: NatPolicy,
     icc: bool,
     open_port: Option<PortId>,
+    serves_dhcp: bool,
 }
 
 impl Network {
@@ -123,6 +128,9 @@ pub struct Engine {
     owner_hash: FixedState,
     notices: VecDeque<(Audience, Notice)>,
     events: VecDeque<Event>,
+    dhcp_requests: VecDeque<DhcpRequest>,
+    /// Frames of control for a port.
+    outgoing: VecDeque<(PortId, Bytes)>,
     names: Names,
     /// By kind: a flood of one kind hides none of another.
     event_limits: [TokenBucket; Event::KINDS],
@@ -178,6 +186,8 @@ impl Engine {
             owner_hash: FixedState::with_seed(owner_seed),
             notices: VecDeque::new(),
             events: VecDeque::new(),
+            dhcp_requests: VecDeque::new(),
+            outgoing: VecDeque::new(),
             names: Names::new(random.next_u64(), now),
             event_limits: [TokenBucket::new(EVENTS_PER_SECOND, EVENT_BURST, now); Event::KINDS],
             observer: None,
@@ -201,7 +211,8 @@ impl Engine {
     /// When [`Engine::handle_timeout`] wants to be called, if nothing happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
         // What a command left to do: announcements, frames that waited for what is gone.
-        if !self.announce.is_empty() || self.neighbours.has_events() {
+        let has_frames = !self.announce.is_empty() || !self.outgoing.is_empty();
+        if has_frames || self.neighbours.has_events() {
             return Some(Instant::ZERO);
         }
         [
@@ -231,6 +242,7 @@ impl Engine {
         for port in ports.into_iter().filter(|_| announces) {
             self.announce_gateway(&mut pass, port);
         }
+        self.send_outgoing(&mut pass);
         self.handle_names(&mut pass);
         self.settle(&mut pass);
         self.observe_sent(&pass);

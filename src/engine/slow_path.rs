@@ -34,6 +34,10 @@ impl Engine {
         ipv4: &Ipv4,
         flow: Option<Flow<'_>>,
     ) -> Verdict {
+        if self.is_dhcp(frame.network, ipv4) {
+            // Before the addresses are judged: a client without one is nobody yet.
+            return self.dhcp(pass, frame);
+        }
         let is_looped = frame.origin == Origin::Looped;
         let outcome = if let Err(reason) = self.check_addresses(frame, ipv4)
             && !is_looped

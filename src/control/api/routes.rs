@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use super::{ApiState, LinkRow, NamesReport, Refusal, StatsView};
 use crate::control::capture::{self, CaptureError};
+use crate::control::dhcp::LeaseRow;
 use crate::control::tables;
 use crate::engine::{DropRow, FdbRow, NatView, NeighbourRow, PortStats, RouteRow, SessionRow};
 use crate::id::PortId;
@@ -45,6 +46,7 @@ pub(super) fn router(state: ApiState) -> Router {
         .route("/v1/names", get(names))
         .route("/v1/drops", get(drops))
         .route("/v1/stats", get(stats))
+        .route("/v1/leases", get(leases))
         .route("/v1/capture", get(capture))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
@@ -118,6 +120,13 @@ async fn drops(state: State<ApiState>, _: Params<Nothing>) -> Result<Json<Vec<Dr
 
 async fn stats(state: State<ApiState>, _: Params<Nothing>) -> Result<Json<StatsView>, Refusal> {
     ask(&state, tables::stats).await.map(Json)
+}
+
+async fn leases(
+    state: State<ApiState>,
+    _: Params<Nothing>,
+) -> Result<Json<Vec<LeaseRow>>, Refusal> {
+    Ok(Json(state.leases.rows()))
 }
 
 /// Streams pcapng until the client hangs up or tapway stops.
@@ -199,7 +208,8 @@ async fn unknown_path(uri: Uri) -> Refusal {
     Refusal::new(
         StatusCode::NOT_FOUND,
         format!("no such path: {}", uri.path()),
-        "paths are /v1/links, fdb, neighbours, routes, nat, sessions, names, drops, stats and capture",
+        "paths are /v1/links, fdb, neighbours, routes, nat, sessions, names, drops, stats, leases \
+         and capture",
     )
 }
 

@@ -20,6 +20,7 @@ use super::routes;
 use super::socket::{self, SocketFile};
 use super::stall::WriteLimit;
 use crate::control::capture::Captures;
+use crate::control::dhcp::Leases;
 use crate::control::names::NamesView;
 use crate::control::registry::Registry;
 use crate::io::Dataplane;
@@ -48,6 +49,8 @@ pub struct ApiState {
     pub worker: Arc<Dataplane>,
     /// The devices of its ports.
     pub registry: Registry,
+    /// Its DHCP leases.
+    pub leases: Leases,
     /// The captures running on it.
     pub captures: Captures,
     /// The names of its hosts.
@@ -94,8 +97,15 @@ pub struct ApiHandle {
 impl ApiState {
     /// The API of a worker.
     pub fn new(worker: Arc<Dataplane>, registry: Registry) -> Self {
-        let (captures, names) = (Captures::new(&worker), NamesView::default());
-        Self { worker, registry, captures, names }
+        let captures = Captures::new(&worker);
+        let (names, leases) = (NamesView::default(), Leases::default());
+        Self { worker, registry, leases, captures, names }
+    }
+
+    /// With the leases of its DHCP server.
+    #[must_use]
+    pub fn with_leases(self, leases: Leases) -> Self {
+        Self { leases, ..self }
     }
 
     /// With the names of its hosts.

@@ -77,6 +77,7 @@ fn example_host(subnet: Ipv4Net) -> Ipv4Addr {
 fn check_network(problems: &mut Problems<'_>, network: &Network) {
     let name = network.name.get_ref();
     let key = format!("network.{name}");
+    super::dhcp::check(problems, network);
     if let Err(remedy) = check_name(name) {
         problems.error(network.name.span(), &key, "not a name for a network", remedy);
     }

@@ -135,8 +135,24 @@ fn check_port<'d>(
         check_address(problems, port, subnet, taken);
         check_macs(problems, port, taken);
         check_mtu(problems, port, network);
+        check_guard(problems, port, network);
     }
     check_publish(problems, draft, port);
+}
+
+/// A host without a configured address is guarded by its lease.
+fn check_guard(problems: &mut Problems<'_>, port: &Port, network: Option<&Network>) {
+    let is_leased = network.is_some_and(|network| network.dhcp.is_some());
+    // With neither, that has been told.
+    let Some(mac) = port.mac.as_ref().filter(|_| port.guard && port.address.is_none()) else {
+        return;
+    };
+    if is_leased {
+        return;
+    }
+    let key = format!("port.{}.guard", port.name.get_ref());
+    let what = "a port without `address` cannot be guarded on a network without `dhcp`";
+    problems.error(mac.span(), key, what, "add the address, or remove it");
 }
 
 fn check_tap<'d>(

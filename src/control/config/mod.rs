@@ -7,6 +7,7 @@
 mod check;
 mod check_ports;
 mod dataplane;
+mod dhcp;
 mod dns;
 mod host;
 mod limits;
@@ -25,6 +26,7 @@ mod tests;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::Ipv4Addr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use ipnet::Ipv4Net;
@@ -35,6 +37,7 @@ use crate::io::{DataplaneSettings, TapBackend};
 use crate::nat::NatPolicy;
 use crate::packet::{MacAddr, PortSpan};
 
+use super::addresses::AddressRange;
 use super::hosts::{ExposeSyntax, LinkSyntax};
 use super::publish_syntax::PublishSyntax;
 
@@ -171,8 +174,25 @@ pub struct Network {
     pub storm_limit: u32,
     /// Relay link-local group addresses (LLDP, LACP, STP).
     pub forward_reserved: bool,
+    /// Addresses for hosts that ask; none: hosts are not served.
+    pub dhcp: Option<Dhcp>,
     /// Its hosts know each other by name.
     pub dns: bool,
+}
+
+/// `dhcp` of a network.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Dhcp {
+    /// Where it is in the file.
+    pub span: Range<usize>,
+    /// Where leases come from; none: the whole subnet.
+    pub range: Option<Spanned<AddressRange>>,
+    /// Never leased.
+    pub exclude: Vec<Spanned<AddressRange>>,
+    /// How long a lease lasts, in seconds.
+    pub lease_s: u32,
+    /// The domain that clients search names in; none: the network's name, if names are served.
+    pub domain: Option<String>,
 }
 
 /// tapway's own place in a network.

@@ -28,7 +28,7 @@ const ADDRESS_AND_PREFIX: &str = "an IPv4 address and prefix such as 192.168.33.
 const SUBNET: &str = "an IPv4 subnet such as 172.17.0.0/16";
 const MAC: &str = "a MAC address such as 02:42:ac:11:00:02";
 pub(super) const TEXT: &str = "a text in quotes";
-const BOOL: &str = "true or false";
+pub(super) const BOOL: &str = "true or false";
 const MODE: &str = "a NAT mode: \"none\", \"eim-eif\", \"eim-adf\", \"eim-apdf\" or \"apdm\"";
 const BACKEND: &str = "\"own\" or \"tun-tap\"";
 /// Packets in bytes: from what IPv4 demands of every link to what a frame buffer holds.
@@ -229,6 +229,7 @@ fn read_network<'i>(
     nat.exempt = exempt.iter().map(|net| net.get_ref().trunc()).collect();
     let storm = section.take_number(problems, "storm_limit", 0..=u64::from(u32::MAX));
     let reserved = section.take(problems, "forward_reserved", BOOL);
+    let dhcp = super::dhcp::read(problems, &mut section);
     let dns = section.take::<bool>(problems, "dns", BOOL).map(Spanned::into_inner);
     if subnet.is_none() && !section.has_failed(&["subnet"]) {
         let spans = [
@@ -262,6 +263,7 @@ fn read_network<'i>(
         nat,
         storm_limit: storm.map_or(DEFAULT_STORM_LIMIT, Spanned::into_inner) as u32,
         forward_reserved: reserved.is_some_and(Spanned::into_inner),
+        dhcp,
     })
 }
 
@@ -307,9 +309,9 @@ fn read_port<'i>(
     let mac = section.take(problems, "mac", MAC);
     let mtu = read_mtu(problems, &mut section);
     let guard = section.take::<bool>(problems, "guard", BOOL);
-    let has_address = address.is_some() || section.has_failed(&["address"]);
+    let has_address = address.is_some() || mac.is_some() || section.has_failed(&["address", "mac"]);
     if let Some(guard) = guard.as_ref().filter(|guard| *guard.get_ref() && !has_address) {
-        let what = "a port without `address` cannot be guarded";
+        let what = "a port with neither `address` nor `mac` cannot be guarded";
         problems.error(guard.span(), section.key("guard"), what, "add the address, or remove it");
     }
     let publish = read_publish(problems, &mut section);

@@ -10,10 +10,12 @@ use super::{HostEntry, Model, PortEntry, UPLINK, UPLINK_PORT};
 use crate::control::config::{
     Config, Network, Port, PortKind, UPLINK_NAME, Uplink, UplinkKind, publishes,
 };
+use crate::control::dhcp::{ScopePort, ScopeSettings};
 use crate::control::hosts::{ExposeSyntax, ExposedPort};
 use crate::engine::{Gateway, NetworkSpec, PortSpec};
 use crate::id::NetworkId;
 use crate::io::{DevicePlan, Netns, PortPlan, SharedPlan, TapBackend, TapPlan};
+use crate::local::dhcp::Parameters;
 use crate::nat::{Endpoint, NatPolicy, Publish};
 use crate::packet::MacAddr;
 use crate::switch::{BridgeSettings, Guard};
@@ -38,6 +40,7 @@ pub(super) fn build(config: &Config, ids: &Ids) -> Model {
         routes: routes(config),
         host_places: host_places(config, ids),
         publishes: publishes(config, ids),
+        dhcp: dhcp_networks(config, ids),
         engine: config.engine,
         dataplane: config.dataplane,
         names: Arc::new(super::names::names(config, ids)),
@@ -87,6 +90,7 @@ fn network_spec(ids: &Ids, network: &Network) -> NetworkSpec {
         is_outside: false,
         icc: network.icc,
         open_port: network.host.is_some().then(|| ids.port(&host_port_name(network))),
+        serves_dhcp: network.dhcp.is_some(),
         nat: network.nat.clone(),
         bridge: BridgeSettings {
             forward_reserved: network.forward_reserved,
@@ -213,7 +217,9 @@ fn port_entry(config: &Config, ids: &Ids, port: &Port) -> PortEntry {
         PortKind::Replay(file) => PortPlan::Replay(file.clone()),
         PortKind::Record(file) => PortPlan::Record(file.clone()),
     };
-    let guard = mac.zip(address).filter(|_| port.guard);
+    // Without an address: the one it will have leased.
+    let guarded = mac.filter(|_| port.guard);
+    let guard = guarded.map(|mac| (mac, address.unwrap_or(Ipv4Addr::UNSPECIFIED)));
     let spec = PortSpec {
         name: port.name.get_ref().clone(),
         network: home.network,
@@ -291,6 +297,45 @@ fn routes(config: &Config) -> Vec<(Ipv4Net, Ipv4Addr)> {
         .filter_map(|uplink| Some((Ipv4Net::default(), *uplink.gateway.as_ref()?.get_ref())));
     let others = config.routes.iter();
     default.chain(others.map(|route| (*route.to.get_ref(), *route.via.get_ref()))).collect()
+}
+
+/// The networks whose hosts are served by DHCP.
+fn dhcp_networks(config: &Config, ids: &Ids) -> Vec<ScopeSettings> {
+    let served = config.networks.iter().filter_map(|network| {
+        let (dhcp, router) = (network.dhcp.as_ref()?, network.router.as_ref()?);
+        let name = network.name.get_ref();
+        let gateway = *router.gateway.get_ref();
+        let server = Ipv4Net::new(gateway, router.subnet.get_ref().prefix_len()).ok()?;
+        let mac = router.mac.as_ref().map_or(MacAddr::from_ipv4(gateway), |mac| *mac.get_ref());
+        let parameters = Parameters {
+            server,
+            server_mac: mac,
+            router: Some(gateway),
+            dns: if network.dns { vec![gateway] } else { Vec::new() },
+            domain: dhcp.domain.clone().or_else(|| network.dns.then(|| name.clone())),
+            mtu: network.mtu,
+        };
+        Some(ScopeSettings {
+            network: ids.network(network.name.get_ref()),
+            name: name.clone(),
+            range: dhcp.range.as_ref().map(|range| *range.get_ref()),
+            exclude: dhcp.exclude.iter().map(|range| *range.get_ref()).collect(),
+            lease_s: dhcp.lease_s,
+            parameters,
+            ports: Vec::new(),
+        })
+    });
+    let mut served: Vec<ScopeSettings> = served.collect();
+    let own = config.networks.iter().filter_map(|network| host_port(config, ids, network));
+    for port in config.ports.iter().map(|port| port_entry(config, ids, port)).chain(own) {
+        let PortEntry { id, spec, mac, address, .. } = port;
+        let home = served.iter_mut().find(|scope| scope.network == spec.network);
+        if let Some(home) = home {
+            let (name, guard) = (spec.name, spec.guard);
+            home.ports.push(ScopePort { id, name, mac, address, guard });
+        }
+    }
+    served
 }
 
 fn publishes(config: &Config, ids: &Ids) -> Vec<Publish> {

@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::config::Config;
+use super::dhcp::ScopeSettings;
 use crate::engine::{Command, EngineConfig, NetworkSpec, PortSpec};
 use crate::id::{NetworkId, PortId};
 use crate::io::{DataplaneSettings, PortPlan};
@@ -66,6 +67,8 @@ pub struct Model {
     pub host_places: Vec<(NetworkId, Ipv4Addr)>,
     /// Published ports.
     pub publishes: Vec<Publish>,
+    /// Networks whose hosts are served by DHCP.
+    pub dhcp: Vec<ScopeSettings>,
     /// Bounds and timers.
     pub engine: EngineConfig,
     /// How the dataplane uses the system.
@@ -99,6 +102,7 @@ impl Model {
             routes: Vec::new(),
             host_places: Vec::new(),
             publishes: Vec::new(),
+            dhcp: Vec::new(),
             engine: self.engine,
             dataplane: self.dataplane,
             names: Arc::default(),
