@@ -11,7 +11,7 @@ use crate::nat::{Publish, StaticNat};
 use crate::packet::PortSpan;
 use crate::route::{Interface, Route, RouteKind};
 use crate::switch::{Bridge, FdbKey, Guard, Port, PortCounters};
-use crate::table::TokenBucket;
+use crate::table::{SharedBucket, TokenBucket};
 use crate::time::Instant;
 
 impl Engine {
@@ -115,7 +115,7 @@ impl Engine {
         for (at, port) in self.ports.iter_mut().enumerate() {
             let Some(port) = port.as_mut().filter(|port| port.network == id) else { continue };
             port.is_isolated = !spec.icc && spec.open_port.is_none_or(|open| open.index() != at);
-            port.storm = TokenBucket::new(limit, limit, now);
+            port.storm = port.storm.at_rate(limit, limit);
         }
         if before.as_ref() != self.interfaces.get(id) {
             self.announce_network(id);
@@ -255,7 +255,7 @@ impl Engine {
             guard: spec.guard,
             gateway: FdbKey::NONE,
             publishes: false,
-            storm: TokenBucket::new(limit, limit, now),
+            storm: SharedBucket::new(limit, limit, self.share.storms.at(id.0)),
             dhcp: TokenBucket::new(REQUESTS_PER_SECOND, REQUEST_BURST, now),
             counters: PortCounters::default(),
         };
