@@ -36,6 +36,8 @@ pub struct NetworkSpec {
     /// Its hosts may talk to each other. If not, they reach each other by published ports only,
     /// and tapway answers ARP for them, see `answer`.
     pub icc: bool,
+    /// It has no way out and none in: its hosts reach each other and the gateway itself.
+    pub is_internal: bool,
     /// How it is translated.
     pub nat: NatPolicy,
     /// Policy of its bridge.
@@ -51,6 +53,7 @@ impl NetworkSpec {
             mtu: 1500,
             is_outside: false,
             icc: true,
+            is_internal: false,
             nat: NatPolicy::default(),
             bridge: BridgeSettings { forward_reserved: false, storm_limit: 10_000 },
         }

@@ -86,6 +86,7 @@ struct Network {
     bridge: Bridge,
     nat: NatPolicy,
     icc: bool,
+    is_internal: bool,
 }
 
 /// One worker's dataplane: bridge, neighbours, routes, NAPT.

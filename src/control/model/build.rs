@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use super::ids::Ids;
-use super::{Model, PortEntry, UPLINK, UPLINK_PORT};
+use super::{Model, PortEntry, Processes, UPLINK, UPLINK_PORT};
 use crate::control::config::{
     Config, Network, Port, PortKind, UPLINK_NAME, Uplink, UplinkKind, publishes,
 };
@@ -16,13 +16,13 @@ use crate::nat::{Endpoint, NatPolicy, Publish};
 use crate::packet::MacAddr;
 use crate::switch::{BridgeSettings, Guard};
 
-pub(super) fn build(config: &Config, ids: &Ids) -> Model {
+pub(super) fn build(config: &Config, ids: &Ids, processes: &Processes) -> Model {
     let uplink = config.uplink.iter().map(|uplink| (UPLINK, uplink_network(config, uplink, ids)));
     let networks = config.networks.iter();
     let networks =
         networks.map(|network| (ids.network(network.name.get_ref()), network_spec(network)));
     let uplink_port = config.uplink.iter().map(|uplink| uplink_port(config, uplink));
-    let ports = config.ports.iter().map(|port| port_entry(config, ids, port));
+    let ports = config.ports.iter().map(|port| port_entry(config, (ids, processes), port));
     Model {
         networks: uplink.chain(networks).collect(),
         ports: uplink_port.chain(ports).collect(),
@@ -72,6 +72,7 @@ fn network_spec(network: &Network) -> NetworkSpec {
         mtu: network.mtu,
         is_outside: false,
         icc: network.icc,
+        is_internal: network.internal,
         nat: network.nat.clone(),
         bridge: BridgeSettings {
             forward_reserved: network.forward_reserved,
@@ -122,7 +123,7 @@ fn uplink_port(config: &Config, uplink: &Uplink) -> PortEntry {
         is_up: false,
     };
     let address = gateway.filter(|_| mac.is_some());
-    PortEntry { id: UPLINK_PORT, spec, plan, mac, address }
+    PortEntry { id: UPLINK_PORT, host: UPLINK_NAME.to_owned(), spec, plan, mac, address }
 }
 
 /// What tapway answers for on the uplink: its address, the pool and static translations.
@@ -164,22 +165,32 @@ fn home(config: &Config, ids: &Ids, port: &Port) -> Home {
     }
 }
 
-fn port_entry(config: &Config, ids: &Ids, port: &Port) -> PortEntry {
+/// True if a host's default route, and what it publishes, is by this port.
+fn way_out(config: &Config, port: &Port) -> bool {
+    config.way_out_of(&port.host).is_some_and(|way| way.name == port.name)
+}
+
+fn port_entry(config: &Config, (ids, processes): (&Ids, &Processes), port: &Port) -> PortEntry {
     let home = home(config, ids, port);
     let address = port.address.as_ref().map(|address| *address.get_ref());
     let configured = port.mac.as_ref().map(|mac| *mac.get_ref());
     let mac = configured.or(address.map(MacAddr::from_ipv4));
     let mtu = port.mtu.unwrap_or(home.mtu);
+    let is_way_out = way_out(config, port);
     let plan = match &port.kind {
-        PortKind::Tap { netns, create_netns, interface, backend, offload } => {
+        PortKind::Tap { netns, create_netns, process, interface, backend, offload } => {
+            let is_inside = netns.is_some() || process.is_some();
             PortPlan::Tap(TapPlan {
-                netns: netns.as_ref().map(|name| Netns::named(name.get_ref(), *create_netns)),
+                netns: match process.and_then(|pid| processes.get(&pid)) {
+                    Some(process) => Some(Netns::OfProcess(process.clone())),
+                    None => netns.as_ref().map(|name| Netns::named(name.get_ref(), *create_netns)),
+                },
                 interface: interface.get_ref().clone(),
                 mac,
                 mtu,
                 address: address.zip(home.prefix).and_then(|(ip, len)| Ipv4Net::new(ip, len).ok()),
                 // The host's own default route is never touched.
-                gateway: home.gateway.filter(|_| netns.is_some() && address.is_some()),
+                gateway: home.gateway.filter(|_| is_inside && is_way_out && address.is_some()),
                 backend: *backend,
                 offload: *offload,
                 queues: config.dataplane.workers,
@@ -197,7 +208,14 @@ fn port_entry(config: &Config, ids: &Ids, port: &Port) -> PortEntry {
         static_macs: port.static_macs.iter().map(|mac| *mac.get_ref()).collect(),
         is_up: false,
     };
-    PortEntry { id: ids.port(port.name.get_ref()), spec, plan, mac, address }
+    PortEntry {
+        id: ids.port(port.name.get_ref()),
+        host: port.host.clone(),
+        spec,
+        plan,
+        mac,
+        address,
+    }
 }
 
 fn routes(config: &Config) -> Vec<(Ipv4Net, Ipv4Addr)> {
@@ -212,7 +230,7 @@ fn routes(config: &Config) -> Vec<(Ipv4Net, Ipv4Addr)> {
 fn publishes(config: &Config, ids: &Ids) -> Vec<Publish> {
     let (placed, _) = publishes::place(config);
     let publish = |placed: publishes::Placed| {
-        let port = config.ports.get(placed.port)?;
+        let port = config.way_out_of(&config.ports.get(placed.port)?.host)?;
         Some(Publish {
             protocol: placed.protocol,
             address: placed.address,

@@ -11,13 +11,14 @@ mod ids;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use super::config::Config;
 use crate::engine::{Command, EngineConfig, NetworkSpec, PortSpec};
 use crate::id::{NetworkId, PortId};
-use crate::io::{DataplaneSettings, PortPlan};
+use crate::io::{DataplaneSettings, PortPlan, ProcessNetns};
 use crate::nat::Publish;
 use crate::packet::MacAddr;
 
@@ -28,11 +29,16 @@ pub const UPLINK: NetworkId = NetworkId(0);
 /// The uplink's port.
 pub const UPLINK_PORT: PortId = PortId(0);
 
+/// The namespaces of processes that hosts live in, by their number.
+pub type Processes = HashMap<u32, ProcessNetns>;
+
 /// A port: what the engine knows of it, and its device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortEntry {
     /// Its number.
     pub id: PortId,
+    /// The host behind it; several ports may be of one.
+    pub host: String,
     /// What the engine is told; the name is in it.
     pub spec: PortSpec,
     /// What the broker is told.
@@ -65,12 +71,13 @@ pub struct Model {
 impl Model {
     /// The state a configuration asks for. Ports start down: each goes up with its device.
     pub fn new(config: &Config) -> Self {
-        Self::succeeding(config, None)
+        Self::succeeding(config, None, &Processes::new())
     }
 
-    /// The same, where names that `before` has keep their numbers.
-    pub fn succeeding(config: &Config, before: Option<&Self>) -> Self {
-        build::build(config, &ids::Ids::of(config, before))
+    /// The same, where names that `before` has keep their numbers. `processes` are those that
+    /// ports live in the namespaces of.
+    pub fn succeeding(config: &Config, before: Option<&Self>, processes: &Processes) -> Self {
+        build::build(config, &ids::Ids::of(config, before), processes)
     }
 
     /// A state without networks under the same settings.
