@@ -3,11 +3,11 @@
 //! | signal | does |
 //! |---|---|
 //! | TERM, INT | stop: every TAP, namespace and socket tapway made is removed; exit code 0. A second one ends it at once |
-//! | HUP | nothing yet but a line in the log: the configuration is read at start only |
+//! | HUP | the configuration is read anew, as by `tapway reload`: all of it holds, or nothing changes |
 //! | USR1 | all tables to stderr |
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -22,12 +22,16 @@ use super::instance_lock::InstanceLock;
 use super::log::Log;
 use super::{Exit, Failure, Output, check, greeting};
 use crate::control::api::{self, ApiState};
+use crate::control::config::{Config, DEFAULT_SOCKET, StateSetting};
 use crate::control::dump::dump;
+use crate::control::live::{self, Control, Desired, Store, StoreError};
 use crate::control::model::Model;
 use crate::control::registry::Registry;
 use crate::control::switch::{ApplyError, StartError, Switch};
 use crate::io::{Broker, Dataplane, OpenError};
 
+/// Where root's tapway keeps what is made live.
+const STATE: &str = "/var/lib/tapway";
 /// How often the dataplane is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -42,27 +46,33 @@ pub fn run(
     broker: Box<dyn Broker>,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let loaded = check::load(config)?;
     let log = Log::start().map_err(|error| failed("the log", &error))?;
+    let routed = broker.host_routes()?;
+    let keep = |config: &Config| store_of(config, socket);
+    let (desired, store, loaded) = Desired::load(config, keep, &routed)?;
+    check::warn(&loaded);
     raise_file_limit();
     let runtime = Builder::new_current_thread().enable_io().enable_time().build();
     let runtime = runtime.map_err(|error| failed("the main loop", &error))?;
     // From here on a signal waits until the switch runs, and then stops it in order.
     let mut signals = Signals::new(&runtime).map_err(|error| failed("signals", &error))?;
-    let model = Model::new(&loaded.config);
+    let model = Model::clone(desired.model());
     let socket = socket.unwrap_or(&model.api_socket).to_owned();
     let lock = InstanceLock::take(&socket)?;
     let lines = greeting::lines(&loaded, &model, broker.as_ref());
     let registry = Registry::default();
     let switch = Switch::start(model, broker, registry.clone(), Vec::new())?;
     let worker = switch.worker().clone();
-    let api = api::serve(&socket, ApiState::new(worker.clone(), registry.clone()))?;
+    let control = Control::new(desired, switch.orders().clone(), store);
+    control.keep().map_err(live::StartError::from)?;
+    let state = ApiState::new(worker.clone(), registry.clone()).with_control(control.clone());
+    let api = api::serve(&socket, state)?;
     let lines = lines.into_iter().chain([format!("api: {}", socket.display())]);
     for line in lines {
         // A reader of the first lines that leaves is no reason to stop.
         let _ = output.line(line);
     }
-    let result = runtime.block_on(signals.wait(&switch, &log, &registry));
+    let result = runtime.block_on(signals.wait(&switch, &control, (&log, &registry)));
     signals.is_stopping.store(true, Ordering::Release);
     drop(api);
     drop(worker);
@@ -100,17 +110,15 @@ impl Signals {
     async fn wait(
         &mut self,
         switch: &Switch,
-        log: &Log,
-        registry: &Registry,
+        control: &Control,
+        (log, registry): (&Log, &Registry),
     ) -> Result<(), Failure> {
         let mut look = tokio::time::interval(LOOK);
         loop {
             tokio::select! {
                 // In this order: what was asked before the end is still answered.
                 biased;
-                _ = self.hang_up.recv() => {
-                    tracing::warn!("SIGHUP: a running tapway cannot reload yet; restart it");
-                }
+                _ = self.hang_up.recv() => reload(control),
                 _ = self.user.recv() => log.dump(|| dump_text(switch.worker(), registry)),
                 _ = self.terminate.recv() => return Ok(()),
                 _ = self.interrupt.recv() => return Ok(()),
@@ -121,6 +129,42 @@ impl Signals {
             }
         }
     }
+}
+
+/// What changed, or why nothing did.
+fn reload(control: &Control) {
+    match control.reload() {
+        Ok(edited) => {
+            tracing::info!(changes = edited.rows.len(), "the configuration was read anew");
+            for row in edited.rows {
+                tracing::info!("{row}");
+            }
+        }
+        Err(rejection) => tracing::error!("not reloaded, nothing has changed: {rejection}"),
+    }
+}
+
+/// Where what is made live is kept: one directory cannot serve several tapways, so one on another
+/// socket has to name its own.
+fn store_of(config: &Config, socket: Option<&Path>) -> Result<Store, StoreError> {
+    let is_usual = socket.unwrap_or(&config.api_socket) == Path::new(DEFAULT_SOCKET);
+    match &config.state {
+        StateSetting::Directory(directory) => Store::in_directory(directory),
+        StateSetting::Usual if is_usual => {
+            usual_directory().map_or_else(|| Ok(Store::none()), |path| Store::in_directory(&path))
+        }
+        StateSetting::Usual | StateSetting::None => Ok(Store::none()),
+    }
+}
+
+fn usual_directory() -> Option<PathBuf> {
+    if rustix::process::geteuid().is_root() {
+        return Some(PathBuf::from(STATE));
+    }
+    // The XDG base directory specification.
+    let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || set("HOME").map(|home| home.join(".local/state"));
+    set("XDG_STATE_HOME").or_else(home).map(|state| state.join("tapway"))
 }
 
 fn dump_text(worker: &Dataplane, registry: &Registry) -> Option<String> {
@@ -138,6 +182,26 @@ fn raise_file_limit() {
 
 fn failed(what: &str, error: &io::Error) -> Failure {
     Failure::new(Exit::Failed, format!("cannot set up {what}: {error}"))
+}
+
+impl From<live::StartError> for Failure {
+    fn from(error: live::StartError) -> Self {
+        match error {
+            live::StartError::File(error) => check::failure(&error),
+            live::StartError::Store(error) => {
+                let exit = match &error {
+                    StoreError::Damaged { .. } => Exit::BadConfiguration,
+                    StoreError::InUse { .. } => Exit::Conflict,
+                    StoreError::System { error, .. } => match error.kind() {
+                        io::ErrorKind::PermissionDenied => Exit::NoPermission,
+                        _ => Exit::Failed,
+                    },
+                };
+                Self::new(exit, error)
+            }
+            clash @ live::StartError::Clash { .. } => Self::new(Exit::BadConfiguration, clash),
+        }
+    }
 }
 
 impl From<StartError> for Failure {

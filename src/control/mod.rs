@@ -6,6 +6,7 @@ pub mod capture;
 pub mod config;
 pub mod dump;
 pub mod follower;
+pub mod live;
 pub mod model;
 pub mod publish_syntax;
 pub mod registry;

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
@@ -77,11 +77,43 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.send(Method::GET, path, None)
+    }
+
+    /// The answer to a question that answers with a text.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn get_text(&self, path: &str) -> Result<String, ClientError> {
+        let body = self.ask(Method::GET, path, None)?;
+        String::from_utf8(body.into()).map_err(|error| self.broken(&error))
+    }
+
+    /// The answer to a request with a body.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<serde_json::Value>,
+    ) -> Result<T, ClientError> {
+        let answer = self.ask(method, path, body)?;
+        serde_json::from_slice(&answer).map_err(|error| self.broken(&error))
+    }
+
+    fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<serde_json::Value>,
+    ) -> Result<Bytes, ClientError> {
+        let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
         let answer = async {
-            let response = self.request(path).await?;
+            let response = self.request(method, path, body).await?;
             let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES);
-            let body = body.collect().await.map_err(|error| self.broken(&error))?.to_bytes();
-            serde_json::from_slice(&body).map_err(|error| self.broken(&error))
+            Ok(body.collect().await.map_err(|error| self.broken(&error))?.to_bytes())
         };
         self.runtime.block_on(async {
             match timeout(ANSWER_TIME, answer).await {
@@ -105,7 +137,7 @@ impl Client {
         self.runtime.block_on(async {
             let mut interrupt = signal(SignalKind::interrupt())?;
             let mut terminate = signal(SignalKind::terminate())?;
-            let mut body = self.request(path).await?.into_body();
+            let mut body = self.request(Method::GET, path, Bytes::new()).await?.into_body();
             loop {
                 let frame = tokio::select! {
                     _ = interrupt.recv() => return Ok(()),
@@ -121,16 +153,23 @@ impl Client {
         })
     }
 
-    async fn request(&self, path: &str) -> Result<Response<Incoming>, ClientError> {
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, ClientError> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|e| self.unreachable(&e))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| self.broken(&error))?;
         // It ends with the sender and the body; its errors show there.
         tokio::spawn(connection);
-        let request = Request::get(path)
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
             .header(hyper::header::HOST, "tapway")
-            .body(Empty::<Bytes>::new())
+            .body(Full::new(body))
             .map_err(|error| self.broken(&error))?;
         let response = sender.send_request(request).await.map_err(|error| self.broken(&error))?;
         let status = response.status();

@@ -20,6 +20,7 @@ use super::routes;
 use super::socket::{self, SocketFile};
 use super::stall::WriteLimit;
 use crate::control::capture::Captures;
+use crate::control::live::Control;
 use crate::control::registry::Registry;
 use crate::io::Dataplane;
 
@@ -54,6 +55,10 @@ pub struct ApiState {
     pub registry: Registry,
     /// The captures running on it.
     pub captures: Captures,
+    /// What changes it; none: it cannot change.
+    pub control: Option<Control>,
+    /// One change after the other, in the order in which they came.
+    pub(super) turns: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The API cannot listen.
@@ -96,7 +101,14 @@ pub struct ApiHandle {
 impl ApiState {
     /// The API of a worker.
     pub fn new(worker: Arc<Dataplane>, registry: Registry) -> Self {
-        Self { captures: Captures::new(&worker), worker, registry }
+        let captures = Captures::new(&worker);
+        Self { captures, worker, registry, control: None, turns: Arc::default() }
+    }
+
+    /// The same, and what it shows can be changed.
+    #[must_use]
+    pub fn with_control(self, control: Control) -> Self {
+        Self { control: Some(control), ..self }
     }
 }
 

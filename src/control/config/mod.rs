@@ -72,8 +72,22 @@ pub struct Config {
     pub dataplane: DataplaneSettings,
     /// The API's socket.
     pub api_socket: PathBuf,
+    /// Where what is made live is kept.
+    pub state: StateSetting,
     /// Places from here on are of what was made live, and in no file.
     pub live_at: usize,
+}
+
+/// `[state]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum StateSetting {
+    /// The system's usual directory for the tapway on the usual socket; others keep nothing.
+    #[default]
+    Usual,
+    /// Nothing is kept.
+    None,
+    /// This directory.
+    Directory(PathBuf),
 }
 
 /// `[uplink]`.
@@ -398,6 +412,12 @@ impl Config {
             None => true,
         };
         self.ports_of(host).find(has_way)
+    }
+
+    /// True if a host lives in the namespace of a process.
+    pub fn uses_process(&self, pid: u32) -> bool {
+        let is_it = |port: &Port| matches!(port.kind, PortKind::Tap { process, .. } if process == Some(pid));
+        self.ports.iter().any(is_it)
     }
 
     /// True if a place is of what was made live.

@@ -48,11 +48,40 @@ pub fn place(config: &Config) -> (Vec<Placed>, Vec<Misplaced>) {
     place_those(config, |_| true)
 }
 
+/// The external ports that one more published port gets beside those of a configuration and
+/// `more`, which name theirs; none: all that it could have are taken.
+pub fn settle(
+    config: &Config,
+    more: impl Iterator<Item = PublishSyntax>,
+    syntax: &PublishSyntax,
+) -> Option<PortRange> {
+    let (mut places, _) = fill(config, |_| true);
+    for other in more {
+        let Some(external) = other.host else { continue };
+        if places.in_the_way(&other, external).is_none() {
+            places.insert(Placed {
+                port: usize::MAX,
+                span: 0..0,
+                protocol: other.protocol,
+                address: other.address,
+                external,
+                target: other.container.first,
+            });
+        }
+    }
+    places.first_free(syntax, syntax.host.unwrap_or(EPHEMERAL)).ok()
+}
+
 /// Places the published ports that `is_good` lets through; the others take no place.
 pub(super) fn place_those(
     config: &Config,
     is_good: impl Fn(&PublishSyntax) -> bool,
 ) -> (Vec<Placed>, Vec<Misplaced>) {
+    let (places, misplaced) = fill(config, is_good);
+    (places.placed, misplaced)
+}
+
+fn fill(config: &Config, is_good: impl Fn(&PublishSyntax) -> bool) -> (Places, Vec<Misplaced>) {
     let all = config.ports.iter().enumerate().flat_map(|(port, spec)| {
         spec.publish.iter().map(move |syntax| (port, syntax.span(), *syntax.get_ref()))
     });
@@ -79,7 +108,7 @@ pub(super) fn place_those(
             }
         }
     }
-    (places.placed, misplaced)
+    (places, misplaced)
 }
 
 /// What a search was for: protocol, address, ports to choose from, ports needed.

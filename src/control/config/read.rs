@@ -13,8 +13,8 @@ use super::joins::{Choice, read_address};
 use super::problem::Problems;
 use super::section::Section;
 use super::{
-    Config, DEFAULT_NETWORK, DEFAULT_SOCKET, Network, NetworkRouter, Port, PortKind, StaticNat,
-    StaticRoute, Uplink, UplinkKind,
+    Config, DEFAULT_NETWORK, DEFAULT_SOCKET, Network, NetworkRouter, Port, PortKind, StateSetting,
+    StaticNat, StaticRoute, Uplink, UplinkKind,
 };
 use super::{joins, syntax};
 use crate::control::publish_syntax::PublishSyntax;
@@ -77,6 +77,7 @@ pub(super) fn read<'i>(problems: &mut Problems<'i>, text: &'i str, live: &'i str
     draft.config.dataplane = super::dataplane::read(problems, &mut file);
     draft.config.engine = super::limits::read(problems, &mut file);
     draft.config.api_socket = read_api(problems, &mut file);
+    draft.config.state = read_state(problems, &mut file);
     file.finish(problems);
     live.finish(problems);
     draft
@@ -409,6 +410,26 @@ fn read_api<'i>(problems: &mut Problems<'i>, file: &mut Section<'i>) -> PathBuf 
         problems.error(socket.span(), "api.socket", what, "use a shorter path");
     }
     socket.map_or(default, Spanned::into_inner)
+}
+
+fn read_state<'i>(problems: &mut Problems<'i>, file: &mut Section<'i>) -> StateSetting {
+    let Some(mut section) = file.take_section(problems, "state") else {
+        return StateSetting::Usual;
+    };
+    let directory = section.take::<PathBuf>(problems, "directory", TEXT);
+    section.finish(problems);
+    match directory {
+        None => StateSetting::Usual,
+        Some(none) if none.get_ref().as_os_str() == "none" => StateSetting::None,
+        Some(directory) => {
+            if !directory.get_ref().is_absolute() {
+                let what = format!("{} is not an absolute path", directory.get_ref().display());
+                let remedy = "name a directory such as \"/var/lib/tapway\", or \"none\"";
+                problems.error(directory.span(), "state.directory", what, remedy);
+            }
+            StateSetting::Directory(directory.into_inner())
+        }
+    }
 }
 
 /// Whether a namespace that is missing is made: yes, unless the file says otherwise.

@@ -99,6 +99,16 @@ impl Model {
         Change::between(before, self)
     }
 
+    /// The section with settings that are other than those of `before` and hold from a start only.
+    pub fn needs_restart(&self, before: &Self) -> Option<&'static str> {
+        let sections = [
+            ("[limits] or [timeouts]", self.engine != before.engine),
+            ("[dataplane]", self.dataplane != before.dataplane),
+            ("[api]", self.api_socket != before.api_socket),
+        ];
+        sections.into_iter().find_map(|(section, is_other)| is_other.then_some(section))
+    }
+
     /// The network whose subnet an address is in.
     pub fn home_of(&self, address: Ipv4Addr) -> Option<NetworkId> {
         let is_home = |spec: &NetworkSpec| {
