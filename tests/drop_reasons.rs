@@ -5,14 +5,17 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use support::*;
 use tapway::drop_reason::DropReason;
 use tapway::engine::NetworkSpec;
+use tapway::local::dns::NameTable;
 use tapway::nat::Publish;
 use tapway::packet::tcp::SYN;
-use tapway::packet::{FrameView, Offload};
+use tapway::packet::{FrameView, Offload, PortSpan};
+use tapway::testkit::dhcp::{ClientMessage, DISCOVER};
 
 /// Reasons that only a device can bring about; the tests of the ports drive them.
 const OF_DEVICES: &[DropReason] = &[
@@ -75,6 +78,14 @@ fn unknown_port() {
     });
 }
 
+/// The network `bridge` has names, and may ask for others.
+fn names() -> Arc<NameTable> {
+    let mut names = NameTable::default();
+    names.add_network(BRIDGE, "bridge", "172.17.0.0/16".parse().ok(), true);
+    names.add_host(BRIDGE, "web", Ipv4Addr::new(172, 17, 0, 3));
+    Arc::new(names)
+}
+
 /// A datagram of `host` to a far endpoint.
 fn query(host: &LabPort, sport: u16) -> Vec<u8> {
     build::udp(host.to_gateway(), host.at(sport), Endpoint::new(FAR, 53), b"query")
@@ -92,6 +103,11 @@ fn small(sessions: usize, per_host: usize) -> Lab {
     let mut config = EngineConfig::with_sessions(sessions);
     config.nat.sessions_per_host = per_host;
     Lab::with(config, |_| {})
+}
+
+/// The standard lab, whose inside network is served by DHCP.
+fn dhcp_lab() -> Lab {
+    Lab::with(EngineConfig::with_sessions(64), |bridge| bridge.serves_dhcp = true)
 }
 
 /// A fragment of a datagram from `host`, of any content.
@@ -357,9 +373,60 @@ drops! {
         let closed = Endpoint::new(Lab::GATEWAY, 80);
         lab.send(&host, &build::tcp(host.to_gateway(), host.at(1), closed, SYN, b""));
     }
+    DnsMalformed dns_malformed(lab) {
+        lab.must(Command::SetNames(names()));
+        let host = lab.known_inside(2);
+        let server = Endpoint::new(Lab::GATEWAY, 53);
+        // An answer: two servers that answer answers would never end.
+        let answer = b"\x12\x34\x81\x80\0\0\0\0\0\0\0\0";
+        assert!(lab.send(&host, &build::udp(host.to_gateway(), host.at(53), server, answer)).is_empty());
+    }
+    DnsLimit dns_limit(lab) {
+        lab.must(Command::SetNames(names()));
+        let host = lab.known_inside(2);
+        let server = Endpoint::new(Lab::GATEWAY, 53);
+        let query = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x01x\0\0\x01\0\x01";
+        // So many may ask at once.
+        for _ in 0..501 {
+            lab.send(&host, &build::udp(host.to_gateway(), host.at(4000), server, query));
+        }
+    }
+    DnsConnections dns_connections(lab) {
+        lab.must(Command::SetNames(names()));
+        // Sequence numbers are each worker's own.
+        lab.alone();
+        let host = lab.known_inside(2);
+        let server = Endpoint::new(Lab::GATEWAY, 53);
+        for sport in 0..9 {
+            let syn = build::tcp(host.to_gateway(), host.at(4000 + sport), server, SYN, b"");
+            assert_eq!(lab.send(&host, &syn).len(), usize::from(sport < 8));
+        }
+    }
     LocalProtocol local_protocol(lab) {
         let host = lab.known_inside(2);
         lab.send(&host, &packet(host.to_gateway(), host.ip, Lab::GATEWAY, 50, &[0; 8]));
+    }
+    DhcpMalformed dhcp_malformed(lab) {
+        *lab = dhcp_lab();
+        let host = lab.inside(2);
+        let message = ClientMessage::new(DISCOVER, host.mac, 1).field(236, &[0]);
+        lab.send(&host, &message.frame(host.mac));
+    }
+    DhcpRelayed dhcp_relayed(lab) {
+        *lab = dhcp_lab();
+        let host = lab.inside(2);
+        let message = ClientMessage::new(DISCOVER, host.mac, 1).relayed(host.ip);
+        lab.send(&host, &message.frame(host.mac));
+    }
+    DhcpLimit dhcp_limit(lab) {
+        *lab = dhcp_lab();
+        // Each worker has a limit of its own.
+        lab.alone();
+        let host = lab.inside(2);
+        let message = ClientMessage::new(DISCOVER, host.mac, 1);
+        for _ in 0..41 {
+            lab.send(&host, &message.frame(host.mac));
+        }
     }
     UnsolicitedSyn unsolicited_syn(lab) {
         let router = lab.router();
@@ -415,6 +482,16 @@ drops! {
             let host = lab.known_inside(last);
             lab.send(&host, &packet(host.to_gateway(), host.ip, FAR, 50, &[0; 8]));
         }
+    }
+    HostsOwn hosts_own(lab) {
+        let router = lab.router();
+        share(lab, PortSpan { first: 61_000, last: 61_999 });
+        lab.send(&router, &build::echo(router.to_gateway(), FAR, Lab::EXTERNAL, 1, false));
+    }
+    SharedProtocol shared_protocol(lab) {
+        let (_, host) = (lab.router(), lab.known_inside(2));
+        share(lab, PortSpan { first: 61_000, last: 61_999 });
+        lab.send(&host, &packet(host.to_gateway(), host.ip, FAR, 47, &[0; 8]));
     }
     NoExternalAddress no_external_address(lab) {
         lab.alone();

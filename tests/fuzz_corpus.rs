@@ -53,6 +53,11 @@ fn offload_corpus_replays() {
 }
 
 #[test]
+fn dhcp_corpus_replays() {
+    replay("dhcp", seeds::dhcp(), fuzz::dhcp);
+}
+
+#[test]
 fn engine_corpus_replays_the_same_twice() {
     replay("engine", seeds::engine(), |input| {
         let digest = fuzz::engine(input);
@@ -83,6 +88,7 @@ fn write_the_seed_corpora() {
         ("pcap", seeds::pcap()),
         ("offload", seeds::offload()),
         ("engine", seeds::engine()),
+        ("dhcp", seeds::dhcp()),
     ];
     for (target, seeds) in all {
         fs::create_dir_all(folder(target)).unwrap();

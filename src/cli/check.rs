@@ -16,14 +16,14 @@ pub fn check(config: Option<&Path>, output: &mut Output) -> Result<(), Failure> 
 }
 
 /// Loads a configuration; warnings go to stderr.
-fn load(config: Option<&Path>) -> Result<Loaded, Failure> {
+pub(super) fn load(config: Option<&Path>) -> Result<Loaded, Failure> {
     let loaded = Config::load(config).map_err(|error| failure(&error))?;
     warn(&loaded);
     Ok(loaded)
 }
 
 /// Warnings go to stderr.
-pub(super) fn warn(loaded: &Loaded) {
+fn warn(loaded: &Loaded) {
     for warning in &loaded.warnings {
         let _ = writeln!(io::stderr(), "{warning}");
     }

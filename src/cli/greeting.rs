@@ -18,11 +18,22 @@ publish = [\"8080:80\"]
 
 /// The lines.
 pub(super) fn lines(loaded: &Loaded, model: &Model, broker: &dyn Broker) -> Vec<String> {
+    compose(loaded, model, &outside(&loaded.config, model, broker))
+}
+
+/// The lines of an ordinary user's switch.
+pub(super) fn confined_lines(loaded: &Loaded, model: &Model) -> Vec<String> {
+    let outside = "not reachable: an ordinary user's switch has no way out of its user namespace; \
+                   run tapway as root for one";
+    compose(loaded, model, outside)
+}
+
+fn compose(loaded: &Loaded, model: &Model, outside: &str) -> Vec<String> {
     let config = &loaded.config;
     let ports = config.ports.len();
     let mut lines = vec![
         format!("tapway {}: {}, ports: {ports}", env!("CARGO_PKG_VERSION"), loaded.name),
-        format!("outside: {}", outside(config, model, broker)),
+        format!("outside: {outside}"),
     ];
     lines.extend(config.networks.iter().map(network));
     let published = model.publishes.iter();
@@ -41,8 +52,11 @@ fn outside(config: &Config, model: &Model, broker: &dyn Broker) -> String {
     let Some(uplink) = &config.uplink else {
         return "not reachable: there is no uplink; add [uplink] to the configuration".to_owned();
     };
+    if let UplinkKind::Shared { device, .. } = &uplink.kind {
+        return format!("by {0} of this host, whose address is shared", device.get_ref());
+    }
     let Some(gateway) = &uplink.gateway else {
-        let subnet = uplink.address.get_ref().trunc();
+        let subnet = uplink.own_address().unwrap_or_default().trunc();
         return format!("only {subnet}; set `gateway` in [uplink] for what lies beyond");
     };
     let way = format!("by {} on {}", gateway.get_ref(), place(uplink));
@@ -57,7 +71,9 @@ fn outside(config: &Config, model: &Model, broker: &dyn Broker) -> String {
 fn place(uplink: &Uplink) -> String {
     let name = match &uplink.kind {
         UplinkKind::Tap { interface, .. } => format!("TAP {}", interface.get_ref()),
-        UplinkKind::Device { device, .. } => format!("device {}", device.get_ref()),
+        UplinkKind::Device { device, .. } | UplinkKind::Shared { device, .. } => {
+            format!("device {}", device.get_ref())
+        }
     };
     match &uplink.netns {
         Some(netns) => format!("{name} in namespace {}", netns.get_ref()),

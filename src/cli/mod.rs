@@ -10,9 +10,11 @@ mod exit;
 mod greeting;
 mod instance_lock;
 mod log;
+mod ordinary_user;
 mod output;
 mod run;
 mod show;
+mod socket_place;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -35,7 +37,8 @@ pub use crate::control::config::DEFAULT_SOCKET;
 #[derive(Debug, Parser)]
 #[command(name = "tapway", version, arg_required_else_help = true, after_help = EXIT_CODES)]
 pub struct Cli {
-    /// The API's socket [default: /run/tapway.sock, or what a configuration says].
+    /// The API's socket [default: /run/tapway.sock, an ordinary user's tapway.sock in
+    /// $XDG_RUNTIME_DIR, or what a configuration says].
     #[arg(long, global = true, value_name = "PATH", env = "TAPWAY_SOCKET")]
     pub socket: Option<PathBuf>,
     /// What to do.
@@ -139,8 +142,12 @@ pub enum Table {
         #[arg(long, value_name = "COUNT", default_value_t = 4096)]
         limit: usize,
     },
+    /// Names of hosts, as `/etc/hosts`, and what the resolver counted.
+    Names,
     /// Frames that were not passed on: where, why, and what to do.
     Drops,
+    /// Addresses that hosts have leased by DHCP.
+    Leases,
     /// Counters of the whole switch.
     Stats,
 }
@@ -181,7 +188,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
     let socket = cli.socket.as_deref();
-    let client_socket = socket.unwrap_or(Path::new(DEFAULT_SOCKET));
+    let client_socket = socket.map_or_else(socket_place::for_client, Path::to_owned);
+    let client_socket = client_socket.as_path();
     match cli.command {
         Command::Show(args) => show::show(client_socket, &args, output)?,
         Command::Capture(args) => capture::capture(client_socket, &args, output)?,

@@ -20,14 +20,19 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::instance_lock::InstanceLock;
 use super::log::Log;
-use super::{Exit, Failure, Output, check, greeting};
+use super::{Exit, Failure, Output, check, greeting, ordinary_user};
 use crate::control::api::{self, ApiState};
 use crate::control::config::{Config, DEFAULT_SOCKET, StateSetting};
+use crate::control::dhcp::{DhcpService, Leases, LeasesFollower};
 use crate::control::dump::dump;
+use crate::control::follower::Follower;
+use crate::control::hosts::HostsFiles;
 use crate::control::live::{self, Control, Desired, Store, StoreError};
 use crate::control::model::Model;
+use crate::control::names::Names;
 use crate::control::registry::Registry;
 use crate::control::switch::{ApplyError, StartError, Switch};
+use crate::control::taken_ports::TakenPorts;
 use crate::io::{Broker, Dataplane, OpenError};
 
 /// Where root's tapway keeps what is made live.
@@ -46,27 +51,40 @@ pub fn run(
     broker: Box<dyn Broker>,
     output: &mut Output,
 ) -> Result<(), Failure> {
+    let loaded = check::load(config)?;
+    let socket = socket.unwrap_or(&loaded.config.api_socket).to_owned();
+    let directory = state_directory(&loaded.config, &socket);
+    // While there is one thread.
+    let confined = ordinary_user::confine(&Model::new(&loaded.config), &socket)?;
+    let is_confined = confined.is_some();
+    let socket = confined.unwrap_or(socket);
     let log = Log::start().map_err(|error| failed("the log", &error))?;
-    let routed = broker.host_routes()?;
-    let keep = |config: &Config| store_of(config, socket);
-    let (desired, store, loaded) = Desired::load(config, keep, &routed)?;
-    check::warn(&loaded);
+    let store = directory.map_or_else(|| Ok(Store::none()), |path| Store::in_directory(&path));
+    let store = store.map_err(live::StartError::from)?;
+    let desired = Desired::load(config, &store, &broker.host_routes()?)?;
     raise_file_limit();
     let runtime = Builder::new_current_thread().enable_io().enable_time().build();
     let runtime = runtime.map_err(|error| failed("the main loop", &error))?;
     // From here on a signal waits until the switch runs, and then stops it in order.
     let mut signals = Signals::new(&runtime).map_err(|error| failed("signals", &error))?;
     let model = Model::clone(desired.model());
-    let socket = socket.unwrap_or(&model.api_socket).to_owned();
     let lock = InstanceLock::take(&socket)?;
-    let lines = greeting::lines(&loaded, &model, broker.as_ref());
+    let lines = match is_confined {
+        true => greeting::confined_lines(&loaded, &model),
+        false => greeting::lines(&loaded, &model, broker.as_ref()),
+    };
     let registry = Registry::default();
-    let switch = Switch::start(model, broker, registry.clone(), Vec::new())?;
+    let (leases, names) = (Leases::default(), Names::default());
+    let view = names.view();
+    let followers = followers(&leases, names);
+    let switch = Switch::start(model, broker, registry.clone(), followers)?;
     let worker = switch.worker().clone();
     let control = Control::new(desired, switch.orders().clone(), store);
     control.keep().map_err(live::StartError::from)?;
+    let dhcp = DhcpService::start(worker.clone(), leases.clone());
+    let dhcp = dhcp.map_err(|error| failed("the DHCP server", &error))?;
     let state = ApiState::new(worker.clone(), registry.clone()).with_control(control.clone());
-    let api = api::serve(&socket, state)?;
+    let api = api::serve(&socket, state.with_names(view).with_leases(leases))?;
     let lines = lines.into_iter().chain([format!("api: {}", socket.display())]);
     for line in lines {
         // A reader of the first lines that leaves is no reason to stop.
@@ -75,10 +93,17 @@ pub fn run(
     let result = runtime.block_on(signals.wait(&switch, &control, (&log, &registry)));
     signals.is_stopping.store(true, Ordering::Release);
     drop(api);
+    drop(dhcp);
     drop(worker);
     switch.stop();
     drop(lock);
     result
+}
+
+/// What follows the model besides the dataplane and the devices.
+fn followers(leases: &Leases, names: Names) -> Vec<Box<dyn Follower>> {
+    let (hosts, leases) = (HostsFiles::default(), LeasesFollower::new(leases.clone()));
+    vec![Box::new(TakenPorts), Box::new(hosts), Box::new(names), Box::new(leases)]
 }
 
 struct Signals {
@@ -146,14 +171,11 @@ fn reload(control: &Control) {
 
 /// Where what is made live is kept: one directory cannot serve several tapways, so one on another
 /// socket has to name its own.
-fn store_of(config: &Config, socket: Option<&Path>) -> Result<Store, StoreError> {
-    let is_usual = socket.unwrap_or(&config.api_socket) == Path::new(DEFAULT_SOCKET);
+fn state_directory(config: &Config, socket: &Path) -> Option<PathBuf> {
     match &config.state {
-        StateSetting::Directory(directory) => Store::in_directory(directory),
-        StateSetting::Usual if is_usual => {
-            usual_directory().map_or_else(|| Ok(Store::none()), |path| Store::in_directory(&path))
-        }
-        StateSetting::Usual | StateSetting::None => Ok(Store::none()),
+        StateSetting::Directory(directory) => Some(directory.clone()),
+        StateSetting::Usual if socket == Path::new(DEFAULT_SOCKET) => usual_directory(),
+        StateSetting::Usual | StateSetting::None => None,
     }
 }
 

@@ -34,6 +34,9 @@ impl Engine {
             return Verdict::Dropped(DropReason::NoGateway);
         };
         let (mac, subnet) = (interface.mac, interface.subnet);
+        if interface.shared.is_some() {
+            return self.arp_copy(pass, frame, &arp);
+        }
         let is_ours = |ip: Ipv4Addr| interface.addresses().any(|own| own == ip);
         if arp.sender_mac == mac {
             return Verdict::Dropped(DropReason::OwnMacAsSource);
@@ -112,7 +115,7 @@ impl Engine {
     }
 
     /// Tells the other engines what an ARP message said.
-    fn tell_neighbour(
+    pub(super) fn tell_neighbour(
         &mut self,
         network: NetworkId,
         (ip, mac): (Ipv4Addr, MacAddr),
@@ -161,6 +164,9 @@ impl Engine {
     pub(super) fn announce_gateway(&mut self, pass: &mut Pass<'_>, port: PortId) {
         let Some(network) = self.port(port).map(|port| port.network) else { return };
         let Some(interface) = self.interfaces.get(network) else { return };
+        if interface.shared.is_some() {
+            return;
+        }
         let mac = interface.mac;
         let addresses: Vec<Ipv4Addr> = interface.addresses().collect();
         for address in addresses {
@@ -174,6 +180,7 @@ impl Engine {
         let bytes = pass.tx.view(frame.at, pass.burst).first_segment();
         let packet = bytes.get(ETHERNET_HEADER..).unwrap_or_default();
         match Ipv4::parse(packet) {
+            Ok(ipv4) if self.is_hosts_own(frame, &ipv4) => Verdict::Dropped(DropReason::HostsOwn),
             Ok(ipv4) => self.local_datagram(pass, frame, packet, &ipv4),
             Err(reason) => Verdict::Dropped(reason),
         }
@@ -187,6 +194,12 @@ impl Engine {
         packet: &[u8],
         ipv4: &Ipv4,
     ) -> Verdict {
+        if self.is_dhcp(frame.network, ipv4) {
+            return self.dhcp_datagram(pass, frame, packet, ipv4);
+        }
+        if let Some(verdict) = self.answer_names(pass, frame, packet, ipv4) {
+            return verdict;
+        }
         let from_outside = !self.is_inside(frame.network);
         let id = self.nat.next_ip_id();
         match local::answer(packet, ipv4, from_outside, id) {
@@ -259,7 +272,7 @@ impl Engine {
     }
 
     /// Sends a datagram back where `frame` came from, in fragments if it must.
-    fn answer(&mut self, pass: &mut Pass<'_>, frame: &Frame, datagram: &[u8]) {
+    pub(super) fn answer(&mut self, pass: &mut Pass<'_>, frame: &Frame, datagram: &[u8]) {
         let Some(interface) = self.interfaces.get(frame.network) else { return };
         let of_port = self.port(frame.port).map_or(interface.mtu, |port| port.mtu);
         let mtu = usize::from(interface.mtu.min(of_port));
@@ -277,7 +290,7 @@ impl Engine {
 
     /// Sends a frame of tapway's own to each of `ports`. At the pass's bound it is lost, counted
     /// at the port only: it is none of the received frames.
-    fn generate(&mut self, pass: &mut Pass<'_>, ports: &[PortId], parts: &[&[u8]]) {
+    pub(super) fn generate(&mut self, pass: &mut Pass<'_>, ports: &[PortId], parts: &[&[u8]]) {
         let generated = pass.tx.generate(parts);
         for port in ports {
             match generated {

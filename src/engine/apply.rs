@@ -4,11 +4,13 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
+use super::dhcp::{REQUEST_BURST, REQUESTS_PER_SECOND};
 use super::{Command, CommandError, Engine, Gateway, Network, NetworkSpec, PortSpec, Reply};
 use crate::id::{NetworkId, PortId};
 use crate::nat::{Publish, StaticNat};
+use crate::packet::PortSpan;
 use crate::route::{Interface, Route, RouteKind};
-use crate::switch::{Bridge, FdbKey, Port, PortCounters};
+use crate::switch::{Bridge, FdbKey, Guard, Port, PortCounters};
 use crate::table::TokenBucket;
 use crate::time::Instant;
 
@@ -20,6 +22,23 @@ impl Engine {
     pub fn apply(&mut self, now: Instant, command: Command) -> Result<Reply, CommandError> {
         let mut reply = Reply::default();
         match command {
+            // What changes no way makes none invalid.
+            Command::Send(port, frame) => {
+                self.send_later(port, frame)?;
+                return Ok(reply);
+            }
+            Command::AskNeighbour(network, ip, port) => {
+                self.ask_neighbour(now, (network, ip), port);
+                return Ok(reply);
+            }
+            Command::SetNames(names) => {
+                self.names.set(names);
+                return Ok(reply);
+            }
+            Command::AnswerName(to, message) => {
+                self.names.take_answer(now, to, message);
+                return Ok(reply);
+            }
             Command::AddNetwork(id, spec) => {
                 reply.ended_sessions = self.add_network(now, id, spec)?;
             }
@@ -30,6 +49,7 @@ impl Engine {
             Command::SetPortMtu(id, mtu) => {
                 self.port_mut(id).ok_or(CommandError::UnknownPort(id))?.mtu = mtu;
             }
+            Command::SetPortGuard(id, guard) => self.set_port_guard(id, guard)?,
             Command::AddRoute(destination, via) => self.add_route(destination, via)?,
             Command::RemoveRoute(destination) => self.remove_route(destination)?,
             Command::Publish(publish) => reply.ended_sessions = self.publish(now, publish)?,
@@ -74,8 +94,13 @@ impl Engine {
         let is_retranslated = self.network(id).is_some_and(|old| old.nat != spec.nat);
         let is_closed = spec.is_internal && self.network(id).is_some_and(|old| !old.is_internal);
         let before = self.interfaces.get(id).cloned();
-        let network =
-            Network { bridge, nat: spec.nat, icc: spec.icc, is_internal: spec.is_internal };
+        let network = Network {
+            bridge,
+            nat: spec.nat,
+            icc: spec.icc,
+            is_internal: spec.is_internal,
+            serves_dhcp: spec.serves_dhcp,
+        };
         if self.networks.len() <= id.index() {
             self.networks.resize_with(id.index() + 1, || None);
         }
@@ -83,8 +108,9 @@ impl Engine {
             *slot = Some(network);
         }
         self.remove_interface(id);
+        let mut ended = 0;
         if let Some(gateway) = spec.gateway {
-            self.add_interface(id, gateway, spec.mtu, spec.is_outside);
+            ended += self.add_interface(now, id, gateway, (spec.mtu, spec.is_outside));
         }
         let limit = spec.bridge.storm_limit;
         for port in self.ports.iter_mut().flatten().filter(|port| port.network == id) {
@@ -94,7 +120,7 @@ impl Engine {
         if before.as_ref() != self.interfaces.get(id) {
             self.announce_network(id);
         }
-        let mut ended = self.end_orphaned(now);
+        ended += self.end_orphaned(now);
         if is_retranslated || is_closed {
             // What was opened under the old modes must not stay open under the new ones.
             ended += self.nat.end_where(now, |session| {
@@ -146,10 +172,19 @@ impl Engine {
         self.interfaces.remove(id);
     }
 
-    fn add_interface(&mut self, id: NetworkId, gateway: Gateway, mtu: u16, is_outside: bool) {
+    /// Returns how many sessions have ended.
+    fn add_interface(
+        &mut self,
+        now: Instant,
+        id: NetworkId,
+        gateway: Gateway,
+        (mtu, is_outside): (u16, bool),
+    ) -> usize {
+        let mut ended = 0;
         let subnet = gateway.address.trunc();
         let external: Vec<Ipv4Addr> = gateway.statics.iter().map(|entry| entry.2).collect();
         if is_outside {
+            ended = self.nat.set_span(now, gateway.shared.unwrap_or(PortSpan::ALL));
             let statics = gateway.statics.into_iter();
             self.nat.set_statics(
                 statics
@@ -172,7 +207,9 @@ impl Engine {
             subnet,
             mtu,
             is_outside,
+            shared: gateway.shared,
         });
+        ended
     }
 
     fn remove_network(&mut self, now: Instant, id: NetworkId) -> Result<usize, CommandError> {
@@ -219,6 +256,7 @@ impl Engine {
             gateway: FdbKey::NONE,
             publishes: false,
             storm: TokenBucket::new(limit, limit, now),
+            dhcp: TokenBucket::new(REQUESTS_PER_SECOND, REQUEST_BURST, now),
             counters: PortCounters::default(),
         };
         if self.ports.len() <= id.index() {
@@ -261,6 +299,21 @@ impl Engine {
         if !is_up {
             self.forget_neighbours_behind(id, network);
             self.fdb.flush_port(id, false);
+        }
+        Ok(())
+    }
+
+    fn set_port_guard(&mut self, id: PortId, guard: Option<Guard>) -> Result<(), CommandError> {
+        let port = self.port_mut(id).ok_or(CommandError::UnknownPort(id))?;
+        let (network, before) = (port.network, std::mem::replace(&mut port.guard, guard));
+        let (old, new) = (before.map(|guard| guard.mac), guard.map(|guard| guard.mac));
+        if old != new {
+            if let Some(mac) = old {
+                self.fdb.remove_static(FdbKey::new(network, mac), id);
+            }
+            if let Some(mac) = new {
+                self.fdb.insert_static(FdbKey::new(network, mac), id);
+            }
         }
         Ok(())
     }

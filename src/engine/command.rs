@@ -1,12 +1,16 @@
 //! What control tells an engine.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use ipnet::Ipv4Net;
 
+use super::NameAsker;
 use crate::id::{NetworkId, PortId};
+use crate::local::dns::NameTable;
 use crate::nat::{NatPolicy, Publish};
-use crate::packet::MacAddr;
+use crate::packet::{MacAddr, PortSpan};
 use crate::switch::{BridgeSettings, Guard};
 
 /// tapway's own place in a network.
@@ -20,6 +24,9 @@ pub struct Gateway {
     pub pool: Vec<Ipv4Addr>,
     /// On the uplink: static 1:1 translations, as (network, inside, external).
     pub statics: Vec<(NetworkId, Ipv4Addr, Ipv4Addr)>,
+    /// On the uplink: MAC and address are those of tapway's host, whose kernel answers for them;
+    /// tapway has these external ports and those that are published.
+    pub shared: Option<PortSpan>,
 }
 
 /// A network.
@@ -40,6 +47,8 @@ pub struct NetworkSpec {
     pub is_internal: bool,
     /// How it is translated.
     pub nat: NatPolicy,
+    /// DHCP requests of its hosts go to control.
+    pub serves_dhcp: bool,
     /// Policy of its bridge.
     pub bridge: BridgeSettings,
 }
@@ -55,6 +64,7 @@ impl NetworkSpec {
             icc: true,
             is_internal: false,
             nat: NatPolicy::default(),
+            serves_dhcp: false,
             bridge: BridgeSettings { forward_reserved: false, storm_limit: 10_000 },
         }
     }
@@ -92,6 +102,8 @@ pub enum Command {
     SetPortUp(PortId, bool),
     /// The port's device takes packets of another size now.
     SetPortMtu(PortId, u16),
+    /// Changes what the port's host may call itself.
+    SetPortGuard(PortId, Option<Guard>),
     /// Adds a route, replacing one for the same prefix; the next hop must be on a connected
     /// subnet.
     AddRoute(Ipv4Net, Ipv4Addr),
@@ -101,6 +113,15 @@ pub enum Command {
     Publish(Publish),
     /// Takes a published port or range back.
     Unpublish(Publish),
+    /// Sends a frame by a port, as it is.
+    Send(PortId, Bytes),
+    /// Asks by ARP whether somebody has an address, on behalf of who is behind the port; see
+    /// [`Engine::neighbour`](super::Engine::neighbour).
+    AskNeighbour(NetworkId, Ipv4Addr, PortId),
+    /// Replaces the names of all networks.
+    SetNames(Arc<NameTable>),
+    /// Answers a [`NameQuery`](super::NameQuery).
+    AnswerName(NameAsker, Vec<u8>),
 }
 
 /// What a command did.
@@ -149,6 +170,9 @@ pub enum CommandError {
     /// A published range that is empty or leaves the 16 bits.
     #[error("a published range must have ports between 1 and 65535")]
     BadRange,
+    /// More frames were to be sent than may wait.
+    #[error("too many frames wait to be sent; try again")]
+    TooManyFrames,
     /// The subnet overlaps that of another network (RFC 4787 REQ-7).
     #[error("subnet {0} overlaps {1} of another network")]
     SubnetOverlap(Ipv4Net, Ipv4Net),

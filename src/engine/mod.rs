@@ -11,6 +11,8 @@
 //!   replay,
 //! * `fragments`, `icmp_errors`: packets that have no flow,
 //! * `answer`: ARP, echo, refusals and ICMP errors that tapway sends itself,
+//! * `dhcp`: requests for control's DHCP server,
+//! * `names`: DNS at the gateways,
 //! * `outcome`: the lists of the ports, the counters.
 //!
 //! Every frame has one outcome and is counted under it, so received = forwarded + flooded +
@@ -23,11 +25,13 @@ mod apply;
 mod bridging;
 mod command;
 mod config;
+mod dhcp;
 mod emit;
 mod event;
 mod flow_cache;
 mod fragments;
 mod icmp_errors;
+mod names;
 mod notice;
 mod observer;
 mod outcome;
@@ -35,6 +39,7 @@ mod ownership;
 mod pipeline;
 mod plan;
 mod replay;
+mod shared;
 mod slow_path;
 mod snapshot;
 mod stages;
@@ -43,11 +48,13 @@ mod view;
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
 
 use crate::drop_reason::DropReason;
 use crate::id::{NetworkId, PortId};
+use crate::local::dhcp::DhcpRequest;
 use crate::nat::{Fragments, Nat, NatPolicy, Random};
 use crate::packet::{Burst, FrameView, Headers, Offload, Origin, TxLists};
 use crate::route::{Fib, IcmpLimiter, Interfaces, NeighbourEvent, Neighbours};
@@ -57,12 +64,14 @@ use crate::time::Instant;
 
 use adjacency::Adjacencies;
 use flow_cache::FlowCache;
+use names::Names;
 use stages::Staging;
 
 pub use crate::nat::Share;
 pub use command::{Command, CommandError, Gateway, NetworkSpec, PortSpec, Reply};
 pub use config::EngineConfig;
 pub use event::Event;
+pub use names::{NameAsker, NameQuery};
 pub use notice::{Audience, Notice};
 pub use observer::{Observer, Tier};
 pub use snapshot::{Restored, SNAPSHOT_VERSION, Snapshot, SnapshotError};
@@ -87,6 +96,7 @@ struct Network {
     nat: NatPolicy,
     icc: bool,
     is_internal: bool,
+    serves_dhcp: bool,
 }
 
 /// One worker's dataplane: bridge, neighbours, routes, NAPT.
@@ -111,6 +121,10 @@ pub struct Engine {
     owner_hash: FixedState,
     notices: VecDeque<(Audience, Notice)>,
     events: VecDeque<Event>,
+    dhcp_requests: VecDeque<DhcpRequest>,
+    /// Frames of control for a port.
+    outgoing: VecDeque<(PortId, Bytes)>,
+    names: Names,
     /// By kind: a flood of one kind hides none of another.
     event_limits: [TokenBucket; Event::KINDS],
     observer: Option<Box<dyn Observer>>,
@@ -165,6 +179,9 @@ impl Engine {
             owner_hash: FixedState::with_seed(owner_seed),
             notices: VecDeque::new(),
             events: VecDeque::new(),
+            dhcp_requests: VecDeque::new(),
+            outgoing: VecDeque::new(),
+            names: Names::new(random.next_u64(), now),
             event_limits: [TokenBucket::new(EVENTS_PER_SECOND, EVENT_BURST, now); Event::KINDS],
             observer: None,
         }
@@ -187,7 +204,8 @@ impl Engine {
     /// When [`Engine::handle_timeout`] wants to be called, if nothing happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
         // What a command left to do: announcements, frames that waited for what is gone.
-        if !self.announce.is_empty() || self.neighbours.has_events() {
+        let has_frames = !self.announce.is_empty() || !self.outgoing.is_empty();
+        if has_frames || self.neighbours.has_events() {
             return Some(Instant::ZERO);
         }
         [
@@ -195,6 +213,7 @@ impl Engine {
             self.neighbours.next_deadline(),
             self.nat.next_deadline(),
             self.fragments.next_deadline(),
+            self.names.next_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -216,6 +235,8 @@ impl Engine {
         for port in ports.into_iter().filter(|_| announces) {
             self.announce_gateway(&mut pass, port);
         }
+        self.send_outgoing(&mut pass);
+        self.handle_names(&mut pass);
         self.settle(&mut pass);
         self.observe_sent(&pass);
     }

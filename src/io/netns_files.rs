@@ -33,6 +33,8 @@ pub enum EtcFile {
     Hosts,
     /// `/etc/resolv.conf`.
     ResolvConf,
+    /// `/etc/hostname`; a namespace by name has none of its own, because a mark has no place in it.
+    Hostname,
 }
 
 /// What became of a file that was to be written.
@@ -46,14 +48,20 @@ pub enum Written {
 
 impl EtcFile {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Hosts, Self::ResolvConf];
+    pub const ALL: [Self; 3] = [Self::Hosts, Self::ResolvConf, Self::Hostname];
 
     /// Its name under `/etc`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Hosts => "hosts",
             Self::ResolvConf => "resolv.conf",
+            Self::Hostname => "hostname",
         }
+    }
+
+    /// Where it is for programs.
+    pub fn path(self) -> PathBuf {
+        Path::new("/etc").join(self.name())
     }
 }
 
@@ -224,7 +232,7 @@ mod tests {
         let target = files.dir.join("web/other");
         fs::write(&target, MARK).unwrap();
         std::os::unix::fs::symlink(&target, files.dir.join("web/hosts")).unwrap();
-        for file in EtcFile::ALL {
+        for file in [EtcFile::Hosts, EtcFile::ResolvConf] {
             assert_eq!(files.write("web", file, "text\n").unwrap(), Written::UsersStays);
         }
         files.remove("web");

@@ -77,10 +77,7 @@ impl Process {
     }
 
     /// A file it has open, by its number there: the same file, opened anew for writing.
-    ///
-    /// # Errors
-    /// What the system refused.
-    pub fn open_file(&self, fd: u32) -> io::Result<File> {
+    pub(super) fn open_file(&self, fd: u32) -> io::Result<File> {
         let path = self.path(&format!("fd/{fd}"));
         let file = File::options().write(true).open(path)?;
         match self.has_ended() {

@@ -12,8 +12,10 @@ use super::{
     Clock, Devices, Egress, Faults, OpenError, PortIo, WaitMode, WriteChoice, WriteMethod,
 };
 use crate::crew::Relay;
-use crate::engine::{Command, CommandError, Engine, Event, Reply};
+use crate::drop_reason::DropReason;
+use crate::engine::{Command, CommandError, Engine, Event, NameQuery, Reply};
 use crate::id::{PortId, WorkerId};
+use crate::local::dhcp::DhcpRequest;
 use crate::packet::{Burst, TxLists};
 use crate::time::Instant;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -66,6 +68,10 @@ pub enum WorkerError {
     Register(io::Error),
 }
 
+/// Takes questions about names that are nobody's here; false: there is no room, and the question
+/// is lost.
+pub type AskResolver = Arc<dyn Fn(NameQuery) -> bool + Send + Sync>;
+
 type Query = Box<dyn FnOnce(&mut Engine, Instant) + Send>;
 
 enum Request {
@@ -73,6 +79,7 @@ enum Request {
     Attach(PortId, Box<dyn PortIo>, OnAttach, Sender<Result<(), WorkerError>>),
     Detach(PortId, Sender<Option<Box<dyn PortIo>>>),
     Query(Query),
+    Resolver(AskResolver),
     Stop,
 }
 
@@ -108,6 +115,7 @@ pub(super) struct Ties {
     /// Of all workers, by id.
     pub(super) bells: Vec<Arc<Bell>>,
     pub(super) outbox: Sender<WorkerEvent>,
+    pub(super) dhcp: Sender<DhcpRequest>,
 }
 
 impl Start {
@@ -163,6 +171,7 @@ impl Start {
             faults: Faults::default(),
             unlooked: 0,
             is_mail_first: false,
+            resolver: None,
         }
     }
 }
@@ -186,6 +195,23 @@ impl Worker {
         let (reply, answer) = bounded(1);
         self.request(Request::Apply(command, reply))?;
         Ok(answer.recv().map_err(|_| WorkerError::Gone)??)
+    }
+
+    /// Applies a command that is never refused, without waiting.
+    ///
+    /// # Errors
+    /// [`WorkerError::Gone`].
+    pub(super) fn tell(&self, command: Command) -> Result<(), WorkerError> {
+        let (reply, _) = bounded(1);
+        self.request(Request::Apply(command, reply))
+    }
+
+    /// Says whom to ask about names that are nobody's here.
+    ///
+    /// # Errors
+    /// [`WorkerError::Gone`].
+    pub(super) fn set_resolver(&self, ask: AskResolver) -> Result<(), WorkerError> {
+        self.request(Request::Resolver(ask))
     }
 
     /// Gives a port its device, or this worker's queue of it.
@@ -260,6 +286,8 @@ struct Running {
     /// Bursts since the last look at devices that were not ready.
     unlooked: u32,
     is_mail_first: bool,
+    /// None: nobody is asked.
+    resolver: Option<AskResolver>,
 }
 
 impl Running {
@@ -274,8 +302,23 @@ impl Running {
             while let Some(event) = self.engine.poll_event() {
                 let _ = self.ties.outbox.try_send(WorkerEvent::Engine(event));
             }
+            self.pass_on_requests();
             if self.wait(had_frames).is_err() {
                 return;
+            }
+        }
+    }
+
+    /// Hands what the engine took for control's servers to them.
+    fn pass_on_requests(&mut self) {
+        while let Some(query) = self.engine.poll_name_query() {
+            // One that is lost is asked again.
+            let _ = self.resolver.as_ref().is_some_and(|ask| ask(query));
+        }
+        while let Some(request) = self.engine.poll_dhcp() {
+            let port = request.port;
+            if self.ties.dhcp.try_send(request).is_err() {
+                self.engine.count_device_drops(port, DropReason::DhcpLimit, 1);
             }
         }
     }
@@ -298,6 +341,7 @@ impl Running {
                     ports.into_iter().for_each(|port| self.count_losses(port));
                     read(&mut self.engine, Clock.now());
                 }
+                Request::Resolver(ask) => self.resolver = Some(ask),
                 Request::Stop => return false,
             }
         }
@@ -471,7 +515,8 @@ mod tests {
 
     fn running(relay: Relay) -> Running {
         let start = Start::new("test", DataplaneSettings::default()).unwrap();
-        let ties = Ties { relay, bells: Vec::new(), outbox: unbounded().0 };
+        let (outbox, dhcp) = (unbounded().0, unbounded().0);
+        let ties = Ties { relay, bells: Vec::new(), outbox, dhcp };
         let engine = Engine::new(EngineConfig::with_sessions(16), 1, Clock.now());
         start.into_running(engine, unbounded().1, ties)
     }

@@ -22,9 +22,11 @@ pub mod ipv4;
 mod mac;
 mod offload;
 pub mod pcap;
+mod port_span;
 mod segment;
 pub mod tcp;
 mod tx_lists;
+pub mod udp;
 
 pub use arp::{Arp, ArpOperation};
 pub use burst::{ARENA_BYTES, BURST_FRAMES, Burst, BurstFull, HEADROOM, Received};
@@ -38,6 +40,7 @@ pub use headers::{Headers, Ipv4, Layer, Transport};
 pub use held::Held;
 pub use mac::{MacAddr, ParseMacError};
 pub use offload::{Gso, MAX_SEGMENTS, Offload, Offloads, VNET_HEADER};
+pub use port_span::{PortSpan, PortSpanError};
 pub use segment::Segments;
 pub use tx_lists::{FrameRef, OWN_BYTES, OWN_FRAMES, TxFull, TxLists};
 

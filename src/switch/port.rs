@@ -26,6 +26,8 @@ pub struct Port {
     pub publishes: bool,
     /// Limit of frames it may cause to be flooded.
     pub storm: TokenBucket,
+    /// Limit of DHCP requests.
+    pub dhcp: TokenBucket,
     /// What passed and what did not.
     pub counters: PortCounters,
 }

@@ -114,7 +114,7 @@ impl<'a> Editor<'a> {
     /// # Errors
     /// See [`Editor::network`].
     pub fn reload(mut self) -> Result<(), Failure> {
-        let changed: ChangedView = self.client.send(Method::POST, "/v1/reload", None)?;
+        let changed: ChangedView = self.client.send(Method::POST, "/v1/reload", &json!({}))?;
         if changed.changes.is_empty() {
             return self.output.line("nothing has changed");
         }
@@ -170,7 +170,8 @@ impl<'a> Editor<'a> {
     }
 
     fn change(&mut self, method: Method, path: &str, body: Option<Value>) -> Result<(), Failure> {
-        let changed: ChangedView = self.client.send(method, path, body)?;
+        let body = body.unwrap_or_else(|| json!({}));
+        let changed: ChangedView = self.client.send(method, path, &body)?;
         self.print(&changed.changes)
     }
 

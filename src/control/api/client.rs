@@ -9,15 +9,23 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::Refusal;
+use crate::io::Clock;
 
 /// Time for an answer.
 const ANSWER_TIME: Duration = Duration::from_secs(30);
+/// How long a place in the daemon's queue is waited for.
+const QUEUE_TIME: Duration = Duration::from_secs(20);
+/// Shortest pause before another attempt, and most that is added to it, so that those who came
+/// together do not come back together.
+const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE_SPREAD_MS: u32 = 80;
 /// Largest answer but a capture, in bytes: 65 536 sessions are 30 MiB.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
 
@@ -77,7 +85,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.send(Method::GET, path, None)
+        self.ask(Method::GET, path, Bytes::new())
     }
 
     /// The answer to a question that answers with a text.
@@ -85,11 +93,11 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn get_text(&self, path: &str) -> Result<String, ClientError> {
-        let body = self.ask(Method::GET, path, None)?;
+        let body = self.receive(Method::GET, path, Bytes::new())?;
         String::from_utf8(body.into()).map_err(|error| self.broken(&error))
     }
 
-    /// The answer to a request with a body.
+    /// The answer to a request with a body in JSON.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -97,19 +105,35 @@ impl Client {
         &self,
         method: Method,
         path: &str,
-        body: Option<serde_json::Value>,
+        body: &impl Serialize,
     ) -> Result<T, ClientError> {
-        let answer = self.ask(method, path, body)?;
-        serde_json::from_slice(&answer).map_err(|error| self.broken(&error))
+        let body = serde_json::to_vec(body).map_err(|error| self.broken(&error))?;
+        self.ask(method, path, Bytes::from(body))
     }
 
-    fn ask(
+    /// Who answers: the daemon's process.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn daemon(&self) -> Result<u32, ClientError> {
+        let stream = std::os::unix::net::UnixStream::connect(&self.socket);
+        let stream = stream.map_err(|error| self.unreachable(&error))?;
+        let peer = rustix::net::sockopt::socket_peercred(&stream);
+        let peer = peer.map_err(|error| self.broken(&io::Error::from(error)))?;
+        Ok(peer.pid.as_raw_nonzero().get().unsigned_abs())
+    }
+
+    fn ask<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
-        body: Option<serde_json::Value>,
-    ) -> Result<Bytes, ClientError> {
-        let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
+        body: Bytes,
+    ) -> Result<T, ClientError> {
+        let answer = self.receive(method, path, body)?;
+        serde_json::from_slice(&answer).map_err(|error| self.broken(&error))
+    }
+
+    fn receive(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, ClientError> {
         let answer = async {
             let response = self.request(method, path, body).await?;
             let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES);
@@ -159,18 +183,18 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<Response<Incoming>, ClientError> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|e| self.unreachable(&e))?;
+        let stream = self.connect().await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| self.broken(&error))?;
         // It ends with the sender and the body; its errors show there.
         tokio::spawn(connection);
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(hyper::header::HOST, "tapway")
-            .body(Full::new(body))
-            .map_err(|error| self.broken(&error))?;
+        let mut request =
+            Request::builder().method(method).uri(path).header(hyper::header::HOST, "tapway");
+        if !body.is_empty() {
+            request = request.header(hyper::header::CONTENT_TYPE, "application/json");
+        }
+        let request = request.body(Full::new(body)).map_err(|error| self.broken(&error))?;
         let response = sender.send_request(request).await.map_err(|error| self.broken(&error))?;
         let status = response.status();
         if status.is_success() {
@@ -181,6 +205,19 @@ impl Client {
         match serde_json::from_slice::<Refusal>(&body) {
             Ok(refusal) => Err(refusal.with_status(status).into()),
             Err(_) => Err(self.broken(&format_args!("answered {status}"))),
+        }
+    }
+
+    /// Connects; while more wait than the daemon's queue holds, again and again.
+    async fn connect(&self) -> Result<UnixStream, ClientError> {
+        let end = Clock.now() + QUEUE_TIME;
+        loop {
+            match UnixStream::connect(&self.socket).await {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && Clock.now() < end => {
+                    sleep(pause()).await;
+                }
+                done => return done.map_err(|error| self.unreachable(&error)),
+            }
         }
     }
 
@@ -198,6 +235,15 @@ impl Client {
     fn broken(&self, what: &(impl std::fmt::Display + ?Sized)) -> ClientError {
         ClientError::Broken { socket: self.socket.clone(), what: what.to_string() }
     }
+}
+
+fn pause() -> Duration {
+    let mut random = [0; 4];
+    let flags = rustix::rand::GetRandomFlags::NONBLOCK;
+    // Without random numbers all pauses are as long.
+    let _ = rustix::rand::getrandom(&mut random, flags);
+    let spread = u32::from_ne_bytes(random) % PAUSE_SPREAD_MS;
+    PAUSE + Duration::from_millis(u64::from(spread))
 }
 
 /// A query parameter's value with everything but letters, digits and `-._~` escaped (RFC 3986).

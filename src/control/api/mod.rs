@@ -28,4 +28,4 @@ pub use client::{Client, ClientError, escape};
 pub use hyper::Method;
 pub use refusal::Refusal;
 pub use server::{ApiError, ApiHandle, ApiState, serve};
-pub use views::{ChangedView, LinkRow, SessionUsage, StatsView};
+pub use views::{ChangedView, LinkRow, NamesReport, SessionUsage, StatsView};

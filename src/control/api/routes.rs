@@ -18,8 +18,9 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::edits;
-use super::{ApiState, LinkRow, Refusal, StatsView};
+use super::{ApiState, LinkRow, NamesReport, Refusal, StatsView};
 use crate::control::capture::{self, CaptureError};
+use crate::control::dhcp::LeaseRow;
 use crate::control::tables;
 use crate::engine::{DropRow, FdbRow, NatView, NeighbourRow, PortStats, RouteRow, SessionRow};
 use crate::id::PortId;
@@ -43,8 +44,10 @@ pub(super) fn router(state: ApiState) -> Router {
         .route("/v1/routes", get(routes).post(edits::add_route).delete(edits::remove_route))
         .route("/v1/nat", get(nat))
         .route("/v1/sessions", get(sessions))
+        .route("/v1/names", get(names))
         .route("/v1/drops", get(drops))
         .route("/v1/stats", get(stats))
+        .route("/v1/leases", get(leases))
         .route("/v1/capture", get(capture))
         .merge(edits::router())
         .fallback(unknown_path)
@@ -109,12 +112,23 @@ async fn sessions(
     ask(&state, move |dataplane| tables::sessions(dataplane, limit)).await.map(Json)
 }
 
+async fn names(state: State<ApiState>, _: Params<Nothing>) -> Json<NamesReport> {
+    Json(NamesReport { names: state.names.rows(), resolver: state.names.stats() })
+}
+
 async fn drops(state: State<ApiState>, _: Params<Nothing>) -> Result<Json<Vec<DropRow>>, Refusal> {
     ask(&state, tables::drops).await.map(Json)
 }
 
 async fn stats(state: State<ApiState>, _: Params<Nothing>) -> Result<Json<StatsView>, Refusal> {
     ask(&state, tables::stats).await.map(Json)
+}
+
+async fn leases(
+    state: State<ApiState>,
+    _: Params<Nothing>,
+) -> Result<Json<Vec<LeaseRow>>, Refusal> {
+    Ok(Json(state.leases.rows()))
 }
 
 /// Streams pcapng until the client hangs up or tapway stops.
@@ -196,7 +210,8 @@ async fn unknown_path(uri: Uri) -> Refusal {
     Refusal::new(
         StatusCode::NOT_FOUND,
         format!("no such path: {}", uri.path()),
-        "paths are /v1/links, fdb, neighbours, routes, nat, sessions, drops, stats and capture",
+        "paths are /v1/links, fdb, neighbours, routes, nat, sessions, names, drops, stats, leases \
+         and capture",
     )
 }
 

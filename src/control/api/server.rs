@@ -20,11 +20,13 @@ use super::routes;
 use super::socket::{self, SocketFile};
 use super::stall::WriteLimit;
 use crate::control::capture::Captures;
+use crate::control::dhcp::Leases;
 use crate::control::live::Control;
+use crate::control::names::NamesView;
 use crate::control::registry::Registry;
 use crate::io::Dataplane;
 
-/// Open connections; more are refused at once.
+/// Connections that are answered at once; more wait in the socket's queue.
 const MAX_CONNECTIONS: usize = 64;
 /// Questions to the worker that wait at once; more wait for their turn.
 const MAX_QUESTIONS: usize = 8;
@@ -41,11 +43,6 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Pause after an accept that failed, for lack of file descriptors most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The answer to one connection too many; nothing is read from it.
-const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n\
-    connection: close\r\n\r\n\
-    {\"error\":\"64 connections are open\",\"remedy\":\"close one, or try again\"}";
-
 /// What the API shows.
 #[derive(Clone, Debug)]
 pub struct ApiState {
@@ -53,8 +50,12 @@ pub struct ApiState {
     pub worker: Arc<Dataplane>,
     /// The devices of its ports.
     pub registry: Registry,
+    /// Its DHCP leases.
+    pub leases: Leases,
     /// The captures running on it.
     pub captures: Captures,
+    /// The names of its hosts.
+    pub names: NamesView,
     /// What changes it; none: it cannot change.
     pub control: Option<Control>,
     /// One change after the other, in the order in which they came.
@@ -102,13 +103,27 @@ impl ApiState {
     /// The API of a worker.
     pub fn new(worker: Arc<Dataplane>, registry: Registry) -> Self {
         let captures = Captures::new(&worker);
-        Self { captures, worker, registry, control: None, turns: Arc::default() }
+        let (names, leases) = (NamesView::default(), Leases::default());
+        let (control, turns) = (None, Arc::default());
+        Self { worker, registry, leases, captures, names, control, turns }
     }
 
     /// The same, and what it shows can be changed.
     #[must_use]
     pub fn with_control(self, control: Control) -> Self {
         Self { control: Some(control), ..self }
+    }
+
+    /// With the leases of its DHCP server.
+    #[must_use]
+    pub fn with_leases(self, leases: Leases) -> Self {
+        Self { leases, ..self }
+    }
+
+    /// With the names of its hosts.
+    #[must_use]
+    pub fn with_names(self, names: NamesView) -> Self {
+        Self { names, ..self }
     }
 }
 
@@ -172,11 +187,8 @@ async fn accept(
         tokio::select! {
             _ = &mut stopped => return open,
             Some(_) = open.join_next() => {}
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) if open.len() >= MAX_CONNECTIONS => {
-                    // Best effort: a client that cannot take it sees the connection closed.
-                    let _ = stream.try_write(BUSY);
-                }
+            // Each ends in bounded time but captures, of which there are fewer.
+            accepted = listener.accept(), if open.len() < MAX_CONNECTIONS => match accepted {
                 Ok((stream, _)) if may_ask(&stream) => {
                     open.spawn(converse(stream, answers.clone()));
                 }

@@ -12,7 +12,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use super::ApiError;
 
 /// Connections that wait to be accepted.
-const BACKLOG: i32 = 64;
+const BACKLOG: i32 = 1024;
 
 /// A socket file of this process; it goes with the value, unless another one took its place.
 #[derive(Debug)]

@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::live::ChangeRow;
 use crate::control::registry::LinkInfo;
+use crate::control::resolver::ResolverStats;
 use crate::engine::{PortStats, Totals};
+use crate::local::dns::NameRow;
 
 /// A port, its counters and its device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +25,15 @@ pub struct LinkRow {
 pub struct ChangedView {
     /// What is other than before.
     pub changes: Vec<ChangeRow>,
+}
+
+/// Names of hosts, and what became of questions about others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamesReport {
+    /// The names of all networks.
+    pub names: Vec<NameRow>,
+    /// What the resolver counted.
+    pub resolver: ResolverStats,
 }
 
 /// Sessions now, and at most.

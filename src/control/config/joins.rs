@@ -105,7 +105,10 @@ pub(super) fn read_connect<'i>(
         mac,
         mtu: None,
         publish: Vec::new(),
+        expose: Vec::new(),
+        links: Vec::new(),
         static_macs: Vec::new(),
+        aliases: Vec::new(),
     };
     draft.config.ports.push(port);
 }

@@ -7,8 +7,11 @@
 mod check;
 mod check_ports;
 mod dataplane;
+mod dhcp;
+mod dns;
 mod joins;
 mod limits;
+mod links;
 mod names;
 mod nets;
 mod problem;
@@ -33,11 +36,13 @@ use toml::Spanned;
 use crate::engine::EngineConfig;
 use crate::io::{DataplaneSettings, TapBackend};
 use crate::nat::NatPolicy;
-use crate::packet::MacAddr;
+use crate::packet::{MacAddr, PortSpan};
 
 use super::addresses::AddressRange;
+use super::hosts::{ExposeSyntax, LinkSyntax};
 use super::publish_syntax::PublishSyntax;
 
+pub use dns::Dns;
 pub use problem::{ConfigErrors, Problem};
 pub use resolve::Memory;
 
@@ -70,6 +75,8 @@ pub struct Config {
     pub engine: EngineConfig,
     /// How the dataplane uses the system.
     pub dataplane: DataplaneSettings,
+    /// Names for hosts.
+    pub dns: Dns,
     /// The API's socket.
     pub api_socket: PathBuf,
     /// Where what is made live is kept.
@@ -93,15 +100,16 @@ pub enum StateSetting {
 /// `[uplink]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Uplink {
-    /// TAP or device.
+    /// TAP, device or shared device.
     pub kind: UplinkKind,
     /// Where the far end of the TAP, or the device, is.
     pub netns: Option<Spanned<String>>,
     /// Make the namespace if it is missing.
     pub create_netns: bool,
-    /// tapway's own address on it.
-    pub address: Spanned<Ipv4Net>,
-    /// The router beyond; none: only the uplink's subnet is outside.
+    /// tapway's own address on it; none: it is the device's, which is shared.
+    pub address: Option<Spanned<Ipv4Net>>,
+    /// The router beyond; none: that of the host on a shared device, else only the uplink's subnet
+    /// is outside.
     pub gateway: Option<Spanned<Ipv4Addr>>,
     /// Addresses that packets are translated to; empty: `address`.
     pub nat_addresses: Vec<Spanned<Ipv4Addr>>,
@@ -132,6 +140,27 @@ pub enum UplinkKind {
         /// The socket's receive buffer, in bytes.
         receive_buffer: usize,
     },
+    /// An interface of this host that is shared with it, address and all.
+    Shared {
+        /// Its name.
+        device: Spanned<String>,
+        /// External ports of translated traffic; none: chosen at start.
+        ports: Option<Spanned<PortSpan>>,
+        /// The socket's receive buffer, in bytes.
+        receive_buffer: usize,
+    },
+}
+
+impl Uplink {
+    /// True if the host's address is tapway's as well.
+    pub const fn is_shared(&self) -> bool {
+        matches!(self.kind, UplinkKind::Shared { .. })
+    }
+
+    /// tapway's own address, where the file says it.
+    pub fn own_address(&self) -> Option<Ipv4Net> {
+        self.address.as_ref().map(|address| *address.get_ref())
+    }
 }
 
 /// One entry of `uplink.static_nat`.
@@ -168,6 +197,25 @@ pub struct Network {
     pub storm_limit: u32,
     /// Relay link-local group addresses (LLDP, LACP, STP).
     pub forward_reserved: bool,
+    /// Addresses for hosts that ask; none: hosts are not served.
+    pub dhcp: Option<Dhcp>,
+    /// Its hosts know each other by name.
+    pub dns: bool,
+}
+
+/// `dhcp` of a network.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Dhcp {
+    /// Where it is in the file.
+    pub span: Range<usize>,
+    /// Where leases come from; none: the whole subnet.
+    pub range: Option<Spanned<AddressRange>>,
+    /// Never leased.
+    pub exclude: Vec<Spanned<AddressRange>>,
+    /// How long a lease lasts, in seconds.
+    pub lease_s: u32,
+    /// The domain that clients search names in; none: the network's name, if names are served.
+    pub domain: Option<String>,
 }
 
 /// tapway's own place in a network.
@@ -204,8 +252,14 @@ pub struct Port {
     pub guard: bool,
     /// Published ports.
     pub publish: Vec<Spanned<PublishSyntax>>,
+    /// Ports that the host serves: told to those that link to it.
+    pub expose: Vec<Spanned<ExposeSyntax>>,
+    /// Links to other hosts.
+    pub links: Vec<Spanned<LinkSyntax>>,
     /// MACs bound to the port.
     pub static_macs: Vec<Spanned<MacAddr>>,
+    /// Further names of the host.
+    pub aliases: Vec<Spanned<String>>,
 }
 
 /// What a port is.
@@ -390,6 +444,7 @@ impl Config {
         resolve::resolve(problems, &mut draft, memory, routed);
         check::check(problems, &draft);
         check_ports::check(problems, &draft);
+        links::check(problems, &draft);
         draft
     }
 

@@ -10,6 +10,8 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::joins::{Choice, read_address};
+use super::links::{read_expose, read_links};
+use super::names::check_host_name;
 use super::problem::Problems;
 use super::section::Section;
 use super::{
@@ -20,7 +22,7 @@ use super::{joins, syntax};
 use crate::control::publish_syntax::PublishSyntax;
 use crate::io::TapBackend;
 use crate::nat::{NatMode, NatPolicy};
-use crate::packet::MacAddr;
+use crate::packet::{MacAddr, PortSpan};
 
 pub(super) const ADDRESS: &str = "an IPv4 address such as 172.17.0.1";
 const ADDRESS_AND_PREFIX: &str = "an IPv4 address and prefix such as 192.168.33.10/24";
@@ -28,7 +30,7 @@ const RANGE: &str = "an address, a subnet, or a range such as 172.17.0.10-172.17
 const SUBNET: &str = "an IPv4 subnet such as 172.17.0.0/16";
 pub(super) const MAC: &str = "a MAC address such as 02:42:ac:11:00:02";
 pub(super) const TEXT: &str = "a text in quotes";
-const BOOL: &str = "true or false";
+pub(super) const BOOL: &str = "true or false";
 const MODE: &str = "a NAT mode: \"none\", \"eim-eif\", \"eim-adf\", \"eim-apdf\" or \"apdm\"";
 const BACKEND: &str = "\"own\" or \"tun-tap\"";
 /// Packets in bytes: from what IPv4 demands of every link to what a frame buffer holds.
@@ -76,6 +78,7 @@ pub(super) fn read<'i>(problems: &mut Problems<'i>, text: &'i str, live: &'i str
     }
     draft.config.dataplane = super::dataplane::read(problems, &mut file);
     draft.config.engine = super::limits::read(problems, &mut file);
+    draft.config.dns = super::dns::read(problems, &mut file);
     draft.config.api_socket = read_api(problems, &mut file);
     draft.config.state = read_state(problems, &mut file);
     file.finish(problems);
@@ -113,15 +116,17 @@ fn read_uplink<'i>(
     mut section: Section<'i>,
 ) -> (Option<Uplink>, bool) {
     let kind = read_uplink_kind(problems, &mut section);
+    if kind.as_deref() == Some("shared") {
+        return read_shared(problems, section);
+    }
     let netns = section.take(problems, "netns", TEXT);
     let create_netns = read_create_netns(problems, &mut section, netns.is_some());
     let kind = match kind.as_deref() {
         Some("device") => {
             let device = section.take::<String>(problems, "device", TEXT);
             let device = section.require(problems, "device", device, "\"eth1\"");
-            let buffer = section.take_number(problems, "receive_buffer", 4096..=1 << 30);
-            let buffer = buffer.map_or(DEFAULT_RECEIVE_BUFFER, Spanned::into_inner);
-            device.map(|device| UplinkKind::Device { device, receive_buffer: buffer as usize })
+            let receive_buffer = read_buffer(problems, &mut section);
+            device.map(|device| UplinkKind::Device { device, receive_buffer })
         }
         _ => {
             let name = if netns.is_some() { "eth0" } else { "tapway0" };
@@ -147,7 +152,7 @@ fn read_uplink<'i>(
         kind,
         create_netns,
         netns,
-        address,
+        address: Some(address),
         gateway,
         nat_addresses,
         static_nat,
@@ -157,11 +162,56 @@ fn read_uplink<'i>(
     (uplink, is_broken)
 }
 
+/// The same of an uplink that shares the host's address: the device says most of it.
+fn read_shared<'i>(
+    problems: &mut Problems<'i>,
+    mut section: Section<'i>,
+) -> (Option<Uplink>, bool) {
+    let device = section.take::<String>(problems, "device", TEXT);
+    let device = section.require(problems, "device", device, "\"eth0\"");
+    let gateway = section.take(problems, "gateway", ADDRESS);
+    let ports = section.take::<String>(problems, "nat_ports", TEXT);
+    let ports = ports.and_then(|text| match text.get_ref().parse::<PortSpan>() {
+        Ok(ports) => Some(Spanned::new(text.span(), ports)),
+        Err(error) => {
+            let what = format!("\"{}\": {error}", text.get_ref());
+            let remedy = "write it like \"61000-65535\"";
+            problems.error(text.span(), section.key("nat_ports"), what, remedy);
+            None
+        }
+    });
+    let receive_buffer = read_buffer(problems, &mut section);
+    for key in ["address", "mac", "mtu"] {
+        section.refuse(problems, key, "it is the device's own with `kind = \"shared\"`");
+    }
+    for key in ["nat_addresses", "static_nat", "netns", "create_netns"] {
+        section.refuse(problems, key, "there is none with `kind = \"shared\"`");
+    }
+    let is_broken = !section.finish(problems);
+    let uplink = device.map(|device| Uplink {
+        kind: UplinkKind::Shared { device, ports, receive_buffer },
+        netns: None,
+        create_netns: false,
+        address: None,
+        gateway,
+        nat_addresses: Vec::new(),
+        static_nat: Vec::new(),
+        mac: None,
+        mtu: DEFAULT_MTU,
+    });
+    (uplink, is_broken)
+}
+
+fn read_buffer<'i>(problems: &mut Problems<'i>, section: &mut Section<'i>) -> usize {
+    let buffer = section.take_number(problems, "receive_buffer", 4096..=1 << 30);
+    buffer.map_or(DEFAULT_RECEIVE_BUFFER, Spanned::into_inner) as usize
+}
+
 fn read_uplink_kind<'i>(problems: &mut Problems<'i>, section: &mut Section<'i>) -> Option<String> {
     let Some(kind) = section.take::<String>(problems, "kind", TEXT) else {
         return Some("tap".to_owned());
     };
-    read_choice(problems, section, "kind", kind, &["tap", "device"])
+    read_choice(problems, section, "kind", kind, &["tap", "device", "shared"])
 }
 
 pub(super) fn read_choice<'i>(
@@ -211,6 +261,8 @@ fn read_network<'i>(
     nat.exempt = exempt.iter().map(|net| net.get_ref().trunc()).collect();
     let storm = section.take_number(problems, "storm_limit", 0..=u64::from(u32::MAX));
     let reserved = section.take(problems, "forward_reserved", BOOL);
+    let dhcp = super::dhcp::read(problems, &mut section);
+    let dns = section.take::<bool>(problems, "dns", BOOL).map(Spanned::into_inner);
     if subnet.is_none() && !section.has_failed(&["subnet"]) {
         let spans = [
             ("gateway", gateway.as_ref().map(Spanned::span)),
@@ -236,6 +288,8 @@ fn read_network<'i>(
         mac,
     });
     Some(Network {
+        // As with Docker, the default network knows links only.
+        dns: dns.unwrap_or(name.get_ref() != DEFAULT_NETWORK),
         name,
         router,
         wish,
@@ -247,6 +301,7 @@ fn read_network<'i>(
         nat,
         storm_limit: storm.map_or(DEFAULT_STORM_LIMIT, Spanned::into_inner) as u32,
         forward_reserved: reserved.is_some_and(Spanned::into_inner),
+        dhcp,
     })
 }
 
@@ -292,13 +347,19 @@ fn read_port<'i>(
     let mac = section.take(problems, "mac", MAC);
     let mtu = read_mtu(problems, &mut section);
     let guard = section.take::<bool>(problems, "guard", BOOL);
-    let has_address = address.is_some() || wish.is_some() || section.has_failed(&["address"]);
+    let has_address = address.is_some()
+        || wish.is_some()
+        || mac.is_some()
+        || section.has_failed(&["address", "mac"]);
     if let Some(guard) = guard.as_ref().filter(|guard| *guard.get_ref() && !has_address) {
-        let what = "a port without `address` cannot be guarded";
+        let what = "a port with neither `address` nor `mac` cannot be guarded";
         problems.error(guard.span(), section.key("guard"), what, "add the address, or remove it");
     }
     let publish = read_publish(problems, &mut section);
+    let expose = read_expose(problems, &mut section);
+    let links = read_links(problems, &mut section);
     let static_macs = section.take_list(problems, "static_macs", MAC);
+    let aliases = read_aliases(problems, &mut section);
     let is_broken = section.has_failed(&["network", "address", "mac", "netns", "interface"]);
     section.finish(problems);
     if is_broken {
@@ -306,8 +367,36 @@ fn read_port<'i>(
     }
     let guard = guard.map_or(address.is_some() || wish.is_some(), Spanned::into_inner);
     let host = name.get_ref().clone();
-    let kind = kind?;
-    Some(Port { kind, name, host, network, address, wish, mac, mtu, guard, publish, static_macs })
+    Some(Port {
+        kind: kind?,
+        name,
+        host,
+        network,
+        address,
+        wish,
+        mac,
+        mtu,
+        guard,
+        publish,
+        expose,
+        links,
+        static_macs,
+        aliases,
+    })
+}
+
+fn read_aliases<'i>(
+    problems: &mut Problems<'i>,
+    section: &mut Section<'i>,
+) -> Vec<Spanned<String>> {
+    let aliases = section.take_list::<String>(problems, "aliases", TEXT);
+    for alias in &aliases {
+        if let Err(remedy) = check_host_name(alias.get_ref()) {
+            let what = format!("\"{}\" is no name for a host", alias.get_ref());
+            problems.error(alias.span(), section.key("aliases"), what, remedy);
+        }
+    }
+    aliases
 }
 
 fn read_port_kind<'i>(

@@ -8,7 +8,7 @@ use ipnet::Ipv4Net;
 use super::edit::Draft;
 use super::made::Made;
 use super::store::{Kept, Store, StoreError};
-use crate::control::config::{Config, ConfigErrors, LoadError, Loaded, Memory, Sources};
+use crate::control::config::{Config, ConfigErrors, LoadError, Memory, Sources};
 use crate::control::model::{Model, Processes};
 use crate::control::rejection::{Rejection, RejectionKind};
 
@@ -55,22 +55,20 @@ pub enum StartError {
 }
 
 impl Desired {
-    /// Reads a file, the embedded default without one, and what `store` keeps. Warnings of the
-    /// file come with it.
+    /// Reads a file, the embedded default without one, and what `store` keeps.
     ///
     /// # Errors
     /// Everything that is wrong with them.
     pub fn load(
         path: Option<&Path>,
-        store: impl FnOnce(&Config) -> Result<Store, StoreError>,
+        store: &Store,
         routed: &[Ipv4Net],
-    ) -> Result<(Self, Store, Loaded), StartError> {
+    ) -> Result<Self, StartError> {
         let (name, text) = Config::read_text(path)?;
         let mut memory = Memory::default();
         let alone =
             Config::compose(Sources { name: &name, text: &text, live: "", routed }, &mut memory)
                 .map_err(LoadError::from)?;
-        let store = store(&alone.config)?;
         let Kept { mut made, mut memory } = store.load()?;
         for gone in made.give_way(&alone.config) {
             tracing::warn!("{gone}: {name} has it, so what was made live goes");
@@ -93,7 +91,7 @@ impl Desired {
             config: Arc::new(loaded.config.clone()),
             model: Arc::new(model),
         };
-        Ok((desired, store, loaded))
+        Ok(desired)
     }
 
     /// What the file is called in messages.

@@ -1,20 +1,30 @@
 //! From a checked configuration to a model.
 
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 
 use super::ids::Ids;
-use super::{Model, PortEntry, Processes, UPLINK, UPLINK_PORT};
+use super::{HostEntry, Model, PortEntry, Processes, UPLINK, UPLINK_PORT};
 use crate::control::config::{
     Config, Network, Port, PortKind, UPLINK_NAME, Uplink, UplinkKind, publishes,
 };
+use crate::control::dhcp::{ScopePort, ScopeSettings};
+use crate::control::hosts::{ExposeSyntax, ExposedPort};
 use crate::engine::{Gateway, NetworkSpec, PortSpec};
-use crate::id::NetworkId;
-use crate::io::{DevicePlan, Netns, PortPlan, TapPlan};
+use crate::id::{NetworkId, PortId};
+use crate::io::{DevicePlan, Netns, PortPlan, SharedPlan, TapPlan};
+use crate::local::dhcp::Parameters;
 use crate::nat::{Endpoint, NatPolicy, Publish};
 use crate::packet::MacAddr;
 use crate::switch::{BridgeSettings, Guard};
+
+/// Ports of a host that links tell of: each is four variables of whoever links to it. Those with
+/// the highest numbers are left out, because a whole published range would not fit into any
+/// environment.
+const MAX_SERVED: usize = 1024;
 
 pub(super) fn build(config: &Config, ids: &Ids, processes: &Processes) -> Model {
     let uplink = config.uplink.iter().map(|uplink| (UPLINK, uplink_network(config, uplink, ids)));
@@ -26,16 +36,19 @@ pub(super) fn build(config: &Config, ids: &Ids, processes: &Processes) -> Model 
     Model {
         networks: uplink.chain(networks).collect(),
         ports: uplink_port.chain(ports).collect(),
+        hosts: hosts(config, ids),
         routes: routes(config),
         publishes: publishes(config, ids),
+        dhcp: dhcp_networks(config, ids, processes),
         engine: config.engine,
         dataplane: config.dataplane,
+        names: Arc::new(super::names::names(config, ids)),
+        upstreams: config.dns.upstreams.clone(),
         api_socket: config.api_socket.clone(),
     }
 }
 
 fn uplink_network(config: &Config, uplink: &Uplink, ids: &Ids) -> NetworkSpec {
-    let address = *uplink.address.get_ref();
     let statics = uplink.static_nat.iter().filter_map(|entry| {
         let inside = *entry.inside.get_ref();
         let home = config.networks.iter().find(|network| {
@@ -44,13 +57,15 @@ fn uplink_network(config: &Config, uplink: &Uplink, ids: &Ids) -> NetworkSpec {
         })?;
         Some((ids.network(home.name.get_ref()), inside, *entry.external.get_ref()))
     });
-    let gateway = Gateway {
+    // On a shared device it says where tapway is, see `station`.
+    let gateway = uplink.own_address().map(|address| Gateway {
         mac: uplink.mac.as_ref().map_or(MacAddr::from_ipv4(address.addr()), |mac| *mac.get_ref()),
         address,
         pool: uplink.nat_addresses.iter().map(|address| *address.get_ref()).collect(),
         statics: statics.collect(),
-    };
-    let spec = NetworkSpec::new(UPLINK_NAME, Some(gateway));
+        shared: None,
+    });
+    let spec = NetworkSpec::new(UPLINK_NAME, gateway);
     NetworkSpec { mtu: uplink.mtu, is_outside: true, nat: NatPolicy::default(), ..spec }
 }
 
@@ -64,6 +79,7 @@ fn network_spec(network: &Network) -> NetworkSpec {
             address: Ipv4Net::new(address, prefix).unwrap_or_else(|_| Ipv4Net::from(address)),
             pool: Vec::new(),
             statics: Vec::new(),
+            shared: None,
         }
     });
     NetworkSpec {
@@ -73,6 +89,7 @@ fn network_spec(network: &Network) -> NetworkSpec {
         is_outside: false,
         icc: network.icc,
         is_internal: network.internal,
+        serves_dhcp: network.dhcp.is_some(),
         nat: network.nat.clone(),
         bridge: BridgeSettings {
             forward_reserved: network.forward_reserved,
@@ -83,7 +100,7 @@ fn network_spec(network: &Network) -> NetworkSpec {
 
 /// The far end of a TAP uplink is the router: it gets the gateway's address.
 fn uplink_port(config: &Config, uplink: &Uplink) -> PortEntry {
-    let own = *uplink.address.get_ref();
+    let own = uplink.own_address().unwrap_or_default();
     let own_mac = uplink.mac.as_ref().map_or(MacAddr::from_ipv4(own.addr()), |mac| *mac.get_ref());
     let gateway = uplink.gateway.as_ref().map(|gateway| *gateway.get_ref());
     let netns = uplink.netns.as_ref().map(|netns| netns.get_ref().clone());
@@ -113,6 +130,15 @@ fn uplink_port(config: &Config, uplink: &Uplink) -> PortEntry {
             };
             (PortPlan::Device(plan), None)
         }
+        UplinkKind::Shared { device, ports, receive_buffer } => {
+            let plan = SharedPlan {
+                device: device.get_ref().clone(),
+                gateway,
+                ports: ports.as_ref().map(|ports| *ports.get_ref()),
+                receive_buffer: *receive_buffer,
+            };
+            (PortPlan::Shared(plan), None)
+        }
     };
     let spec = PortSpec {
         name: UPLINK_NAME.to_owned(),
@@ -123,14 +149,15 @@ fn uplink_port(config: &Config, uplink: &Uplink) -> PortEntry {
         is_up: false,
     };
     let address = gateway.filter(|_| mac.is_some());
-    PortEntry { id: UPLINK_PORT, host: UPLINK_NAME.to_owned(), spec, plan, mac, address }
+    PortEntry { id: UPLINK_PORT, spec, plan, mac, address }
 }
 
 /// What tapway answers for on the uplink: its address, the pool and static translations.
 fn own_addresses(uplink: &Uplink) -> Vec<Ipv4Addr> {
     let pool = uplink.nat_addresses.iter().map(|address| *address.get_ref());
     let statics = uplink.static_nat.iter().map(|entry| *entry.external.get_ref());
-    std::iter::once(uplink.address.get_ref().addr()).chain(pool).chain(statics).collect()
+    let own = uplink.own_address().map(|own| own.addr());
+    own.into_iter().chain(pool).chain(statics).collect()
 }
 
 /// Where a port's host lives: network, subnet, router, MTU.
@@ -156,7 +183,7 @@ fn home(config: &Config, ids: &Ids, port: &Port) -> Home {
         }
         (None, Some(uplink)) => Home {
             network: UPLINK,
-            prefix: Some(uplink.address.get_ref().prefix_len()),
+            prefix: uplink.own_address().map(|own| own.prefix_len()),
             gateway: uplink.gateway.as_ref().map(|gateway| *gateway.get_ref()),
             mtu: uplink.mtu,
         },
@@ -199,7 +226,9 @@ fn port_entry(config: &Config, (ids, processes): (&Ids, &Processes), port: &Port
         PortKind::Replay(file) => PortPlan::Replay(file.clone()),
         PortKind::Record(file) => PortPlan::Record(file.clone()),
     };
-    let guard = mac.zip(address).filter(|_| port.guard);
+    // Without an address: the one it will have leased.
+    let guarded = mac.filter(|_| port.guard);
+    let guard = guarded.map(|mac| (mac, address.unwrap_or(Ipv4Addr::UNSPECIFIED)));
     let spec = PortSpec {
         name: port.name.get_ref().clone(),
         network: home.network,
@@ -208,13 +237,38 @@ fn port_entry(config: &Config, (ids, processes): (&Ids, &Processes), port: &Port
         static_macs: port.static_macs.iter().map(|mac| *mac.get_ref()).collect(),
         is_up: false,
     };
-    PortEntry {
-        id: ids.port(port.name.get_ref()),
-        host: port.host.clone(),
-        spec,
-        plan,
-        mac,
-        address,
+    PortEntry { id: ids.port(port.name.get_ref()), spec, plan, mac, address }
+}
+
+/// Each host with all of its ports.
+fn hosts(config: &Config, ids: &Ids) -> Vec<HostEntry> {
+    let mut ports: HashMap<&str, Vec<PortId>> = HashMap::new();
+    for port in &config.ports {
+        ports.entry(&port.host).or_default().push(ids.port(port.name.get_ref()));
+    }
+    let first = config.ports.iter().filter(|port| *port.name.get_ref() == port.host);
+    first
+        .map(|port| {
+            let ports = ports.remove(port.host.as_str()).unwrap_or_default();
+            HostEntry { ports, ..host_entry(port) }
+        })
+        .collect()
+}
+
+fn host_entry(port: &Port) -> HostEntry {
+    let name = port.name.get_ref().clone();
+    let exposed = port.expose.iter().map(|syntax| *syntax.get_ref());
+    let published = port.publish.iter().map(|syntax| ExposeSyntax::published(syntax.get_ref()));
+    let mut serves: Vec<ExposedPort> =
+        exposed.chain(published).flat_map(ExposeSyntax::each).collect();
+    serves.sort_unstable();
+    serves.dedup();
+    serves.truncate(MAX_SERVED);
+    HostEntry {
+        ports: Vec::new(),
+        name,
+        serves,
+        links: port.links.iter().map(|link| link.get_ref().clone()).collect(),
     }
 }
 
@@ -222,9 +276,48 @@ fn routes(config: &Config) -> Vec<(Ipv4Net, Ipv4Addr)> {
     let default = config
         .uplink
         .iter()
+        .filter(|uplink| !uplink.is_shared())
         .filter_map(|uplink| Some((Ipv4Net::default(), *uplink.gateway.as_ref()?.get_ref())));
     let others = config.routes.iter();
     default.chain(others.map(|route| (*route.to.get_ref(), *route.via.get_ref()))).collect()
+}
+
+/// The networks whose hosts are served by DHCP.
+fn dhcp_networks(config: &Config, ids: &Ids, processes: &Processes) -> Vec<ScopeSettings> {
+    let served = config.networks.iter().filter_map(|network| {
+        let (dhcp, router) = (network.dhcp.as_ref()?, network.router.as_ref()?);
+        let name = network.name.get_ref();
+        let gateway = *router.gateway.get_ref();
+        let server = Ipv4Net::new(gateway, router.subnet.get_ref().prefix_len()).ok()?;
+        let mac = router.mac.as_ref().map_or(MacAddr::from_ipv4(gateway), |mac| *mac.get_ref());
+        let parameters = Parameters {
+            server,
+            server_mac: mac,
+            router: Some(gateway),
+            dns: if network.dns { vec![gateway] } else { Vec::new() },
+            domain: dhcp.domain.clone().or_else(|| network.dns.then(|| name.clone())),
+            mtu: network.mtu,
+        };
+        Some(ScopeSettings {
+            network: ids.network(network.name.get_ref()),
+            name: name.clone(),
+            range: dhcp.range.as_ref().map(|range| *range.get_ref()),
+            exclude: dhcp.exclude.iter().map(|range| *range.get_ref()).collect(),
+            lease_s: dhcp.lease_s,
+            parameters,
+            ports: Vec::new(),
+        })
+    });
+    let mut served: Vec<ScopeSettings> = served.collect();
+    for port in config.ports.iter().map(|port| port_entry(config, (ids, processes), port)) {
+        let PortEntry { id, spec, mac, address, .. } = port;
+        let home = served.iter_mut().find(|scope| scope.network == spec.network);
+        if let Some(home) = home {
+            let (name, guard) = (spec.name, spec.guard);
+            home.ports.push(ScopePort { id, name, mac, address, guard });
+        }
+    }
+    served
 }
 
 fn publishes(config: &Config, ids: &Ids) -> Vec<Publish> {

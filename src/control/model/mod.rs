@@ -2,27 +2,35 @@
 //!
 //! * `build`: from a checked configuration,
 //! * `ids`: numbers that stay with their names,
+//! * `station`: the place on an uplink that is shared with the host,
 //! * `change`: the difference between two models, and the order in which it is applied.
 
 mod build;
 mod change;
+mod host;
 mod ids;
+mod names;
+mod station;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::config::Config;
+use super::dhcp::ScopeSettings;
 use crate::engine::{Command, EngineConfig, NetworkSpec, PortSpec};
 use crate::id::{NetworkId, PortId};
 use crate::io::{DataplaneSettings, PortPlan, ProcessNetns};
+use crate::local::dns::NameTable;
 use crate::nat::Publish;
 use crate::packet::MacAddr;
 
 pub use change::{Change, PortChange, Route, Step};
+pub use host::{HostEntry, HostIndex};
 
 /// The uplink's network.
 pub const UPLINK: NetworkId = NetworkId(0);
@@ -37,8 +45,6 @@ pub type Processes = HashMap<u32, ProcessNetns>;
 pub struct PortEntry {
     /// Its number.
     pub id: PortId,
-    /// The host behind it; several ports may be of one.
-    pub host: String,
     /// What the engine is told; the name is in it.
     pub spec: PortSpec,
     /// What the broker is told.
@@ -56,14 +62,22 @@ pub struct Model {
     pub networks: Vec<(NetworkId, NetworkSpec)>,
     /// Ports; the uplink is number 0.
     pub ports: Vec<PortEntry>,
+    /// The hosts behind the ports.
+    pub hosts: Vec<HostEntry>,
     /// Routes: prefix and next hop.
     pub routes: Vec<Route>,
     /// Published ports.
     pub publishes: Vec<Publish>,
+    /// Networks whose hosts are served by DHCP.
+    pub dhcp: Vec<ScopeSettings>,
     /// Bounds and timers.
     pub engine: EngineConfig,
     /// How the dataplane uses the system.
     pub dataplane: DataplaneSettings,
+    /// Names of hosts.
+    pub names: Arc<NameTable>,
+    /// Resolvers for other names, in order; empty: those of this host.
+    pub upstreams: Vec<SocketAddr>,
     /// The API's socket.
     pub api_socket: PathBuf,
 }
@@ -86,10 +100,14 @@ impl Model {
         Self {
             networks: Vec::new(),
             ports: Vec::new(),
+            hosts: Vec::new(),
             routes: Vec::new(),
             publishes: Vec::new(),
+            dhcp: Vec::new(),
             engine: self.engine,
             dataplane: self.dataplane,
+            names: Arc::default(),
+            upstreams: self.upstreams.clone(),
             api_socket: self.api_socket.clone(),
         }
     }

@@ -4,13 +4,17 @@
 //! Pure functions of the rows, so that golden tests and the demo print the same.
 
 mod drops;
+mod leases;
 mod link;
+mod names;
 mod nat;
 mod session;
 mod tables;
 
 pub use drops::drops;
+pub use leases::leases;
 pub use link::{links, stats};
+pub use names::names;
 pub use nat::nat;
 pub use session::sessions;
 pub use tables::{fdb, neighbours, routes};

@@ -89,6 +89,12 @@ impl Neighbours {
         let Some(index) = self.find(network, ip) else {
             return self.start(now, network, ip, asked_by);
         };
+        let Some(entry) = self.entries.get(index) else { return Resolution::Full };
+        if let (NeighbourState::Reachable, Some(mac)) = (entry.state, entry.mac)
+            && now <= entry.deadline
+        {
+            return Resolution::Known(mac, index);
+        }
         self.touch(now, index);
         let Some(entry) = self.entries.get(index) else { return Resolution::Full };
         match (entry.state, entry.mac) {
@@ -136,6 +142,11 @@ impl Neighbours {
         if self.entries.get(index).is_some_and(|entry| entry.state == NeighbourState::Stale) {
             self.set_state(now, index, NeighbourState::Delay);
         }
+    }
+
+    /// The entry of a neighbour.
+    pub fn get(&self, network: NetworkId, ip: Ipv4Addr) -> Option<&Neighbour> {
+        self.find(network, ip).and_then(|index| self.entries.get(index))
     }
 
     /// The state of the entry at `index`.

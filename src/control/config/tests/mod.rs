@@ -1,6 +1,7 @@
 //! Every error a configuration can have, word for word.
 
 mod joins;
+mod links;
 mod networks;
 mod ports;
 mod routes_and_limits;

@@ -70,7 +70,7 @@ f:6:7: network.a.nat: "full" is not a NAT mode: "none", "eim-eif", "eim-adf", "e
 f:7:14: network.a.nat_exempt: "10.0.0.0/8" is not a list; write [ ... ], each an IPv4 subnet such as 172.17.0.0/16
 f:8:15: network.a.storm_limit: -1 is out of range; use 0 to 4294967295
 f:9:20: network.a.forward_reserved: "no" is not true or false; correct it
-f:10:1: network.a.speed: unknown key; known here: subnet, gateway, gateway_mac, mtu, icc, internal, range, exclude, nat, nat_exempt, storm_limit, forward_reserved
+f:10:1: network.a.speed: unknown key; known here: subnet, gateway, gateway_mac, mtu, icc, internal, range, exclude, nat, nat_exempt, storm_limit, forward_reserved, dhcp, dns
 "#,
     ),
     (
@@ -81,6 +81,35 @@ nat = { tcp = "x", sctp = "none" }
         r#"
 f:2:15: network.a.nat.tcp: "x" is not a NAT mode: "none", "eim-eif", "eim-adf", "eim-apdf" or "apdm"; correct it
 f:2:20: network.a.nat.sctp: unknown key; known here: tcp, udp, icmp, other
+"#,
+    ),
+    (
+        r#"
+[network.a]
+dhcp = true
+[network.b]
+subnet = "10.0.0.0/24"
+dhcp = { range = "10.0.0.9-10.0.0.1", lease_s = 5, lifetime = 9 }
+[network.c]
+subnet = "10.1.0.0/24"
+dhcp = { range = "10.1.0.9-10.1.1.9", exclude = ["10.2.0.0/24"] }
+[network.d]
+subnet = "10.2.0.0/24"
+dhcp = "yes"
+[port.p]
+network = "d"
+mac = "02:00:00:00:00:01"
+guard = true
+"#,
+        r#"
+f:2:8: network.a.dhcp: a network without `subnet` has no addresses to lease; add the subnet, or remove it
+f:5:18: network.b.dhcp.range: "10.0.0.9-10.0.0.1" is not a range of addresses such as 172.17.0.100-172.17.0.199; correct it
+f:5:49: network.b.dhcp.lease_s: 5 is out of range; use 60 to 31536000
+f:5:52: network.b.dhcp.lifetime: unknown key; known here: range, exclude, lease_s, domain
+f:8:18: network.c.dhcp.range: 10.1.0.9-10.1.1.9 is not in the subnet 10.1.0.0/24; choose a part of the subnet
+f:8:50: network.c.dhcp.exclude: 10.2.0.0-10.2.0.255 is not in the subnet 10.1.0.0/24; choose a part of the subnet
+f:11:8: network.d.dhcp: "yes" is not true or false; correct it
+f:14:7: port.p.guard: a port without `address` cannot be guarded on a network without `dhcp`; add the address, or remove it
 "#,
     ),
 ];
