@@ -186,7 +186,12 @@ fn usual_directory() -> Option<PathBuf> {
     // The XDG base directory specification.
     let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let home = || set("HOME").map(|home| home.join(".local/state"));
-    set("XDG_STATE_HOME").or_else(home).map(|state| state.join("tapway"))
+    let state = set("XDG_STATE_HOME").or_else(home).map(|state| state.join("tapway"));
+    // A user who was switched to without his environment has another one's home in it.
+    let is_closed = |path: &PathBuf| {
+        path.metadata().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    };
+    state.filter(|path| !is_closed(path))
 }
 
 fn dump_text(worker: &Dataplane, registry: &Registry) -> Option<String> {
