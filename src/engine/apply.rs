@@ -11,7 +11,7 @@ use crate::nat::{Publish, StaticNat};
 use crate::packet::PortSpan;
 use crate::route::{Interface, Route, RouteKind};
 use crate::switch::{Bridge, FdbKey, Guard, Port, PortCounters};
-use crate::table::TokenBucket;
+use crate::table::{SharedBucket, TokenBucket};
 use crate::time::Instant;
 
 impl Engine {
@@ -99,6 +99,7 @@ impl Engine {
             nat: spec.nat,
             icc: spec.icc,
             is_internal: spec.is_internal,
+            open_port: spec.open_port,
             serves_dhcp: spec.serves_dhcp,
         };
         if self.networks.len() <= id.index() {
@@ -113,9 +114,10 @@ impl Engine {
             ended += self.add_interface(now, id, gateway, (spec.mtu, spec.is_outside));
         }
         let limit = spec.bridge.storm_limit;
-        for port in self.ports.iter_mut().flatten().filter(|port| port.network == id) {
-            port.is_isolated = !spec.icc;
-            port.storm = TokenBucket::new(limit, limit, now);
+        for (at, port) in self.ports.iter_mut().enumerate() {
+            let Some(port) = port.as_mut().filter(|port| port.network == id) else { continue };
+            port.is_isolated = !spec.icc && spec.open_port.is_none_or(|open| open.index() != at);
+            port.storm = port.storm.at_rate(limit, limit);
         }
         if before.as_ref() != self.interfaces.get(id) {
             self.announce_network(id);
@@ -245,7 +247,7 @@ impl Engine {
             .and_then(Option::as_mut)
             .ok_or(CommandError::UnknownNetwork(spec.network))?;
         network.bridge.join(id);
-        let (limit, is_isolated) = (network.bridge.settings.storm_limit, !network.icc);
+        let (limit, is_isolated) = (network.bridge.settings.storm_limit, network.isolates(id));
         let port = Port {
             name: spec.name,
             network: spec.network,
@@ -255,7 +257,7 @@ impl Engine {
             guard: spec.guard,
             gateway: FdbKey::NONE,
             publishes: false,
-            storm: TokenBucket::new(limit, limit, now),
+            storm: SharedBucket::new(limit, limit, self.share.storms.at(id.0)),
             dhcp: TokenBucket::new(REQUESTS_PER_SECOND, REQUEST_BURST, now),
             counters: PortCounters::default(),
         };

@@ -45,6 +45,8 @@ pub struct NetworkSpec {
     pub icc: bool,
     /// It has no way out and none in: its hosts reach each other and the gateway itself.
     pub is_internal: bool,
+    /// The one port, if any, that all hosts may talk to and that may talk to all, without `icc`.
+    pub open_port: Option<PortId>,
     /// How it is translated.
     pub nat: NatPolicy,
     /// DHCP requests of its hosts go to control.
@@ -63,6 +65,7 @@ impl NetworkSpec {
             is_outside: false,
             icc: true,
             is_internal: false,
+            open_port: None,
             nat: NatPolicy::default(),
             serves_dhcp: false,
             bridge: BridgeSettings { forward_reserved: false, storm_limit: 10_000 },

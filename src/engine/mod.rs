@@ -31,6 +31,7 @@ mod event;
 mod flow_cache;
 mod fragments;
 mod icmp_errors;
+mod looping;
 mod names;
 mod notice;
 mod observer;
@@ -39,6 +40,7 @@ mod ownership;
 mod pipeline;
 mod plan;
 mod replay;
+mod restore;
 mod shared;
 mod slow_path;
 mod snapshot;
@@ -96,7 +98,15 @@ struct Network {
     nat: NatPolicy,
     icc: bool,
     is_internal: bool,
+    open_port: Option<PortId>,
     serves_dhcp: bool,
+}
+
+impl Network {
+    /// True if a port of it may not talk to others that may not.
+    fn isolates(&self, port: PortId) -> bool {
+        !self.icc && self.open_port != Some(port)
+    }
 }
 
 /// One worker's dataplane: bridge, neighbours, routes, NAPT.

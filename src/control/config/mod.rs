@@ -9,6 +9,7 @@ mod check_ports;
 mod dataplane;
 mod dhcp;
 mod dns;
+mod host;
 mod joins;
 mod limits;
 mod links;
@@ -43,6 +44,7 @@ use super::hosts::{ExposeSyntax, LinkSyntax};
 use super::publish_syntax::PublishSyntax;
 
 pub use dns::Dns;
+pub use host::HostPlace;
 pub use problem::{ConfigErrors, Problem};
 pub use resolve::Memory;
 
@@ -189,6 +191,8 @@ pub struct Network {
     pub mtu: u16,
     /// It has no way out and none in.
     pub internal: bool,
+    /// This host's own place in it; none: it is not there.
+    pub host: Option<HostPlace>,
     /// Its hosts may talk to each other.
     pub icc: bool,
     /// How it is translated.

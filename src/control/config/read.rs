@@ -256,6 +256,7 @@ fn read_network<'i>(
     let internal = section.take(problems, "internal", BOOL).is_some_and(Spanned::into_inner);
     let range = section.take(problems, "range", RANGE);
     let exclude = section.take_list(problems, "exclude", RANGE);
+    let host = super::host::read(problems, &mut section, &name);
     let mut nat = read_nat(problems, &mut section);
     let exempt = section.take_list::<Ipv4Net>(problems, "nat_exempt", SUBNET);
     nat.exempt = exempt.iter().map(|net| net.get_ref().trunc()).collect();
@@ -297,6 +298,7 @@ fn read_network<'i>(
         exclude,
         mtu,
         internal,
+        host,
         icc,
         nat,
         storm_limit: storm.map_or(DEFAULT_STORM_LIMIT, Spanned::into_inner) as u32,

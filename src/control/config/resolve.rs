@@ -14,7 +14,9 @@ use super::nets::subnets;
 use super::problem::Problems;
 use super::read::{Draft, first_host};
 use super::{Network, NetworkRouter, Port};
-use crate::control::addresses::{AddressPool, PoolEntry, PoolSettings, PoolSnapshot, SubnetPool};
+use crate::control::addresses::{
+    AddressPool, AddressRange, PoolEntry, PoolSettings, PoolSnapshot, SubnetPool,
+};
 use crate::control::rejection::RejectionKind;
 
 /// What was chosen, and is chosen again.
@@ -117,7 +119,7 @@ fn choose_addresses(
     let settings = PoolSettings {
         gateway: Some(*router.gateway.get_ref()),
         range: network.range.as_ref().map(|range| *range.get_ref()),
-        exclude: network.exclude.iter().map(|range| *range.get_ref()).collect(),
+        exclude: set_apart(network),
         ..PoolSettings::new(name, *router.subnet.get_ref())
     };
     let empty = match AddressPool::new(settings.clone()) {
@@ -141,6 +143,14 @@ fn choose_addresses(
         }
     }
     memory.addresses.insert(name.clone(), pool.snapshot());
+}
+
+/// Addresses that no host is given: those that are excluded, this host's own, and those that are
+/// leased.
+fn set_apart(network: &Network) -> Vec<AddressRange> {
+    let leased = network.dhcp.as_ref().and_then(|dhcp| dhcp.range.as_ref());
+    let excluded = network.exclude.iter().chain(leased).map(|range| *range.get_ref());
+    excluded.chain(network.host_address().map(AddressRange::from)).collect()
 }
 
 /// Who has an address already: those that name one, and those that got one before. An address
