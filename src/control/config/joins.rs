@@ -11,7 +11,7 @@ use serde::de::{Deserializer, Error as _};
 use toml::Spanned;
 
 use super::problem::Problems;
-use super::read::{Draft, MAC, TEXT, read_syntax};
+use super::read::{Draft, MAC, TEXT, read_aliases, read_syntax};
 use super::section::Section;
 use super::{Port, PortKind};
 use crate::control::rejection::RejectionKind;
@@ -63,6 +63,7 @@ pub(super) fn read_connect<'i>(
     let interface = section.take::<String>(problems, "interface", TEXT);
     let (address, mut wish) = read_address(problems, &mut section);
     let mac = section.take(problems, "mac", MAC);
+    let aliases = read_aliases(problems, &mut section);
     let is_broken = section.has_failed(&["port", "network", "address", "mac", "interface"]);
     section.finish(problems);
     let (Some(host), Some(network), false) = (host, network, is_broken) else { return };
@@ -108,7 +109,7 @@ pub(super) fn read_connect<'i>(
         expose: Vec::new(),
         links: Vec::new(),
         static_macs: Vec::new(),
-        aliases: Vec::new(),
+        aliases,
     };
     draft.config.ports.push(port);
 }

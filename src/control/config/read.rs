@@ -387,7 +387,7 @@ fn read_port<'i>(
     })
 }
 
-fn read_aliases<'i>(
+pub(super) fn read_aliases<'i>(
     problems: &mut Problems<'i>,
     section: &mut Section<'i>,
 ) -> Vec<Spanned<String>> {
