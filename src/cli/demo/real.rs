@@ -4,7 +4,6 @@
 //! and the router an engine of its own.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
@@ -147,13 +146,11 @@ impl Stage for Real {
 /// Why this host cannot be in the demo's network: its subnet is routed elsewhere already.
 fn taken_here(broker: &LinuxBroker) -> Result<Option<String>, OpenError> {
     let here = net(HostName::Here.address(), INSIDE_PREFIX).trunc();
-    let overlaps = |route: &Ipv4Net| {
-        route.prefix_len() > 0 && (route.contains(&here) || here.contains(route))
-    };
+    let overlaps =
+        |route: &Ipv4Net| route.prefix_len() > 0 && (route.contains(&here) || here.contains(route));
     let taken = broker.host_routes()?.into_iter().find(overlaps);
-    Ok(taken.map(|route| {
-        format!("this host routes {route} already, as Docker's; it keeps that route")
-    }))
+    Ok(taken
+        .map(|route| format!("this host routes {route} already, as Docker's; it keeps that route")))
 }
 
 /// The standard library's own random keys, which it has from the system.

@@ -73,15 +73,8 @@ pub enum Switch {
 
 impl HostName {
     /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Nginx1,
-        Self::Nginx2,
-        Self::Mac,
-        Self::Far,
-        Self::Web1,
-        Self::Web2,
-        Self::Here,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Nginx1, Self::Nginx2, Self::Mac, Self::Far, Self::Web1, Self::Web2, Self::Here];
 
     /// Its name.
     pub const fn name(self) -> &'static str {

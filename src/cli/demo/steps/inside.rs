@@ -3,13 +3,15 @@
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
+use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 
-use super::super::host::{FULL_TTL, Fetch};
+use super::super::DemoError;
+use super::super::host::FULL_TTL;
+use super::super::names::{self, Answer};
 use super::super::stage::Stage;
 use super::super::topology::{HTTP, HostName};
 use super::super::transcript::Finding;
-use super::super::{DemoError, names};
 use super::{Script, ping_line, station};
 use crate::control::model::HostIndex;
 use crate::drop_reason::DropReason;
@@ -39,10 +41,14 @@ impl<S: Stage> Script<'_, '_, S> {
     }
 
     pub(super) fn show_link(&mut self) -> Result<(), DemoError> {
-        self.check_file(HostName::Nginx2, EtcFile::Hosts, &[
-            format!("{}\t{ALIAS} {}", HostName::Nginx1.address(), HostName::Nginx1.name()),
-            format!("{}\t{}", HostName::Nginx2.address(), HostName::Nginx2.name()),
-        ])?;
+        self.check_file(
+            HostName::Nginx2,
+            EtcFile::Hosts,
+            &[
+                format!("{}\t{ALIAS} {}", HostName::Nginx1.address(), HostName::Nginx1.name()),
+                format!("{}\t{}", HostName::Nginx2.address(), HostName::Nginx2.name()),
+            ],
+        )?;
         let (linked, target) = (HostName::Nginx2.name(), HostName::Nginx1.name());
         self.transcript.printed(&format!(
             "`tapway exec --name {linked} --link {target}:{ALIAS}` gives its command, besides:"
@@ -51,14 +57,11 @@ impl<S: Stage> Script<'_, '_, S> {
         let host = index.host(linked).ok_or(DemoError::Missing(linked))?;
         let links = index.links(host);
         let variables = links.iter().flat_map(|link| link.environment(linked));
-        let found: Vec<String> =
-            variables.map(|(name, value)| format!("{name}={value}")).collect();
+        let found: Vec<String> = variables.map(|(name, value)| format!("{name}={value}")).collect();
         self.transcript.printed(&found.join("\n"));
         let address = HostName::Nginx1.address();
-        let expected = [
-            format!("WEB_PORT_{HTTP}_TCP_ADDR={address}"),
-            format!("WEB_NAME=/{linked}/{ALIAS}"),
-        ];
+        let expected =
+            [format!("WEB_PORT_{HTTP}_TCP_ADDR={address}"), format!("WEB_NAME=/{linked}/{ALIAS}")];
         let why = "the variables of Docker's links, of the port that nginx1 publishes";
         self.transcript.mark(&contains(&found, &expected, why));
         Ok(())
@@ -104,13 +107,8 @@ impl<S: Stage> Script<'_, '_, S> {
             self.transcript.mark(&Finding::failed(expected, "silence"));
             return Ok(());
         };
-        let code = u16::from(answer.code);
-        let name = answer.code.to_str();
-        self.transcript.printed(&format!("Host {UNKNOWN} not found: {code}({name})"));
-        let why = match code {
-            2 => "no resolver of this machine answered, and that was said: no silence",
-            _ => "a resolver of this machine was asked, and its answer passed on",
-        };
+        let (line, why) = told(&answer);
+        self.transcript.printed(&line);
         self.transcript.mark(&Finding::Passed(why.to_owned()));
         Ok(())
     }
@@ -168,9 +166,23 @@ impl<S: Stage> Script<'_, '_, S> {
         };
         self.transcript.printed(&text);
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-        let why = "programs there read it; this machine's own file is as it was";
+        let why = "programs in the namespace find it there";
         self.transcript.mark(&contains(&lines, expected, why));
         Ok(())
+    }
+}
+
+/// An answer about a name that nobody here has, as `host` prints it, and where it came from.
+fn told(answer: &Answer) -> (String, &'static str) {
+    let upstream = "a resolver of this machine was asked, and its answer passed on";
+    let nobody = "no resolver of this machine has answered: that is said, rather than silence";
+    match (answer.code, answer.addresses.first()) {
+        (ResponseCode::ServFail, _) => (format!("Host {UNKNOWN} not found: 2(SERVFAIL)"), nobody),
+        (ResponseCode::NXDomain, _) => (format!("Host {UNKNOWN} not found: 3(NXDOMAIN)"), upstream),
+        (ResponseCode::NoError, Some(address)) => {
+            (format!("{UNKNOWN} has address {address}"), upstream)
+        }
+        (code, _) => (format!("Host {UNKNOWN} not found: {}", u16::from(code)), upstream),
     }
 }
 
@@ -179,5 +191,21 @@ fn contains(lines: &[String], expected: &[String], why: &str) -> Finding {
     match expected.iter().find(|line| !lines.contains(line)) {
         None => Finding::Passed(why.to_owned()),
         Some(line) => Finding::failed(format!("the line \"{line}\""), "none such"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_line_must_be_there_whole() {
+        let lines = ["172.17.0.2\tweb nginx1", "172.17.0.3\tnginx2"].map(str::to_owned);
+        assert_eq!(contains(&lines, &lines[1..], "why"), Finding::Passed("why".to_owned()));
+        for missing in ["172.17.0.2\tweb", "172.17.0.4\tnginx2"] {
+            let expected = [lines[1].clone(), missing.to_owned()];
+            let found = contains(&lines, &expected, "why");
+            assert!(matches!(found, Finding::Failed { .. }), "{missing}");
+        }
     }
 }

@@ -161,10 +161,16 @@ impl<'a, 'b, S: Stage> Script<'a, 'b, S> {
 
     /// Shows the drops, of which some since `before` must be for `reason`.
     fn check_dropped(&mut self, reason: DropReason, before: u64) -> Result<(), DemoError> {
-        self.transcript.typed(Switch::Tapway.name(), "tapway show drops");
-        let rows = self.stage.read(Switch::Tapway, |engine, _| engine.drop_rows())?;
-        self.transcript.printed(&render::drops(&rows));
         let name = reason.name();
+        self.transcript
+            .typed(Switch::Tapway.name(), format!("tapway show drops | grep -A 2 {name}"));
+        let rows = self.stage.read(Switch::Tapway, move |engine, _| {
+            let rows = engine.drop_rows().into_iter();
+            rows.filter(|row| row.reason == reason.name()).collect::<Vec<_>>()
+        })?;
+        if let Some((_heading, lines)) = render::drops(&rows).split_once('\n') {
+            self.transcript.printed(lines);
+        }
         let dropped = self.dropped(reason)?.saturating_sub(before);
         self.transcript.mark(&if dropped > 0 {
             Finding::Passed(format!("{dropped} frames ended under the name {name}"))
