@@ -49,10 +49,8 @@ impl<S: Stage> Script<'_, '_, S> {
                 format!("{}\t{}", HostName::Nginx2.address(), HostName::Nginx2.name()),
             ],
         )?;
-        let (linked, target) = (HostName::Nginx2.name(), HostName::Nginx1.name());
-        self.transcript.printed(&format!(
-            "`tapway exec --name {linked} --link {target}:{ALIAS}` gives its command, besides:"
-        ));
+        let linked = HostName::Nginx2.name();
+        self.transcript.printed("The link as environment variables, which have Docker's names:");
         let index = HostIndex::of(self.stage.model());
         let host = index.host(linked).ok_or(DemoError::Missing(linked))?;
         let links = index.links(host);
@@ -62,7 +60,7 @@ impl<S: Stage> Script<'_, '_, S> {
         let address = HostName::Nginx1.address();
         let expected =
             [format!("WEB_PORT_{HTTP}_TCP_ADDR={address}"), format!("WEB_NAME=/{linked}/{ALIAS}")];
-        let why = "the variables of Docker's links, of the port that nginx1 publishes";
+        let why = "they tell of the port that nginx1 publishes";
         self.transcript.mark(&contains(&found, &expected, why));
         Ok(())
     }
