@@ -254,6 +254,7 @@ mod tests {
             network,
             mtu: 1500,
             guard: None,
+            host: None,
             static_macs: Vec::new(),
             is_up: true,
         };
@@ -297,6 +298,7 @@ mod tests {
                 network,
                 mtu: 1500,
                 guard: None,
+                host: None,
                 static_macs: Vec::new(),
                 is_up: true,
             };

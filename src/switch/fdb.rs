@@ -231,6 +231,16 @@ impl Fdb {
         }
     }
 
+    /// Sets all MACs free that were bound to a port.
+    pub fn remove_statics(&mut self, port: PortId) {
+        let is_its = |place: u64| Place(place).port() == port && Place(place).is_static();
+        let bound = self.entries.iter().filter(|(_, _, place)| is_its(*place));
+        let gone: Vec<u32> = bound.map(|(slot, _, _)| slot).collect();
+        for slot in gone {
+            self.remove(slot);
+        }
+    }
+
     /// Forgets what was learned behind a port, and with `statics` what was bound to it.
     pub fn flush_port(&mut self, port: PortId, statics: bool) {
         let gone: Vec<u32> = self

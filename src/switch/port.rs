@@ -20,6 +20,10 @@ pub struct Port {
     pub is_isolated: bool,
     /// What its host may call itself; none: anything.
     pub guard: Option<Guard>,
+    /// Who its host is, where that is configured.
+    pub host: Option<Guard>,
+    /// Addresses of hosts behind it when it went down.
+    pub former_hosts: Vec<std::net::Ipv4Addr>,
     /// The gateway's MAC on its network.
     pub gateway: FdbKey,
     /// Its host publishes something, so unicast from it may belong to a hairpin session.

@@ -143,6 +143,7 @@ fn uplink_port(config: &Config, uplink: &Uplink) -> PortEntry {
         network: UPLINK,
         mtu: uplink.mtu,
         guard: None,
+        host: None,
         static_macs: Vec::new(),
         is_up: false,
     };
@@ -222,6 +223,7 @@ fn port_entry(config: &Config, ids: &Ids, port: &Port) -> PortEntry {
         network: home.network,
         mtu,
         guard: guard.map(|(mac, address)| Guard { mac, address }),
+        host: mac.zip(address).map(|(mac, address)| Guard { mac, address }),
         static_macs: port.static_macs.iter().map(|mac| *mac.get_ref()).collect(),
         is_up: false,
     };
