@@ -48,6 +48,11 @@ fn pcap_corpus_replays() {
 }
 
 #[test]
+fn dns_corpus_replays() {
+    replay("dns", seeds::dns(), fuzz::dns);
+}
+
+#[test]
 fn offload_corpus_replays() {
     replay("offload", seeds::offload(), fuzz::offload);
 }
@@ -86,6 +91,7 @@ fn write_the_seed_corpora() {
     let all = [
         ("parse", seeds::parse()),
         ("pcap", seeds::pcap()),
+        ("dns", seeds::dns()),
         ("offload", seeds::offload()),
         ("engine", seeds::engine()),
         ("dhcp", seeds::dhcp()),

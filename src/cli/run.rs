@@ -66,7 +66,8 @@ pub fn run(
         false => greeting::lines(&loaded, &model, broker.as_ref()),
     };
     let registry = Registry::default();
-    let (leases, names) = (Leases::default(), Names::default());
+    let leases = Leases::default();
+    let names = Names::new(leases.clone());
     let view = names.view();
     let followers = followers(&leases, names);
     let switch = Switch::start(model, broker, registry.clone(), followers)?;

@@ -264,7 +264,9 @@ impl Engine {
         let Held { port, network, origin, .. } = *held;
         // `at` is not used: the report quotes the frame that waited.
         let frame = Frame { at: FrameRef::Own(u16::MAX), port, network, headers, origin };
-        let quoted = FrameView { bytes: &held.frame, offload: held.offload }.first_segment();
+        let mut bytes = held.frame.to_vec();
+        let frame = self.unlooped(&mut bytes, held.offload, &frame);
+        let quoted = FrameView { bytes: &bytes, offload: held.offload }.first_segment();
         let packet = quoted.get(ETHERNET_HEADER..).unwrap_or_default();
         self.report_packet(pass, &frame, packet, error);
     }

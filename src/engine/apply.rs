@@ -11,7 +11,6 @@ use crate::nat::{Publish, StaticNat};
 use crate::packet::PortSpan;
 use crate::route::{Interface, Route, RouteKind};
 use crate::switch::{Bridge, FdbKey};
-use crate::table::TokenBucket;
 use crate::time::Instant;
 
 impl Engine {
@@ -127,7 +126,7 @@ impl Engine {
         let limit = spec.bridge.storm_limit;
         for port in self.ports.iter_mut().flatten().filter(|port| port.network == id) {
             port.is_isolated = !spec.icc;
-            port.storm = TokenBucket::new(limit, limit, now);
+            port.storm = port.storm.at_rate(limit, limit);
         }
         if before.as_ref() != self.interfaces.get(id) {
             self.announce_network(id);

@@ -13,7 +13,7 @@ use super::{CommandError, Engine, Pass, PortSpec};
 use crate::id::{NetworkId, PortId};
 use crate::packet::{Arp, MacAddr};
 use crate::switch::{FdbKey, Guard, Port, PortCounters};
-use crate::table::TokenBucket;
+use crate::table::{SharedBucket, TokenBucket};
 use crate::time::Instant;
 
 /// Addresses that a port remembers of the hosts behind it while it is down; more are not ended
@@ -50,9 +50,10 @@ impl Engine {
             guard: spec.guard,
             host: spec.host,
             former_hosts: Vec::new(),
+            bound: Vec::new(),
             gateway: FdbKey::NONE,
             publishes: false,
-            storm: TokenBucket::new(limit, limit, now),
+            storm: SharedBucket::new(limit, limit, self.share.storms.at(id.0)),
             dhcp: TokenBucket::new(REQUESTS_PER_SECOND, REQUEST_BURST, now),
             counters: PortCounters::default(),
         };
@@ -90,7 +91,7 @@ impl Engine {
         let after: BTreeSet<Ipv4Addr> = addresses([spec.host, guard]).collect();
         // Who is not named any more may well still be there; who was named and is not has gone.
         let gone: BTreeSet<Ipv4Addr> = before.difference(&after).copied().collect();
-        self.fdb.remove_statics(id);
+        self.release_macs(id);
         self.bind_macs(id, network, (&spec.static_macs, guard));
         if let Some(port) = self.port_mut(id) {
             (port.name, port.mtu) = (spec.name, spec.mtu);
@@ -109,6 +110,7 @@ impl Engine {
         let network = port.network;
         let hosts = self.hosts_behind(id);
         self.forget_neighbours_behind(id, network);
+        self.release_macs(id);
         self.fdb.flush_port(id, true);
         if let Some(network) = self.networks.get_mut(network.index()).and_then(Option::as_mut) {
             network.bridge.leave(id);
@@ -156,10 +158,10 @@ impl Engine {
         let (network, before) = (port.network, std::mem::replace(&mut port.guard, guard));
         let (old, new) = (before.map(|guard| guard.mac), guard.map(|guard| guard.mac));
         if old != new {
-            if let Some(mac) = old {
-                self.fdb.remove_static(FdbKey::new(network, mac), id);
-            }
-            self.bind_macs(id, network, (&[], guard));
+            let mut bound = port.bound.clone();
+            bound.retain(|mac| Some(*mac) != old);
+            self.release_macs(id);
+            self.bind_macs(id, network, (&bound, guard));
         }
         let gone =
             addresses([before.filter(|before| Some(before.address) != guard.map(|g| g.address))]);
@@ -243,8 +245,30 @@ impl Engine {
         network: NetworkId,
         (statics, guard): (&[MacAddr], Option<Guard>),
     ) {
-        for mac in statics.iter().copied().chain(guard.map(|guard| guard.mac)) {
-            self.fdb.insert_static(FdbKey::new(network, mac), id);
+        let macs: Vec<MacAddr> =
+            statics.iter().copied().chain(guard.map(|guard| guard.mac)).collect();
+        for mac in &macs {
+            self.fdb.insert_static(FdbKey::new(network, *mac), id);
+        }
+        if let Some(port) = self.port_mut(id) {
+            port.bound = macs;
+        }
+    }
+
+    /// Sets the MACs free that are bound to a port. One that another port claims as well, as in the
+    /// middle of a change, is that port's then.
+    fn release_macs(&mut self, id: PortId) {
+        let Some(port) = self.port_mut(id) else { return };
+        let (network, macs) = (port.network, std::mem::take(&mut port.bound));
+        for mac in macs {
+            let key = FdbKey::new(network, mac);
+            if self.fdb.remove_static(key, id) {
+                let claims = |port: &Port| port.network == network && port.bound.contains(&mac);
+                let heir = self.ports_with_ids().find(|(_, port)| claims(port)).map(|(id, _)| id);
+                if let Some(heir) = heir {
+                    self.fdb.insert_static(key, heir);
+                }
+            }
         }
     }
 

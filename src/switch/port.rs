@@ -1,9 +1,12 @@
 //! A switch port as the dataplane sees it.
 
+use std::net::Ipv4Addr;
+
 use super::{FdbKey, Guard};
 use crate::drop_reason::DropReason;
 use crate::id::NetworkId;
-use crate::table::TokenBucket;
+use crate::packet::MacAddr;
+use crate::table::{SharedBucket, TokenBucket};
 
 /// A port.
 #[derive(Clone, Debug)]
@@ -22,14 +25,16 @@ pub struct Port {
     pub guard: Option<Guard>,
     /// Who its host is, where that is configured.
     pub host: Option<Guard>,
+    /// MACs bound to it for good.
+    pub bound: Vec<MacAddr>,
     /// Addresses of hosts behind it when it went down.
-    pub former_hosts: Vec<std::net::Ipv4Addr>,
+    pub former_hosts: Vec<Ipv4Addr>,
     /// The gateway's MAC on its network.
     pub gateway: FdbKey,
     /// Its host publishes something, so unicast from it may belong to a hairpin session.
     pub publishes: bool,
-    /// Limit of frames it may cause to be flooded.
-    pub storm: TokenBucket,
+    /// Limit of frames it may cause to be flooded, by all workers together.
+    pub storm: SharedBucket,
     /// Limit of DHCP requests.
     pub dhcp: TokenBucket,
     /// What passed and what did not.

@@ -4,6 +4,7 @@
 //! [`seeds`] makes the corpora to start from; `fuzz/README.md` says how they are used.
 
 mod dhcp;
+mod dns;
 mod engine;
 mod frames;
 mod offload;
@@ -15,6 +16,7 @@ mod streams;
 mod world;
 
 pub use dhcp::dhcp;
+pub use dns::dns;
 pub use engine::{Digest, engine, engine_unfinished};
 pub use offload::{check_coalesced, offload, offloads_of};
 pub use parse::parse;

@@ -4,6 +4,7 @@
 //! what is here. What a fuzzer finds is added to them by hand, under a name that says what it is.
 
 mod dhcp;
+mod dns;
 mod offload;
 mod programs;
 
@@ -16,6 +17,7 @@ use crate::packet::{MacAddr, put16};
 use crate::testkit::build::{self, Hop};
 
 pub use dhcp::dhcp;
+pub use dns::dns;
 pub use offload::offload;
 pub use programs::engine;
 
