@@ -25,10 +25,12 @@ use crate::control::api::{self, ApiState};
 use crate::control::dhcp::{DhcpService, Leases, LeasesFollower};
 use crate::control::dump::dump;
 use crate::control::follower::Follower;
+use crate::control::host_access::HostPorts;
 use crate::control::hosts::HostsFiles;
 use crate::control::model::Model;
 use crate::control::names::Names;
 use crate::control::registry::Registry;
+use crate::control::rejection::RejectionKind;
 use crate::control::switch::{ApplyError, StartError, Switch};
 use crate::control::taken_ports::TakenPorts;
 use crate::io::{Broker, Dataplane, OpenError};
@@ -93,8 +95,9 @@ pub fn run(
 
 /// What follows the model besides the dataplane and the devices.
 fn followers(leases: &Leases, names: Names) -> Vec<Box<dyn Follower>> {
-    let (hosts, leases) = (HostsFiles::default(), LeasesFollower::new(leases.clone()));
-    vec![Box::new(TakenPorts), Box::new(hosts), Box::new(names), Box::new(leases)]
+    let (ports, hosts) = (HostPorts::default(), HostsFiles::default());
+    let leases = LeasesFollower::new(leases.clone());
+    vec![Box::new(ports), Box::new(TakenPorts), Box::new(hosts), Box::new(names), Box::new(leases)]
 }
 
 struct Signals {
@@ -176,6 +179,15 @@ impl From<StartError> for Failure {
             OpenError::NotFound { .. } => (1, Exit::BadConfiguration),
             OpenError::System { .. } => (0, Exit::Failed),
         };
+        if let StartError::Apply(ApplyError::Follower { rejection, .. }) = &error {
+            let exit = match rejection.kind {
+                RejectionKind::Permission => Exit::NoPermission,
+                RejectionKind::Conflict => Exit::Conflict,
+                RejectionKind::Wrong | RejectionKind::NotFound => Exit::BadConfiguration,
+                RejectionKind::Failed => Exit::Failed,
+            };
+            return Self::new(exit, format!("not started\n{error}"));
+        }
         let errors: Vec<&OpenError> = match &error {
             StartError::Apply(ApplyError::Ports(failures)) => {
                 failures.iter().map(|failure| &failure.error).collect()

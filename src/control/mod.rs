@@ -7,6 +7,7 @@ pub mod config;
 pub mod dhcp;
 pub mod dump;
 pub mod follower;
+pub mod host_access;
 pub mod hosts;
 pub mod model;
 pub mod names;

@@ -110,8 +110,13 @@ impl Engine {
         }
         let is_retranslated = self.network(id).is_some_and(|old| old.nat != spec.nat);
         let before = self.interfaces.get(id).cloned();
-        let network =
-            Network { bridge, nat: spec.nat, icc: spec.icc, serves_dhcp: spec.serves_dhcp };
+        let network = Network {
+            bridge,
+            nat: spec.nat,
+            icc: spec.icc,
+            open_port: spec.open_port,
+            serves_dhcp: spec.serves_dhcp,
+        };
         if self.networks.len() <= id.index() {
             self.networks.resize_with(id.index() + 1, || None);
         }
@@ -124,8 +129,9 @@ impl Engine {
             ended += self.add_interface(now, id, gateway, (spec.mtu, spec.is_outside));
         }
         let limit = spec.bridge.storm_limit;
-        for port in self.ports.iter_mut().flatten().filter(|port| port.network == id) {
-            port.is_isolated = !spec.icc;
+        for (at, port) in self.ports.iter_mut().enumerate() {
+            let Some(port) = port.as_mut().filter(|port| port.network == id) else { continue };
+            port.is_isolated = !spec.icc && spec.open_port.is_none_or(|open| open.index() != at);
             port.storm = port.storm.at_rate(limit, limit);
         }
         if before.as_ref() != self.interfaces.get(id) {

@@ -43,6 +43,8 @@ pub struct NetworkSpec {
     /// Its hosts may talk to each other. If not, they reach each other by published ports only,
     /// and tapway answers ARP for them, see `answer`.
     pub icc: bool,
+    /// The one port, if any, that all hosts may talk to and that may talk to all, without `icc`.
+    pub open_port: Option<PortId>,
     /// How it is translated.
     pub nat: NatPolicy,
     /// DHCP requests of its hosts go to control.
@@ -60,6 +62,7 @@ impl NetworkSpec {
             mtu: 1500,
             is_outside: false,
             icc: true,
+            open_port: None,
             nat: NatPolicy::default(),
             serves_dhcp: false,
             bridge: BridgeSettings { forward_reserved: false, storm_limit: 10_000 },

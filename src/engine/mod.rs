@@ -101,7 +101,15 @@ struct Network {
     bridge: Bridge,
     nat: NatPolicy,
     icc: bool,
+    open_port: Option<PortId>,
     serves_dhcp: bool,
+}
+
+impl Network {
+    /// True if a port of it may not talk to others that may not.
+    fn isolates(&self, port: PortId) -> bool {
+        !self.icc && self.open_port != Some(port)
+    }
 }
 
 /// One worker's dataplane: bridge, neighbours, routes, NAPT.

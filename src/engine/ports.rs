@@ -40,7 +40,7 @@ impl Engine {
             .and_then(Option::as_mut)
             .ok_or(CommandError::UnknownNetwork(spec.network))?;
         network.bridge.join(id);
-        let (limit, is_isolated) = (network.bridge.settings.storm_limit, !network.icc);
+        let (limit, is_isolated) = (network.bridge.settings.storm_limit, network.isolates(id));
         let port = Port {
             name: spec.name,
             network: spec.network,
@@ -214,13 +214,18 @@ impl Engine {
         for _ in 0..INTRODUCTIONS_PER_PASS {
             let Some((port, host)) = self.introductions.pop_front() else { return };
             let Some(known) = self.port(port).filter(|port| port.is_up) else { continue };
-            // Isolated hosts know the gateway's MAC for each other; the first worker speaks for all.
-            if known.is_isolated || !self.is_arp_worker() {
+            // The first worker speaks for all.
+            if !self.is_arp_worker() {
                 continue;
             }
+            // Isolated hosts know the gateway's MAC for each other.
+            let is_told = |other: &PortId| {
+                let is_isolated = self.port(*other).is_some_and(|other| other.is_isolated);
+                *other != port && !(known.is_isolated && is_isolated)
+            };
             let members = self.network(known.network).map(|network| network.bridge.ports());
-            let others = members.unwrap_or_default().iter().copied().filter(|other| *other != port);
-            let others: Vec<PortId> = others.collect();
+            let others: Vec<PortId> =
+                members.unwrap_or_default().iter().copied().filter(is_told).collect();
             let frame = Arp::announcement(host.mac, host.address).frame(MacAddr::BROADCAST);
             self.generate(pass, &others, &[&frame]);
         }

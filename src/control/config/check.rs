@@ -85,6 +85,7 @@ fn check_network(problems: &mut Problems<'_>, network: &Network) {
         let what = "this name is the uplink's own";
         problems.error(network.name.span(), &key, what, "choose another name");
     }
+    super::host::check(problems, network);
     let Some(NetworkRouter { subnet, gateway, mac }) = &network.router else { return };
     let net = *subnet.get_ref();
     let subnet_key = format!("{key}.subnet");

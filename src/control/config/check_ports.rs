@@ -51,6 +51,7 @@ fn enter_own<'d>(problems: &mut Problems<'_>, draft: &'d Draft, taken: &mut Take
         let mac = router.mac.as_ref().map_or(MacAddr::from_ipv4(gateway), |mac| *mac.get_ref());
         taken.addresses.insert((name, gateway), "the gateway".to_owned());
         taken.macs.insert((name, mac), "the gateway".to_owned());
+        enter_host(problems, network, taken);
     }
     let Some(uplink) = &draft.config.uplink else { return };
     if let Some(own) = uplink.own_address().map(|own| own.addr()) {
@@ -78,7 +79,33 @@ fn enter_own<'d>(problems: &mut Problems<'_>, draft: &'d Draft, taken: &mut Take
     };
     check_place(problems, (key, "uplink.netns"), (uplink.netns.as_ref(), interface));
     let netns = uplink.netns.as_ref().map(|netns| netns.get_ref().as_str());
-    taken.interfaces.insert((netns, interface.get_ref()), "the uplink".to_owned());
+    if let Some(other) =
+        taken.interfaces.insert((netns, interface.get_ref()), "the uplink".to_owned())
+    {
+        let what = format!("{} is that of {other}", interface.get_ref());
+        problems.error(interface.span(), key, what, "give one of them another name");
+    }
+}
+
+/// This host's own place in a network.
+fn enter_host<'d>(problems: &mut Problems<'_>, network: &'d Network, taken: &mut Taken<'d>) {
+    let (Some(place), Some(address)) = (&network.host, network.host_address()) else { return };
+    let name = network.name.get_ref().as_str();
+    let by = "this host (`host`)".to_owned();
+    if let Some(other) = taken.addresses.insert((name, address), by.clone()) {
+        let span = place.address.as_ref().map_or(network.name.span(), Spanned::span);
+        let what = format!("{address} is that of {other}");
+        let remedy = "give this host another one: `host = \"172.17.0.254\"`";
+        problems.error(span, format!("network.{name}.host"), what, remedy);
+    }
+    taken.macs.insert((name, MacAddr::from_ipv4(address)), by);
+    let interface = (None, place.interface.get_ref().as_str());
+    let by = format!("this host in network {name}");
+    if let Some(other) = taken.interfaces.insert(interface, by) {
+        let what = format!("{} is that of {other}", place.interface.get_ref());
+        let key = format!("network.{name}.host_interface");
+        problems.error(place.interface.span(), key, what, "set `host_interface` to another name");
+    }
 }
 
 fn check_port<'d>(
@@ -267,7 +294,11 @@ fn check_publish(problems: &mut Problems<'_>, draft: &Draft, port: &Port) {
         let what = "a host on the uplink is outside already";
         problems.error(first.span(), &key, what, "remove `publish`, or use another network");
     }
-    if draft.config.uplink.is_none() && !draft.is_uplink_broken {
+    let has_host = |network: &Network| {
+        network.host.is_some() && network.name.get_ref() == port.network.get_ref()
+    };
+    let has_host = draft.config.networks.iter().any(has_host);
+    if draft.config.uplink.is_none() && !draft.is_uplink_broken && !has_host {
         let what = "there is no uplink, so it is published on the gateways only";
         problems.warning(first.span(), &key, what, "add [uplink]");
     }
@@ -279,10 +310,21 @@ fn check_places(problems: &mut Problems<'_>, draft: &Draft) {
     let is_shared = draft.config.uplink.as_ref().is_some_and(Uplink::is_shared);
     let is_known = !draft.is_uplink_broken && !is_shared && draft.broken_networks.is_empty();
     let set: HashSet<Ipv4Addr> = own.iter().copied().collect();
-    let foreign = |entry: &PublishSyntax| entry.address.filter(|at| is_known && !set.contains(at));
+    // Where this host has a place, its own addresses are known at start.
+    let hosts: HashSet<&str> = draft
+        .config
+        .networks
+        .iter()
+        .filter(|network| network.host.is_some())
+        .map(|network| network.name.get_ref().as_str())
+        .collect();
+    let foreign = |port: &Port, entry: &PublishSyntax| {
+        let has_host = hosts.contains(port.network.get_ref().as_str());
+        entry.address.filter(|at| is_known && !has_host && !set.contains(at))
+    };
     for port in &draft.config.ports {
         for entry in &port.publish {
-            let Some(address) = foreign(entry.get_ref()) else { continue };
+            let Some(address) = foreign(port, entry.get_ref()) else { continue };
             let key = format!("port.{}.publish", port.name.get_ref());
             let what = format!("{address} is not an address of tapway");
             let remedy = match own.as_slice() {
@@ -293,7 +335,8 @@ fn check_places(problems: &mut Problems<'_>, draft: &Draft) {
         }
     }
     // What is published nowhere is in nobody's way.
-    let (_, misplaced) = publishes::place_those(&draft.config, |entry| foreign(entry).is_none());
+    let (_, misplaced) =
+        publishes::place_those(&draft.config, |port, entry| foreign(port, entry).is_none());
     for Misplaced { port, span, wanted, by } in misplaced {
         let key = format!("port.{}.publish", name_at(draft, port));
         let what = match &by {

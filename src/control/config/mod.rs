@@ -9,6 +9,7 @@ mod check_ports;
 mod dataplane;
 mod dhcp;
 mod dns;
+mod host;
 mod limits;
 mod links;
 mod names;
@@ -41,6 +42,7 @@ use super::hosts::{ExposeSyntax, LinkSyntax};
 use super::publish_syntax::PublishSyntax;
 
 pub use dns::Dns;
+pub use host::HostPlace;
 pub use problem::{ConfigErrors, Problem};
 
 /// The configuration that holds when no file is given.
@@ -162,6 +164,8 @@ pub struct Network {
     pub router: Option<NetworkRouter>,
     /// Largest packet, in bytes.
     pub mtu: u16,
+    /// This host's own place in it; none: it is not there.
+    pub host: Option<HostPlace>,
     /// Its hosts may talk to each other.
     pub icc: bool,
     /// How it is translated.

@@ -223,6 +223,7 @@ fn read_network<'i>(
     let mac = section.take::<MacAddr>(problems, "gateway_mac", MAC);
     let mtu = read_mtu(problems, &mut section).unwrap_or(DEFAULT_MTU);
     let icc = section.take(problems, "icc", BOOL).is_none_or(Spanned::into_inner);
+    let host = super::host::read(problems, &mut section, &name);
     let mut nat = read_nat(problems, &mut section);
     let exempt = section.take_list::<Ipv4Net>(problems, "nat_exempt", SUBNET);
     nat.exempt = exempt.iter().map(|net| net.get_ref().trunc()).collect();
@@ -257,6 +258,7 @@ fn read_network<'i>(
         name,
         router,
         mtu,
+        host,
         icc,
         nat,
         storm_limit: storm.map_or(DEFAULT_STORM_LIMIT, Spanned::into_inner) as u32,

@@ -3,12 +3,13 @@
 //!
 //! A file that cannot be written takes nothing back: it is told in the log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::etc_hosts;
 use crate::control::follower::{Follower, Stage};
-use crate::control::model::{HostEntry, HostIndex, Model, PortEntry};
+use crate::control::model::{HOST_NAME, HostEntry, HostIndex, Model, PortEntry};
 use crate::control::rejection::Rejection;
+use crate::id::NetworkId;
 use crate::io::{EtcFile, Netns, OpenError, PortPlan};
 
 /// The follower; it remembers what it wrote, so that only what changed is written again.
@@ -85,13 +86,18 @@ fn texts_of(model: &Model) -> BTreeMap<String, String> {
         }
     }
     let text = |(netns, hosts): (&str, Vec<&HostEntry>)| {
-        let own: Vec<_> = hosts
+        let mut own: Vec<_> = hosts
             .iter()
             .flat_map(|host| {
                 let addresses = index.addresses(host).into_iter();
                 addresses.map(|address| (address, host.name.as_str()))
             })
             .collect();
+        let networks =
+            hosts.iter().flat_map(|host| index.ports(host)).map(|port| port.spec.network);
+        let networks: BTreeSet<NetworkId> = networks.collect();
+        let places = networks.into_iter().filter_map(|network| model.host_place(network));
+        own.extend(places.map(|address| (address, HOST_NAME)));
         let links: Vec<_> = hosts.iter().flat_map(|host| index.links(host)).collect();
         (netns.to_owned(), etc_hosts(&own, &links))
     };
@@ -102,6 +108,17 @@ fn texts_of(model: &Model) -> BTreeMap<String, String> {
 mod tests {
     use super::*;
     use crate::control::config::Config;
+
+    #[test]
+    fn a_host_finds_this_host_where_that_has_a_place() {
+        let text = "[network.bridge]\nsubnet = \"172.17.0.0/16\"\nhost = true\n\
+            [network.front]\nsubnet = \"10.1.0.0/24\"\n\
+            [port.db]\naddress = \"172.17.0.2\"\nnetns = \"one\"\n\
+            [port.web]\nnetwork = \"front\"\naddress = \"10.1.0.2\"\nnetns = \"two\"\n";
+        let texts = texts_of(&Model::new(&Config::parse("f", text).unwrap().config));
+        assert!(texts["one"].ends_with("172.17.0.2\tdb\n172.17.255.254\thost.tapway.internal\n"));
+        assert!(texts["two"].ends_with("10.1.0.2\tweb\n"));
+    }
 
     #[test]
     fn hosts_in_one_namespace_share_a_file_and_others_have_none() {

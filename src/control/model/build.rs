@@ -14,7 +14,7 @@ use crate::control::dhcp::{ScopePort, ScopeSettings};
 use crate::control::hosts::{ExposeSyntax, ExposedPort};
 use crate::engine::{Gateway, NetworkSpec, PortSpec};
 use crate::id::NetworkId;
-use crate::io::{DevicePlan, Netns, PortPlan, SharedPlan, TapPlan};
+use crate::io::{DevicePlan, Netns, PortPlan, SharedPlan, TapBackend, TapPlan};
 use crate::local::dhcp::Parameters;
 use crate::nat::{Endpoint, NatPolicy, Publish};
 use crate::packet::MacAddr;
@@ -29,14 +29,16 @@ pub(super) fn build(config: &Config, ids: &Ids) -> Model {
     let uplink = config.uplink.iter().map(|uplink| (UPLINK, uplink_network(config, uplink, ids)));
     let networks = config.networks.iter();
     let networks =
-        networks.map(|network| (ids.network(network.name.get_ref()), network_spec(network)));
+        networks.map(|network| (ids.network(network.name.get_ref()), network_spec(ids, network)));
     let uplink_port = config.uplink.iter().map(|uplink| uplink_port(config, uplink));
     let ports = config.ports.iter().map(|port| port_entry(config, ids, port));
+    let host_ports = config.networks.iter().filter_map(|network| host_port(config, ids, network));
     Model {
         networks: uplink.chain(networks).collect(),
-        ports: uplink_port.chain(ports).collect(),
+        ports: uplink_port.chain(ports).chain(host_ports).collect(),
         hosts: config.ports.iter().map(|port| host_entry(ids, port)).collect(),
         routes: routes(config),
+        host_places: host_places(config, ids),
         publishes: publishes(config, ids),
         dhcp: dhcp_networks(config, ids),
         engine: config.engine,
@@ -68,7 +70,7 @@ fn uplink_network(config: &Config, uplink: &Uplink, ids: &Ids) -> NetworkSpec {
     NetworkSpec { mtu: uplink.mtu, is_outside: true, nat: NatPolicy::default(), ..spec }
 }
 
-fn network_spec(network: &Network) -> NetworkSpec {
+fn network_spec(ids: &Ids, network: &Network) -> NetworkSpec {
     let gateway = network.router.as_ref().map(|router| {
         let address = *router.gateway.get_ref();
         let prefix = router.subnet.get_ref().prefix_len();
@@ -87,6 +89,7 @@ fn network_spec(network: &Network) -> NetworkSpec {
         mtu: network.mtu,
         is_outside: false,
         icc: network.icc,
+        open_port: network.host.is_some().then(|| ids.port(&host_port_name(network))),
         serves_dhcp: network.dhcp.is_some(),
         nat: network.nat.clone(),
         bridge: BridgeSettings {
@@ -247,6 +250,47 @@ fn host_entry(ids: &Ids, port: &Port) -> HostEntry {
     }
 }
 
+/// This host's addresses in networks.
+fn host_places(config: &Config, ids: &Ids) -> Vec<(NetworkId, Ipv4Addr)> {
+    let networks = config.networks.iter();
+    let hosts = networks
+        .filter_map(|network| Some((ids.network(network.name.get_ref()), network.host_address()?)));
+    hosts.collect()
+}
+
+/// What the port of this host in a network is called: no name of a file can be so.
+pub(super) fn host_port_name(network: &Network) -> String {
+    format!("host:{}", network.name.get_ref())
+}
+
+/// This host's own port in a network: a TAP in tapway's namespace, with a route to the subnet.
+fn host_port(config: &Config, ids: &Ids, network: &Network) -> Option<PortEntry> {
+    let (place, address) = (network.host.as_ref()?, network.host_address()?);
+    let prefix = network.router.as_ref()?.subnet.get_ref().prefix_len();
+    let (name, mac) = (host_port_name(network), MacAddr::from_ipv4(address));
+    let plan = TapPlan {
+        netns: None,
+        interface: place.interface.get_ref().clone(),
+        mac: Some(mac),
+        mtu: network.mtu,
+        address: Ipv4Net::new(address, prefix).ok(),
+        gateway: None,
+        backend: TapBackend::Own,
+        offload: true,
+        queues: config.dataplane.workers,
+    };
+    let spec = PortSpec {
+        name: name.clone(),
+        network: ids.network(network.name.get_ref()),
+        mtu: network.mtu,
+        guard: Some(Guard { mac, address }),
+        static_macs: Vec::new(),
+        is_up: false,
+    };
+    let plan = PortPlan::Tap(plan);
+    Some(PortEntry { id: ids.port(&name), spec, plan, mac: Some(mac), address: Some(address) })
+}
+
 fn routes(config: &Config) -> Vec<(Ipv4Net, Ipv4Addr)> {
     let default = config
         .uplink
@@ -284,7 +328,8 @@ fn dhcp_networks(config: &Config, ids: &Ids) -> Vec<ScopeSettings> {
         })
     });
     let mut served: Vec<ScopeSettings> = served.collect();
-    for port in config.ports.iter().map(|port| port_entry(config, ids, port)) {
+    let own = config.networks.iter().filter_map(|network| host_port(config, ids, network));
+    for port in config.ports.iter().map(|port| port_entry(config, ids, port)).chain(own) {
         let PortEntry { id, spec, mac, address, .. } = port;
         let home = served.iter_mut().find(|scope| scope.network == spec.network);
         if let Some(home) = home {

@@ -30,6 +30,7 @@ use crate::packet::MacAddr;
 
 pub use change::{Change, PortChange, Route, Step};
 pub use host::{HostEntry, HostIndex};
+pub use names::HOST_NAME;
 
 /// The uplink's network.
 pub const UPLINK: NetworkId = NetworkId(0);
@@ -62,6 +63,8 @@ pub struct Model {
     pub hosts: Vec<HostEntry>,
     /// Routes: prefix and next hop.
     pub routes: Vec<Route>,
+    /// This host's own addresses in networks.
+    pub host_places: Vec<(NetworkId, Ipv4Addr)>,
     /// Published ports.
     pub publishes: Vec<Publish>,
     /// Networks whose hosts are served by DHCP.
@@ -97,6 +100,7 @@ impl Model {
             ports: Vec::new(),
             hosts: Vec::new(),
             routes: Vec::new(),
+            host_places: Vec::new(),
             publishes: Vec::new(),
             dhcp: Vec::new(),
             engine: self.engine,
@@ -134,6 +138,16 @@ impl Model {
     /// tapway's own address on the uplink.
     pub fn uplink_address(&self) -> Option<Ipv4Addr> {
         self.network(UPLINK)?.gateway.as_ref().map(|gateway| gateway.address.addr())
+    }
+
+    /// True if this host has a place in a network.
+    pub fn has_host(&self, network: NetworkId) -> bool {
+        self.host_place(network).is_some()
+    }
+
+    /// This host's address in a network that it has a place in.
+    pub fn host_place(&self, network: NetworkId) -> Option<Ipv4Addr> {
+        self.host_places.iter().find(|(id, _)| *id == network).map(|(_, address)| *address)
     }
 
     /// The uplink's port.

@@ -5,6 +5,9 @@ use crate::control::config::{Config, Network};
 use crate::control::hosts::LinkSyntax;
 use crate::local::dns::NameTable;
 
+/// What this host is called in networks that it has a place in, as Docker users expect.
+pub const HOST_NAME: &str = "host.tapway.internal";
+
 /// The names of all networks that have some. A host without a configured address has none here.
 pub(super) fn names(config: &Config, ids: &Ids) -> NameTable {
     let mut table = NameTable::new(config.dns.ttl);
@@ -12,6 +15,11 @@ pub(super) fn names(config: &Config, ids: &Ids) -> NameTable {
         let Network { name, router, .. } = network;
         let subnet = router.as_ref().map(|router| *router.subnet.get_ref());
         table.add_network(ids.network(name.get_ref()), name.get_ref(), subnet, true);
+    }
+    for network in &config.networks {
+        if let Some(address) = network.host_address() {
+            table.add_alias(ids.network(network.name.get_ref()), HOST_NAME, address);
+        }
     }
     for port in &config.ports {
         let Some(address) = port.address.as_ref().map(|address| *address.get_ref()) else {
