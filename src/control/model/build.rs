@@ -284,6 +284,7 @@ fn host_port(config: &Config, ids: &Ids, network: &Network) -> Option<PortEntry>
         network: ids.network(network.name.get_ref()),
         mtu: network.mtu,
         guard: Some(Guard { mac, address }),
+        host: None,
         static_macs: Vec::new(),
         is_up: false,
     };
