@@ -322,6 +322,15 @@ drops! {
         let big = [0; 1473];
         lab.send(&host, &build::udp(host.to_gateway(), host.at(1), Endpoint::new(FAR, 53), &big));
     }
+    InternalNetwork internal_network(lab) {
+        let (_, host) = (lab.router(), lab.known_inside(2));
+        lab.send(&host, &query(&host, 5000));
+        let mut internal = Lab::network_spec("bridge", Lab::GATEWAY, 16);
+        internal.is_internal = true;
+        // What was open is closed, too.
+        assert_eq!(lab.must(Command::AddNetwork(BRIDGE, internal)).ended_sessions, 1);
+        lab.send(&host, &query(&host, 5000));
+    }
     NetworkIsolated network_isolated(lab) {
         add_other_network(lab);
         let (a, b) = (lab.known_inside(2), known_other(lab, 2));

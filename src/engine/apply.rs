@@ -109,11 +109,13 @@ impl Engine {
             }
         }
         let is_retranslated = self.network(id).is_some_and(|old| old.nat != spec.nat);
+        let is_closed = spec.is_internal && self.network(id).is_some_and(|old| !old.is_internal);
         let before = self.interfaces.get(id).cloned();
         let network = Network {
             bridge,
             nat: spec.nat,
             icc: spec.icc,
+            is_internal: spec.is_internal,
             open_port: spec.open_port,
             serves_dhcp: spec.serves_dhcp,
         };
@@ -138,10 +140,10 @@ impl Engine {
             self.announce_network(id);
         }
         ended += self.end_orphaned(now);
-        if is_retranslated {
+        if is_retranslated || is_closed {
             // What was opened under the old modes must not stay open under the new ones.
             ended += self.nat.end_where(now, |session| {
-                !session.is_published()
+                (is_closed || !session.is_published())
                     && (session.original.network == id || session.reply.network == id)
             });
         }

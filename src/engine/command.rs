@@ -43,6 +43,8 @@ pub struct NetworkSpec {
     /// Its hosts may talk to each other. If not, they reach each other by published ports only,
     /// and tapway answers ARP for them, see `answer`.
     pub icc: bool,
+    /// It has no way out and none in: its hosts reach each other and the gateway itself.
+    pub is_internal: bool,
     /// The one port, if any, that all hosts may talk to and that may talk to all, without `icc`.
     pub open_port: Option<PortId>,
     /// How it is translated.
@@ -62,6 +64,7 @@ impl NetworkSpec {
             mtu: 1500,
             is_outside: false,
             icc: true,
+            is_internal: false,
             open_port: None,
             nat: NatPolicy::default(),
             serves_dhcp: false,

@@ -101,6 +101,7 @@ struct Network {
     bridge: Bridge,
     nat: NatPolicy,
     icc: bool,
+    is_internal: bool,
     open_port: Option<PortId>,
     serves_dhcp: bool,
 }

@@ -124,11 +124,13 @@ impl Engine {
         let mode = self
             .network(inside)
             .map_or(NatMode::None, |network| network.nat.mode(key.protocol, remote));
+        let is_internal = |id| self.network(id).is_some_and(|network| network.is_internal);
         Crossing {
             from_outside,
             to_outside,
             same_network: ingress == egress,
             is_isolated: self.network(ingress).is_some_and(|network| !network.icc),
+            is_internal: is_internal(ingress) || is_internal(egress),
             is_translated,
             is_routed: mode == NatMode::None,
         }

@@ -21,6 +21,7 @@ use super::socket::{self, SocketFile};
 use super::stall::WriteLimit;
 use crate::control::capture::Captures;
 use crate::control::dhcp::Leases;
+use crate::control::live::Control;
 use crate::control::names::NamesView;
 use crate::control::registry::Registry;
 use crate::io::Dataplane;
@@ -55,6 +56,10 @@ pub struct ApiState {
     pub captures: Captures,
     /// The names of its hosts.
     pub names: NamesView,
+    /// What changes it; none: it cannot change.
+    pub control: Option<Control>,
+    /// One change after the other, in the order in which they came.
+    pub(super) turns: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The API cannot listen.
@@ -99,7 +104,14 @@ impl ApiState {
     pub fn new(worker: Arc<Dataplane>, registry: Registry) -> Self {
         let captures = Captures::new(&worker);
         let (names, leases) = (NamesView::default(), Leases::default());
-        Self { worker, registry, leases, captures, names }
+        let (control, turns) = (None, Arc::default());
+        Self { worker, registry, leases, captures, names, control, turns }
+    }
+
+    /// The same, and what it shows can be changed.
+    #[must_use]
+    pub fn with_control(self, control: Control) -> Self {
+        Self { control: Some(control), ..self }
     }
 
     /// With the leases of its DHCP server.

@@ -11,6 +11,7 @@ use super::nets::{Nets, Subnet, subnets};
 use super::problem::Problems;
 use super::read::Draft;
 use super::{Network, NetworkRouter, UPLINK_NAME, Uplink, UplinkKind};
+use crate::control::rejection::RejectionKind;
 use crate::packet::MacAddr;
 use crate::route::{is_martian_destination, is_martian_source};
 
@@ -239,7 +240,8 @@ fn check_overlaps(problems: &mut Problems<'_>, draft: &Draft) {
             };
             let line = problems.line(&other.span);
             let what = format!("{net} overlaps {} of {} (line {line})", other.net, other.name);
-            problems.error(span.clone(), key, what, "give each network a subnet of its own");
+            let remedy = "give each network a subnet of its own";
+            problems.error(span.clone(), key, what, remedy).is(RejectionKind::Conflict);
         }
         earlier.insert(*net, index);
     }
@@ -267,7 +269,8 @@ fn check_routes(problems: &mut Problems<'_>, draft: &Draft) {
         }
         if let Some(what) = seen.get(&to.trunc()) {
             let what = format!("{to} is {what}");
-            problems.error(route.to.span(), "route.to", what, "keep one of them");
+            let problem = problems.error(route.to.span(), "route.to", what, "keep one of them");
+            problem.is(RejectionKind::Conflict);
         }
         let line = problems.line(&route.to.span());
         seen.entry(to.trunc()).or_insert_with(|| format!("routed already (line {line})"));

@@ -13,17 +13,26 @@ use super::publishes::{self, Misplaced};
 use super::read::Draft;
 use super::{Network, Port, PortKind, UPLINK_NAME, Uplink, UplinkKind};
 use crate::control::publish_syntax::PublishSyntax;
+use crate::control::rejection::RejectionKind;
 use crate::packet::MacAddr;
 
 /// Ports that a configuration may have, the uplink's besides (see [`crate::id::PortId`]).
 const MAX_PORTS: usize = 65_533;
+
+/// Where an interface is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Home<'d> {
+    Here,
+    Netns(&'d str),
+    Process(u32),
+}
 
 /// Addresses and MACs in use, by network, with who has them.
 #[derive(Default)]
 struct Taken<'d> {
     addresses: HashMap<(&'d str, Ipv4Addr), String>,
     macs: HashMap<(&'d str, MacAddr), String>,
-    interfaces: HashMap<(Option<&'d str>, &'d str), String>,
+    interfaces: HashMap<(Home<'d>, &'d str), String>,
     /// The networks by name.
     networks: HashMap<&'d str, &'d Network>,
 }
@@ -78,9 +87,9 @@ fn enter_own<'d>(problems: &mut Problems<'_>, draft: &'d Draft, taken: &mut Take
         UplinkKind::Device { .. } | UplinkKind::Shared { .. } => "uplink.device",
     };
     check_place(problems, (key, "uplink.netns"), (uplink.netns.as_ref(), interface));
-    let netns = uplink.netns.as_ref().map(|netns| netns.get_ref().as_str());
+    let home = uplink.netns.as_ref().map_or(Home::Here, |netns| Home::Netns(netns.get_ref()));
     if let Some(other) =
-        taken.interfaces.insert((netns, interface.get_ref()), "the uplink".to_owned())
+        taken.interfaces.insert((home, interface.get_ref()), "the uplink".to_owned())
     {
         let what = format!("{} is that of {other}", interface.get_ref());
         problems.error(interface.span(), key, what, "give one of them another name");
@@ -96,15 +105,18 @@ fn enter_host<'d>(problems: &mut Problems<'_>, network: &'d Network, taken: &mut
         let span = place.address.as_ref().map_or(network.name.span(), Spanned::span);
         let what = format!("{address} is that of {other}");
         let remedy = "give this host another one: `host = \"172.17.0.254\"`";
-        problems.error(span, format!("network.{name}.host"), what, remedy);
+        let problem = problems.error(span, format!("network.{name}.host"), what, remedy);
+        problem.is(RejectionKind::Conflict);
     }
     taken.macs.insert((name, MacAddr::from_ipv4(address)), by);
-    let interface = (None, place.interface.get_ref().as_str());
+    let interface = (Home::Here, place.interface.get_ref().as_str());
     let by = format!("this host in network {name}");
     if let Some(other) = taken.interfaces.insert(interface, by) {
         let what = format!("{} is that of {other}", place.interface.get_ref());
         let key = format!("network.{name}.host_interface");
-        problems.error(place.interface.span(), key, what, "set `host_interface` to another name");
+        let remedy = "set `host_interface` to another name";
+        let problem = problems.error(place.interface.span(), key, what, remedy);
+        problem.is(RejectionKind::Conflict);
     }
 }
 
@@ -115,15 +127,16 @@ fn check_port<'d>(
     taken: &mut Taken<'d>,
 ) {
     let name = port.name.get_ref();
-    if let Err(remedy) = check_name(name) {
+    // A further port of a host has its name from tapway.
+    if let (Err(remedy), true) = (check_name(name), *name == port.host) {
         problems.error(port.name.span(), format!("port.{name}"), "not a name for a port", remedy);
     }
     if name == UPLINK_NAME {
         let what = "this name is the uplink's own";
         problems.error(port.name.span(), format!("port.{name}"), what, "choose another name");
     }
-    if let PortKind::Tap { netns, interface, .. } = &port.kind {
-        check_tap(problems, port, (netns.as_ref(), interface), taken);
+    if let PortKind::Tap { netns, process, interface, .. } = &port.kind {
+        check_tap(problems, port, (netns.as_ref(), *process, interface), taken);
     }
     let network = taken.networks.get(port.network.get_ref().as_str()).copied();
     if check_network_of(problems, draft, port, network) {
@@ -158,18 +171,27 @@ fn check_guard(problems: &mut Problems<'_>, port: &Port, network: Option<&Networ
 fn check_tap<'d>(
     problems: &mut Problems<'_>,
     port: &Port,
-    (netns, interface): (Option<&'d Spanned<String>>, &'d Spanned<String>),
+    (netns, process, interface): (Option<&'d Spanned<String>>, Option<u32>, &'d Spanned<String>),
     taken: &mut Taken<'d>,
 ) {
     let key = format!("port.{}.interface", port.name.get_ref());
     let netns_key = format!("port.{}.netns", port.name.get_ref());
     check_place(problems, (&key, &netns_key), (netns, interface));
-    let place = (netns.map(|netns| netns.get_ref().as_str()), interface.get_ref().as_str());
+    let home = match process {
+        Some(pid) => Home::Process(pid),
+        None => netns.map_or(Home::Here, |netns| Home::Netns(netns.get_ref())),
+    };
+    let place = (home, interface.get_ref().as_str());
     let by = format!("port {}", port.name.get_ref());
     if let Some(other) = taken.interfaces.insert(place, by) {
-        let home = place.0.map_or("this host".to_owned(), |netns| format!("namespace {netns}"));
+        let home = match place.0 {
+            Home::Here => "this host".to_owned(),
+            Home::Netns(netns) => format!("namespace {netns}"),
+            Home::Process(pid) => format!("the namespace of process {pid}"),
+        };
         let what = format!("interface {} in {home} is that of {other}", place.1);
-        problems.error(interface.span(), key, what, "set another `interface` or `netns`");
+        let remedy = "set another `interface` or `netns`";
+        problems.error(interface.span(), key, what, remedy).is(RejectionKind::Conflict);
     }
 }
 
@@ -221,7 +243,7 @@ fn check_network_of(
         "" => "the name is empty".to_owned(),
         name => format!("there is no network {name}"),
     };
-    problems.error(port.network.span(), key, what, remedy);
+    problems.error(port.network.span(), key, what, remedy).is(RejectionKind::NotFound);
     false
 }
 
@@ -235,7 +257,10 @@ fn check_address<'d>(
     subnet: Option<Ipv4Net>,
     taken: &mut Taken<'d>,
 ) {
-    let Some(address) = &port.address else { return };
+    // Where there is no subnet, a wish has come to nothing.
+    let wish = port.wish.as_ref().filter(|_| subnet.is_none());
+    let wish = wish.map(|wish| Spanned::new(wish.clone(), Ipv4Addr::UNSPECIFIED));
+    let Some(address) = port.address.as_ref().or(wish.as_ref()) else { return };
     let key = format!("port.{}.address", port.name.get_ref());
     let network = port.network.get_ref();
     let Some(subnet) = subnet else {
@@ -249,7 +274,8 @@ fn check_address<'d>(
     let by = format!("port {}", port.name.get_ref());
     if let Some(other) = taken.addresses.insert((network, *address.get_ref()), by) {
         let what = format!("{} is that of {other}", address.get_ref());
-        problems.error(address.span(), key, what, "give each host an address of its own");
+        let remedy = "give each host an address of its own";
+        problems.error(address.span(), key, what, remedy).is(RejectionKind::Conflict);
     }
 }
 
@@ -262,7 +288,8 @@ fn check_macs<'d>(problems: &mut Problems<'_>, port: &'d Port, taken: &mut Taken
         let by = format!("port {name}");
         if let Some(other) = taken.macs.insert((port.network.get_ref(), *mac.get_ref()), by) {
             let what = format!("{} is that of {other}", mac.get_ref());
-            problems.error(mac.span(), key, what, "give each station of a network its own MAC");
+            let remedy = "give each station of a network its own MAC";
+            problems.error(mac.span(), key, what, remedy).is(RejectionKind::Conflict);
         }
     }
     if let (None, Some(address)) = (&port.mac, &port.address) {
@@ -286,7 +313,16 @@ fn check_mtu(problems: &mut Problems<'_>, port: &Port, network: Option<&Network>
 fn check_publish(problems: &mut Problems<'_>, draft: &Draft, port: &Port) {
     let Some(first) = port.publish.first() else { return };
     let key = format!("port.{}.publish", port.name.get_ref());
-    if port.address.is_none() {
+    let networks = draft.config.ports_of(&port.host).map(|port| port.network.get_ref());
+    let mut networks = networks.map(|name| draft.config.network(name));
+    if networks.all(|network| network.is_some_and(|network| network.internal)) {
+        let network = port.network.get_ref();
+        let what = format!("network {network} is internal: nothing comes in from outside");
+        let remedy = "remove `publish`, or connect the host to another network";
+        problems.error(first.span(), &key, what, remedy);
+        return;
+    }
+    if port.address.is_none() && port.wish.is_none() {
         let remedy = "add `address` to the port, so that it is known where to deliver";
         problems.error(first.span(), &key, "a port without `address` cannot publish", remedy);
     }
@@ -350,7 +386,8 @@ fn check_places(problems: &mut Problems<'_>, draft: &Draft) {
             }
             None => format!("no free port is left in {wanted}"),
         };
-        problems.error(span, key, what, "choose other external ports");
+        let problem = problems.error(span, key, what, "choose other external ports");
+        problem.is(RejectionKind::Conflict);
     }
 }
 

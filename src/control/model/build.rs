@@ -1,19 +1,20 @@
 //! From a checked configuration to a model.
 
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 
 use super::ids::Ids;
-use super::{HostEntry, Model, PortEntry, UPLINK, UPLINK_PORT};
+use super::{HostEntry, Model, PortEntry, Processes, UPLINK, UPLINK_PORT};
 use crate::control::config::{
     Config, Network, Port, PortKind, UPLINK_NAME, Uplink, UplinkKind, publishes,
 };
 use crate::control::dhcp::{ScopePort, ScopeSettings};
 use crate::control::hosts::{ExposeSyntax, ExposedPort};
 use crate::engine::{Gateway, NetworkSpec, PortSpec};
-use crate::id::NetworkId;
+use crate::id::{NetworkId, PortId};
 use crate::io::{DevicePlan, Netns, PortPlan, SharedPlan, TapBackend, TapPlan};
 use crate::local::dhcp::Parameters;
 use crate::nat::{Endpoint, NatPolicy, Publish};
@@ -25,22 +26,22 @@ use crate::switch::{BridgeSettings, Guard};
 /// environment.
 const MAX_SERVED: usize = 1024;
 
-pub(super) fn build(config: &Config, ids: &Ids) -> Model {
+pub(super) fn build(config: &Config, ids: &Ids, processes: &Processes) -> Model {
     let uplink = config.uplink.iter().map(|uplink| (UPLINK, uplink_network(config, uplink, ids)));
     let networks = config.networks.iter();
     let networks =
         networks.map(|network| (ids.network(network.name.get_ref()), network_spec(ids, network)));
     let uplink_port = config.uplink.iter().map(|uplink| uplink_port(config, uplink));
-    let ports = config.ports.iter().map(|port| port_entry(config, ids, port));
+    let ports = config.ports.iter().map(|port| port_entry(config, (ids, processes), port));
     let host_ports = config.networks.iter().filter_map(|network| host_port(config, ids, network));
     Model {
         networks: uplink.chain(networks).collect(),
         ports: uplink_port.chain(ports).chain(host_ports).collect(),
-        hosts: config.ports.iter().map(|port| host_entry(ids, port)).collect(),
+        hosts: hosts(config, ids),
         routes: routes(config),
         host_places: host_places(config, ids),
         publishes: publishes(config, ids),
-        dhcp: dhcp_networks(config, ids),
+        dhcp: dhcp_networks(config, ids, processes),
         engine: config.engine,
         dataplane: config.dataplane,
         names: Arc::new(super::names::names(config, ids)),
@@ -89,6 +90,7 @@ fn network_spec(ids: &Ids, network: &Network) -> NetworkSpec {
         mtu: network.mtu,
         is_outside: false,
         icc: network.icc,
+        is_internal: network.internal,
         open_port: network.host.is_some().then(|| ids.port(&host_port_name(network))),
         serves_dhcp: network.dhcp.is_some(),
         nat: network.nat.clone(),
@@ -194,22 +196,32 @@ fn home(config: &Config, ids: &Ids, port: &Port) -> Home {
     }
 }
 
-fn port_entry(config: &Config, ids: &Ids, port: &Port) -> PortEntry {
+/// True if a host's default route, and what it publishes, is by this port.
+fn way_out(config: &Config, port: &Port) -> bool {
+    config.way_out_of(&port.host).is_some_and(|way| way.name == port.name)
+}
+
+fn port_entry(config: &Config, (ids, processes): (&Ids, &Processes), port: &Port) -> PortEntry {
     let home = home(config, ids, port);
     let address = port.address.as_ref().map(|address| *address.get_ref());
     let configured = port.mac.as_ref().map(|mac| *mac.get_ref());
     let mac = configured.or(address.map(MacAddr::from_ipv4));
     let mtu = port.mtu.unwrap_or(home.mtu);
+    let is_way_out = way_out(config, port);
     let plan = match &port.kind {
-        PortKind::Tap { netns, create_netns, interface, backend, offload } => {
+        PortKind::Tap { netns, create_netns, process, interface, backend, offload } => {
+            let is_inside = netns.is_some() || process.is_some();
             PortPlan::Tap(TapPlan {
-                netns: netns.as_ref().map(|name| Netns::named(name.get_ref(), *create_netns)),
+                netns: match process.and_then(|pid| processes.get(&pid)) {
+                    Some(process) => Some(Netns::OfProcess(process.clone())),
+                    None => netns.as_ref().map(|name| Netns::named(name.get_ref(), *create_netns)),
+                },
                 interface: interface.get_ref().clone(),
                 mac,
                 mtu,
                 address: address.zip(home.prefix).and_then(|(ip, len)| Ipv4Net::new(ip, len).ok()),
                 // The host's own default route is never touched.
-                gateway: home.gateway.filter(|_| netns.is_some() && address.is_some()),
+                gateway: home.gateway.filter(|_| is_inside && is_way_out && address.is_some()),
                 backend: *backend,
                 offload: *offload,
                 queues: config.dataplane.workers,
@@ -233,7 +245,22 @@ fn port_entry(config: &Config, ids: &Ids, port: &Port) -> PortEntry {
     PortEntry { id: ids.port(port.name.get_ref()), spec, plan, mac, address }
 }
 
-fn host_entry(ids: &Ids, port: &Port) -> HostEntry {
+/// Each host with all of its ports.
+fn hosts(config: &Config, ids: &Ids) -> Vec<HostEntry> {
+    let mut ports: HashMap<&str, Vec<PortId>> = HashMap::new();
+    for port in &config.ports {
+        ports.entry(&port.host).or_default().push(ids.port(port.name.get_ref()));
+    }
+    let first = config.ports.iter().filter(|port| *port.name.get_ref() == port.host);
+    first
+        .map(|port| {
+            let ports = ports.remove(port.host.as_str()).unwrap_or_default();
+            HostEntry { ports, ..host_entry(port) }
+        })
+        .collect()
+}
+
+fn host_entry(port: &Port) -> HostEntry {
     let name = port.name.get_ref().clone();
     let exposed = port.expose.iter().map(|syntax| *syntax.get_ref());
     let published = port.publish.iter().map(|syntax| ExposeSyntax::published(syntax.get_ref()));
@@ -243,7 +270,7 @@ fn host_entry(ids: &Ids, port: &Port) -> HostEntry {
     serves.dedup();
     serves.truncate(MAX_SERVED);
     HostEntry {
-        ports: vec![ids.port(&name)],
+        ports: Vec::new(),
         name,
         serves,
         links: port.links.iter().map(|link| link.get_ref().clone()).collect(),
@@ -303,7 +330,7 @@ fn routes(config: &Config) -> Vec<(Ipv4Net, Ipv4Addr)> {
 }
 
 /// The networks whose hosts are served by DHCP.
-fn dhcp_networks(config: &Config, ids: &Ids) -> Vec<ScopeSettings> {
+fn dhcp_networks(config: &Config, ids: &Ids, processes: &Processes) -> Vec<ScopeSettings> {
     let served = config.networks.iter().filter_map(|network| {
         let (dhcp, router) = (network.dhcp.as_ref()?, network.router.as_ref()?);
         let name = network.name.get_ref();
@@ -330,7 +357,8 @@ fn dhcp_networks(config: &Config, ids: &Ids) -> Vec<ScopeSettings> {
     });
     let mut served: Vec<ScopeSettings> = served.collect();
     let own = config.networks.iter().filter_map(|network| host_port(config, ids, network));
-    for port in config.ports.iter().map(|port| port_entry(config, ids, port)).chain(own) {
+    let ports = config.ports.iter().map(|port| port_entry(config, (ids, processes), port));
+    for port in ports.chain(own) {
         let PortEntry { id, spec, mac, address, .. } = port;
         let home = served.iter_mut().find(|scope| scope.network == spec.network);
         if let Some(home) = home {
@@ -344,7 +372,7 @@ fn dhcp_networks(config: &Config, ids: &Ids) -> Vec<ScopeSettings> {
 fn publishes(config: &Config, ids: &Ids) -> Vec<Publish> {
     let (placed, _) = publishes::place(config);
     let publish = |placed: publishes::Placed| {
-        let port = config.ports.get(placed.port)?;
+        let port = config.way_out_of(&config.ports.get(placed.port)?.host)?;
         Some(Publish {
             protocol: placed.protocol,
             address: placed.address,

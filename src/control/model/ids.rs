@@ -72,12 +72,17 @@ fn number<'n>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::model::Processes;
 
     fn model(names: &[&str], before: Option<&Model>) -> Model {
         let text: String = names.iter().map(|name| format!("[network.{name}]\n")).collect();
         let ports: String =
             names.iter().map(|name| format!("[port.{name}]\nnetwork = \"{name}\"\n")).collect();
-        Model::succeeding(&Config::parse("f", &(text + &ports)).unwrap().config, before)
+        Model::succeeding(
+            &Config::parse("f", &(text + &ports)).unwrap().config,
+            before,
+            &Processes::new(),
+        )
     }
 
     fn ids(model: &Model) -> Vec<(&str, u16, u16)> {
