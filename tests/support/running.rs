@@ -64,6 +64,7 @@ impl Running {
             network,
             mtu: 1500,
             guard: None,
+            host: None,
             static_macs,
             is_up: false,
         };
