@@ -10,6 +10,7 @@ use std::time::Duration;
 use hickory_proto::op::Message;
 use hickory_proto::rr::RData;
 use support::*;
+use tapway::drop_reason::DropReason;
 use tapway::engine::{Engine, NameQuery};
 use tapway::id::WorkerId;
 use tapway::local::dns::NameTable;
@@ -268,4 +269,5 @@ fn what_is_no_connection_is_reset() {
     let reset = only(&lab.send(&host, &stray), &host);
     assert_eq!(read(&reset).dst, host.at(4000));
     assert_eq!(reset[47] & RST, RST);
+    assert_eq!(lab.dropped(DropReason::LocalPortClosed), 1, "as at any closed port");
 }

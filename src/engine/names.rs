@@ -122,6 +122,10 @@ impl Names {
         if self.answers.is_empty() { self.next_deadline } else { Some(Instant::ZERO) }
     }
 
+    fn has_connection(&self, host: Ipv4Addr) -> bool {
+        self.tcp.as_ref().is_some_and(|tcp| tcp.hosts().any(|other| other == host))
+    }
+
     fn ask(
         &mut self,
         now: Instant,
@@ -158,7 +162,12 @@ impl Engine {
                 self.answer_by_udp(pass, frame, packet, (ipv4, sport))
             }
             Transport::Tcp { dport: DNS_PORT, flags, .. } if is_asked => {
-                self.answer_by_tcp(pass, frame, packet, (ipv4, flags & (SYN | ACK) == SYN))
+                let is_opening = flags & (SYN | ACK) == SYN;
+                if !is_opening && !self.names.has_connection(ipv4.src) {
+                    // As at a closed port: cheap, and its refusals are limited.
+                    return None;
+                }
+                self.answer_by_tcp(pass, frame, packet, (ipv4, is_opening))
             }
             _ => return None,
         };
