@@ -5,6 +5,7 @@
 mod capture;
 mod check;
 pub mod demo;
+mod exec;
 mod exit;
 mod greeting;
 mod instance_lock;
@@ -44,7 +45,7 @@ pub struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 no daemon running, \
-5 conflict, 77 no permission, 78 bad configuration.";
+5 conflict, 77 no permission, 78 bad configuration. `exec` ends as its command does.";
 
 /// A subcommand.
 #[derive(Debug, Subcommand)]
@@ -55,6 +56,9 @@ pub enum Command {
     Check(ConfigArgs),
     /// Build the tutorial's network, walk through it and check each step.
     Demo(DemoArgs),
+    /// Run a command as a host of the running switch: a network namespace of its own, with an
+    /// address, names and published ports, gone when the command ends.
+    Exec(exec::ExecArgs),
     /// Show a table of the running switch.
     Show(ShowArgs),
     /// Write the frames of the running switch to a pcapng file or to stdout.
@@ -158,6 +162,7 @@ fn dispatch(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
     let client_socket = socket.map_or_else(socket_place::for_client, Path::to_owned);
     let client_socket = client_socket.as_path();
     match cli.command {
+        Command::Exec(args) => return Err(exec::exec(client_socket, &args)),
         Command::Show(args) => show::show(client_socket, &args, output)?,
         Command::Capture(args) => capture::capture(client_socket, &args, output)?,
         Command::Run(args) => {
