@@ -79,7 +79,9 @@ impl Drop for ProcessWatch {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Release);
         let _ = self.waker.wake();
-        if let Some(thread) = self.thread.take() {
+        // The thread itself may be who let go of it last.
+        let own = std::thread::current().id();
+        if let Some(thread) = self.thread.take().filter(|thread| thread.thread().id() != own) {
             // A panic of the thread has been printed; there is nothing left to stop.
             let _ = thread.join();
         }
