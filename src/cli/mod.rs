@@ -59,6 +59,8 @@ pub enum Command {
     /// Run a command as a host of the running switch: a network namespace of its own, with an
     /// address, names and published ports, gone when the command ends.
     Exec(exec::ExecArgs),
+    /// List the hosts that run as commands, as `tapway show hosts`.
+    Ps(PsArgs),
     /// Show a table of the running switch.
     Show(ShowArgs),
     /// Write the frames of the running switch to a pcapng file or to stdout.
@@ -117,10 +119,20 @@ pub enum Table {
         #[arg(long, value_name = "COUNT", default_value_t = 4096)]
         limit: usize,
     },
+    /// Hosts that run as commands (`tapway exec`), as `docker ps`.
+    Hosts,
     /// Frames that were not passed on: where, why, and what to do.
     Drops,
     /// Counters of the whole switch.
     Stats,
+}
+
+/// How hosts are listed.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct PsArgs {
+    /// Print JSON.
+    #[arg(short, long)]
+    pub json: bool,
 }
 
 /// What to capture, and where to.
@@ -163,6 +175,9 @@ fn dispatch(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
     let client_socket = client_socket.as_path();
     match cli.command {
         Command::Exec(args) => return Err(exec::exec(client_socket, &args)),
+        Command::Ps(PsArgs { json }) => {
+            show::show(client_socket, &ShowArgs { table: Table::Hosts, json }, output)?;
+        }
         Command::Show(args) => show::show(client_socket, &args, output)?,
         Command::Capture(args) => capture::capture(client_socket, &args, output)?,
         Command::Run(args) => {

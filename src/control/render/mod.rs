@@ -4,12 +4,14 @@
 //! Pure functions of the rows, so that golden tests and the demo print the same.
 
 mod drops;
+mod hosts;
 mod link;
 mod nat;
 mod session;
 mod tables;
 
 pub use drops::drops;
+pub use hosts::hosts;
 pub use link::{links, stats};
 pub use nat::nat;
 pub use session::sessions;
