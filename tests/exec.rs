@@ -108,13 +108,14 @@ fn a_command_is_a_host_with_private_files_and_nothing_of_it_is_left() {
     let namespaces = run(&["lsns", "-t", "net", "-n", "-o", "NS"]).lines().count();
     let script = "hostname; echo $HOSTNAME; cat /etc/hostname /etc/hosts; \
         ip -o -4 addr show eth0; ip route show default; ping -c 1 -W 2 172.17.0.1 >&2; \
-        ping -c 1 -W 2 127.0.0.1 >&2; getent hosts web";
+        ping -c 1 -W 2 127.0.0.1 >&2; getent hosts web; ls -d /sys/class/net/*";
     let text = said(&switch, &["--name", "web", "--ip", "172.17.0.9", "--", "sh", "-c", script]);
     assert!(text.starts_with("web\nweb\nweb\n127.0.0.1\tlocalhost\n"), "{text}");
     assert!(text.contains("ff02::2\tip6-allrouters\n172.17.0.9\tweb\n"), "{text}");
     assert!(text.contains("172.17.0.9/16"), "{text}");
     assert!(text.contains("default via 172.17.0.1 dev eth0"), "{text}");
     assert!(text.contains("172.17.0.9      web"), "{text}");
+    assert!(text.ends_with("/sys/class/net/eth0\n/sys/class/net/lo\n"), "{text}");
     wait_for("the port's end", || !links(&switch).contains("web"));
     assert_eq!(["/etc/hosts", "/etc/resolv.conf"].map(|path| fs::read(path).ok()), before);
     wait_for("the namespace's end", || {

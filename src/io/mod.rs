@@ -28,6 +28,7 @@ mod netns;
 mod netns_files;
 mod netns_marks;
 mod outside;
+mod own_sys;
 mod packet_socket;
 mod plan;
 mod port_io;
