@@ -12,7 +12,7 @@ use tapway::drop_reason::DropReason;
 use tapway::engine::NetworkSpec;
 use tapway::nat::Publish;
 use tapway::packet::tcp::SYN;
-use tapway::packet::{FrameView, Offload};
+use tapway::packet::{FrameView, Offload, PortSpan};
 
 /// Reasons that only a device can bring about; the tests of the ports drive them.
 const OF_DEVICES: &[DropReason] = &[
@@ -406,6 +406,16 @@ drops! {
             let host = lab.known_inside(last);
             lab.send(&host, &packet(host.to_gateway(), host.ip, FAR, 50, &[0; 8]));
         }
+    }
+    HostsOwn hosts_own(lab) {
+        let router = lab.router();
+        share(lab, PortSpan { first: 61_000, last: 61_999 });
+        lab.send(&router, &build::echo(router.to_gateway(), FAR, Lab::EXTERNAL, 1, false));
+    }
+    SharedProtocol shared_protocol(lab) {
+        let (_, host) = (lab.router(), lab.known_inside(2));
+        share(lab, PortSpan { first: 61_000, last: 61_999 });
+        lab.send(&host, &packet(host.to_gateway(), host.ip, FAR, 47, &[0; 8]));
     }
     NoExternalAddress no_external_address(lab) {
         lab.alone();

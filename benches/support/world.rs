@@ -312,6 +312,7 @@ fn gateway(address: Ipv4Addr, prefix: u8, is_outside: bool) -> Gateway {
         address: Ipv4Net::new(address, prefix).unwrap_or_default(),
         pool,
         statics: Vec::new(),
+        shared: None,
     }
 }
 

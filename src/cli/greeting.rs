@@ -57,8 +57,11 @@ fn outside(config: &Config, model: &Model, broker: &dyn Broker) -> String {
     let Some(uplink) = &config.uplink else {
         return "not reachable: there is no uplink; add [uplink] to the configuration".to_owned();
     };
+    if let UplinkKind::Shared { device, .. } = &uplink.kind {
+        return format!("by {0} of this host, whose address is shared", device.get_ref());
+    }
     let Some(gateway) = &uplink.gateway else {
-        let subnet = uplink.address.get_ref().trunc();
+        let subnet = uplink.own_address().unwrap_or_default().trunc();
         return format!("only {subnet}; set `gateway` in [uplink] for what lies beyond");
     };
     let way = format!("by {} on {}", gateway.get_ref(), place(uplink));
@@ -73,7 +76,9 @@ fn outside(config: &Config, model: &Model, broker: &dyn Broker) -> String {
 fn place(uplink: &Uplink) -> String {
     let name = match &uplink.kind {
         UplinkKind::Tap { interface, .. } => format!("TAP {}", interface.get_ref()),
-        UplinkKind::Device { device, .. } => format!("device {}", device.get_ref()),
+        UplinkKind::Device { device, .. } | UplinkKind::Shared { device, .. } => {
+            format!("device {}", device.get_ref())
+        }
     };
     match &uplink.netns {
         Some(netns) => format!("{name} in namespace {}", netns.get_ref()),

@@ -52,6 +52,9 @@ fn beyond(plan: &PortPlan) -> Option<String> {
         PortPlan::Device(device) => {
             Some(format!("device {} of this host; run tapway as root", device.device))
         }
+        PortPlan::Shared(shared) => {
+            Some(format!("device {} of this host; run tapway as root", shared.device))
+        }
         PortPlan::Tap(_) | PortPlan::Replay(_) | PortPlan::Record(_) => None,
     }
 }

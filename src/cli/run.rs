@@ -28,6 +28,7 @@ use crate::control::hosts::HostsFiles;
 use crate::control::model::Model;
 use crate::control::registry::Registry;
 use crate::control::switch::{ApplyError, StartError, Switch};
+use crate::control::taken_ports::TakenPorts;
 use crate::io::{Broker, Dataplane, OpenError};
 
 /// How often the dataplane is looked at.
@@ -82,7 +83,7 @@ pub fn run(
 
 /// What follows the model besides the dataplane and the devices.
 fn followers() -> Vec<Box<dyn Follower>> {
-    vec![Box::new(HostsFiles::default())]
+    vec![Box::new(TakenPorts), Box::new(HostsFiles::default())]
 }
 
 struct Signals {

@@ -15,3 +15,4 @@ pub mod render;
 mod supervisor;
 pub mod switch;
 pub mod tables;
+pub mod taken_ports;

@@ -49,6 +49,11 @@ impl Adjacencies {
         (way.stamp == hop.stamp && hop.stamp != 0).then_some(way)
     }
 
+    /// The way to a neighbour, if there ever was one.
+    pub(super) fn of(&self, neighbour: u32) -> Option<&Adjacency> {
+        self.ways.get(neighbour as usize).filter(|way| way.stamp != 0)
+    }
+
     /// Asks for the memory of a way.
     #[inline(always)]
     pub(super) fn prefetch(&self, hop: HopRef) {

@@ -34,6 +34,9 @@ impl Engine {
             return Verdict::Dropped(DropReason::NoGateway);
         };
         let (mac, subnet) = (interface.mac, interface.subnet);
+        if interface.shared.is_some() {
+            return self.arp_copy(pass, frame, &arp);
+        }
         let is_ours = |ip: Ipv4Addr| interface.addresses().any(|own| own == ip);
         if arp.sender_mac == mac {
             return Verdict::Dropped(DropReason::OwnMacAsSource);
@@ -112,7 +115,7 @@ impl Engine {
     }
 
     /// Tells the other engines what an ARP message said.
-    fn tell_neighbour(
+    pub(super) fn tell_neighbour(
         &mut self,
         network: NetworkId,
         (ip, mac): (Ipv4Addr, MacAddr),
@@ -161,6 +164,9 @@ impl Engine {
     pub(super) fn announce_gateway(&mut self, pass: &mut Pass<'_>, port: PortId) {
         let Some(network) = self.port(port).map(|port| port.network) else { return };
         let Some(interface) = self.interfaces.get(network) else { return };
+        if interface.shared.is_some() {
+            return;
+        }
         let mac = interface.mac;
         let addresses: Vec<Ipv4Addr> = interface.addresses().collect();
         for address in addresses {
@@ -174,6 +180,7 @@ impl Engine {
         let bytes = pass.tx.view(frame.at, pass.burst).first_segment();
         let packet = bytes.get(ETHERNET_HEADER..).unwrap_or_default();
         match Ipv4::parse(packet) {
+            Ok(ipv4) if self.is_hosts_own(frame, &ipv4) => Verdict::Dropped(DropReason::HostsOwn),
             Ok(ipv4) => self.local_datagram(pass, frame, packet, &ipv4),
             Err(reason) => Verdict::Dropped(reason),
         }

@@ -7,6 +7,7 @@ use ipnet::Ipv4Net;
 use super::{Command, CommandError, Engine, Gateway, Network, NetworkSpec, PortSpec, Reply};
 use crate::id::{NetworkId, PortId};
 use crate::nat::{Publish, StaticNat};
+use crate::packet::PortSpan;
 use crate::route::{Interface, Route, RouteKind};
 use crate::switch::{Bridge, FdbKey, Port, PortCounters};
 use crate::table::TokenBucket;
@@ -81,8 +82,9 @@ impl Engine {
             *slot = Some(network);
         }
         self.remove_interface(id);
+        let mut ended = 0;
         if let Some(gateway) = spec.gateway {
-            self.add_interface(id, gateway, spec.mtu, spec.is_outside);
+            ended += self.add_interface(now, id, gateway, (spec.mtu, spec.is_outside));
         }
         let limit = spec.bridge.storm_limit;
         for port in self.ports.iter_mut().flatten().filter(|port| port.network == id) {
@@ -92,7 +94,7 @@ impl Engine {
         if before.as_ref() != self.interfaces.get(id) {
             self.announce_network(id);
         }
-        let mut ended = self.end_orphaned(now);
+        ended += self.end_orphaned(now);
         if is_retranslated {
             // What was opened under the old modes must not stay open under the new ones.
             ended += self.nat.end_where(now, |session| {
@@ -144,10 +146,19 @@ impl Engine {
         self.interfaces.remove(id);
     }
 
-    fn add_interface(&mut self, id: NetworkId, gateway: Gateway, mtu: u16, is_outside: bool) {
+    /// Returns how many sessions have ended.
+    fn add_interface(
+        &mut self,
+        now: Instant,
+        id: NetworkId,
+        gateway: Gateway,
+        (mtu, is_outside): (u16, bool),
+    ) -> usize {
+        let mut ended = 0;
         let subnet = gateway.address.trunc();
         let external: Vec<Ipv4Addr> = gateway.statics.iter().map(|entry| entry.2).collect();
         if is_outside {
+            ended = self.nat.set_span(now, gateway.shared.unwrap_or(PortSpan::ALL));
             let statics = gateway.statics.into_iter();
             self.nat.set_statics(
                 statics
@@ -170,7 +181,9 @@ impl Engine {
             subnet,
             mtu,
             is_outside,
+            shared: gateway.shared,
         });
+        ended
     }
 
     fn remove_network(&mut self, now: Instant, id: NetworkId) -> Result<usize, CommandError> {

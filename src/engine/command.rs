@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 
 use crate::id::{NetworkId, PortId};
 use crate::nat::{NatPolicy, Publish};
-use crate::packet::MacAddr;
+use crate::packet::{MacAddr, PortSpan};
 use crate::switch::{BridgeSettings, Guard};
 
 /// tapway's own place in a network.
@@ -20,6 +20,9 @@ pub struct Gateway {
     pub pool: Vec<Ipv4Addr>,
     /// On the uplink: static 1:1 translations, as (network, inside, external).
     pub statics: Vec<(NetworkId, Ipv4Addr, Ipv4Addr)>,
+    /// On the uplink: MAC and address are those of tapway's host, whose kernel answers for them;
+    /// tapway has these external ports and those that are published.
+    pub shared: Option<PortSpan>,
 }
 
 /// A network.

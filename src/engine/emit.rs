@@ -1,11 +1,14 @@
 //! The way out of a packet that was decided anew: whole, by segments or in fragments.
 
-use super::pipeline::{Frame, Verdict};
+use super::pipeline::{Frame, Verdict, wire_len};
 use super::plan::Path;
 use super::{Engine, Pass};
 use crate::drop_reason::DropReason;
+use crate::id::NetworkId;
 use crate::nat::Rewrite;
-use crate::packet::{ETHERNET_HEADER, Headers, Ipv4, Layer, fragment, ipv4};
+use crate::packet::{
+    ETHERNET_HEADER, FrameRef, FrameView, Headers, Ipv4, Layer, Offload, fragment, ipv4,
+};
 
 impl Engine {
     /// Forwards a super-frame segment by segment: each is to be fragmented, or wants an
@@ -37,7 +40,7 @@ impl Engine {
         verdict
     }
 
-    pub(super) fn rewrite_and_emit(
+    fn rewrite_and_emit(
         &mut self,
         pass: &mut Pass<'_>,
         frame: &Frame,
@@ -45,17 +48,29 @@ impl Engine {
         (rewrite, path): (&Rewrite, &Path),
     ) -> Verdict {
         let id = rewrite.wants_new_id(ipv4).then(|| self.nat.next_ip_id());
-        let is_partial = !pass.tx.offload(frame.at, pass.burst).is_none();
-        rewrite.apply(pass.tx.frame_mut(frame.at, pass.burst), ipv4, id, is_partial);
+        let (bytes, offload) = pass.tx.view_mut(frame.at, pass.burst);
+        rewrite.apply(bytes, ipv4, id, !offload.is_none());
         self.emit(pass, frame, path)
     }
 
     /// Sends a rewritten frame on its path: in one piece or in fragments, to the port of its
     /// MAC or, if that is unknown, to all of the network.
     pub(super) fn emit(&mut self, pass: &mut Pass<'_>, frame: &Frame, path: &Path) -> Verdict {
-        if path.fits(pass, frame) {
-            return self.emit_piece(pass, frame, path);
+        let FrameView { bytes, offload } = pass.tx.view(frame.at, pass.burst);
+        if wire_len(bytes.len(), offload) > usize::from(path.mtu) {
+            return self.emit_pieces(pass, frame, path);
         }
+        let size = (bytes.len(), ETHERNET_HEADER as u8, offload);
+        self.emit_whole(pass, (frame.at, size), path)
+    }
+
+    /// The same for a frame that must be fragmented.
+    pub(super) fn emit_pieces(
+        &mut self,
+        pass: &mut Pass<'_>,
+        frame: &Frame,
+        path: &Path,
+    ) -> Verdict {
         pass.tx.complete(frame.at, pass.burst);
         let bytes = pass.tx.frame(frame.at, pass.burst);
         let packet = bytes.get(ETHERNET_HEADER..).unwrap_or_default();
@@ -68,25 +83,40 @@ impl Engine {
                 return Verdict::Dropped(DropReason::EgressQueueFull);
             };
             self.totals.generated += 1;
-            verdict = self.emit_piece(pass, &Frame { at, ..*frame }, path);
+            let len = ETHERNET_HEADER + piece.len();
+            let size = (len, ETHERNET_HEADER as u8, Offload::NONE);
+            verdict = self.emit_whole(pass, (at, size), path);
         }
         verdict
     }
 
-    fn emit_piece(&mut self, pass: &mut Pass<'_>, frame: &Frame, path: &Path) -> Verdict {
-        let l3 = ETHERNET_HEADER as u8;
+    /// The same for a frame that fits; its size as [`Engine::send_sized`] takes it.
+    pub(super) fn emit_whole(
+        &mut self,
+        pass: &mut Pass<'_>,
+        (at, size): (FrameRef, (usize, u8, Offload)),
+        path: &Path,
+    ) -> Verdict {
         if let Some((_, port)) = path.place {
-            return match self.send(pass, frame.at, port, l3) {
+            return match self.send_sized(pass, at, port, size) {
                 Ok(()) => Verdict::Forwarded,
                 Err(reason) => Verdict::Dropped(reason),
             };
         }
-        let members = self
-            .network(path.egress)
-            .map_or_else(Vec::new, |network| network.bridge.ports().to_vec());
+        self.emit_to_all(pass, (at, size), path.egress)
+    }
+
+    fn emit_to_all(
+        &mut self,
+        pass: &mut Pass<'_>,
+        (at, size): (FrameRef, (usize, u8, Offload)),
+        egress: NetworkId,
+    ) -> Verdict {
+        let members =
+            self.network(egress).map_or_else(Vec::new, |network| network.bridge.ports().to_vec());
         let mut verdict = Verdict::Dropped(DropReason::NoOtherPort);
         for port in members {
-            match self.send(pass, frame.at, port, l3) {
+            match self.send_sized(pass, at, port, size) {
                 Ok(()) => verdict = Verdict::Flooded,
                 Err(reason) if verdict != Verdict::Flooded => verdict = Verdict::Dropped(reason),
                 Err(_) => {}

@@ -39,6 +39,9 @@ impl FlowCache {
     /// Where packets with a key leave, as was noted last.
     #[inline(always)]
     pub(super) fn find(&self, key: &FlowKey, hash: u64) -> Option<HopRef> {
+        if self.flows.is_empty() {
+            return None;
+        }
         let index = self.find_index(key, hash)?;
         self.flows.get(index).map(|flow| flow.hop)
     }

@@ -134,6 +134,10 @@ impl Engine {
         }
         let (verdict, decision) = match self.forward_first(pass, frame, ipv4) {
             Ok((verdict, decision)) => (verdict, decision),
+            Err(Stop::Local) if self.is_hosts_own(frame, ipv4) => {
+                let reason = DropReason::HostsOwn;
+                (Verdict::Dropped(reason), FragmentDecision::Drop(reason))
+            }
             Err(Stop::Local) => {
                 let waiting = self.fragments.decide(pass.now, key, FragmentDecision::Local);
                 for held in waiting {
@@ -169,7 +173,7 @@ impl Engine {
             let (verdict, src) = self.forward_looped(pass, frame, ipv4, (to, Some(id)))?;
             return Ok((verdict, FragmentDecision::Loop { to, src, id }));
         }
-        let plan = self.plan(pass, frame, ipv4)?;
+        let plan = self.plan(pass, frame, ipv4, None)?;
         let (rewrite, _) = self.commit(pass, frame, &plan)?;
         let wants_id = rewrite.wants_new_id(ipv4);
         let id = if wants_id { self.nat.next_ip_id() } else { ipv4.id };

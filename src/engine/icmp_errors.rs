@@ -24,6 +24,7 @@ impl Engine {
         frame: &Frame,
         ipv4: &Ipv4,
     ) -> Result<Verdict, Stop> {
+        let is_hosts = self.is_hosts_own(frame, ipv4);
         let bytes = pass.tx.frame(frame.at, pass.burst);
         let packet = bytes.get(ETHERNET_HEADER..).unwrap_or_default();
         if packet.get(usize::from(ipv4.header_len)) == Some(&icmp::REDIRECT) {
@@ -33,6 +34,7 @@ impl Engine {
         let quote = Quote::parse(packet, usize::from(ipv4.header_len)).map_err(Stop::Drop)?;
         match self.nat.find(&quote.key(frame.network)) {
             Some(found) => self.translate_error(pass, frame, ipv4, (quote, found)),
+            None if is_hosts => Err(Stop::Drop(DropReason::HostsOwn)),
             None => self.forward_plain_error(pass, frame, ipv4),
         }
     }

@@ -35,6 +35,7 @@ mod ownership;
 mod pipeline;
 mod plan;
 mod replay;
+mod shared;
 mod slow_path;
 mod snapshot;
 mod stages;

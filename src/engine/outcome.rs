@@ -54,7 +54,7 @@ impl Engine {
     pub(super) fn resume(&mut self, pass: &mut Pass<'_>, held: &Held) {
         let Some(frame) = self.frame_of(pass, held) else { return };
         let verdict = match frame.headers.layer {
-            Layer::Ipv4(ipv4) => self.slow_path(pass, &frame, &ipv4),
+            Layer::Ipv4(ipv4) => self.slow_path(pass, &frame, &ipv4, None),
             Layer::Malformed(reason) => Verdict::Dropped(reason),
             _ => Verdict::Dropped(DropReason::EtherTypeNotRouted),
         };

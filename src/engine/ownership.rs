@@ -242,6 +242,7 @@ impl Engine {
             destination: Destination::Plain,
             source: Source::Masquerade(mode, outside.external()),
             egress: outside.network,
+            hash: self.nat.hash(key),
             is_from_inside: true,
             is_looped: false,
             tcp_flags,

@@ -54,15 +54,28 @@ pub(super) struct Packet<'a> {
     pub port: PortId,
     /// What it holds.
     pub ipv4: &'a Ipv4,
-    /// Its flow, unless it belongs to none.
-    pub key: Option<&'a FlowKey>,
+    /// Its flow, unless it belongs to none; the session is a guess.
+    pub flow: Option<Flow<'a>>,
 }
 
-/// What the stages know about the session of a packet: the hash of its key, and a guess.
+/// Why a packet is not sent the way its flow is known to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Miss {
+    /// It ends.
+    Drop(DropReason),
+    /// It must be decided anew; it belongs to this session.
+    Anew(Option<(u32, Direction)>),
+}
+
+/// The flow of a packet.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct SessionHint {
+pub(super) struct Flow<'a> {
+    /// Its key.
+    pub key: &'a FlowKey,
+    /// The hash of the key.
     pub hash: u64,
-    pub guess: Option<(u32, Direction)>,
+    /// The session it belongs to.
+    pub session: Option<(u32, Direction)>,
 }
 
 impl Frame {
@@ -133,10 +146,14 @@ impl Engine {
     pub(super) fn route(&mut self, pass: &mut Pass<'_>, frame: &Frame, ipv4: &Ipv4) -> Verdict {
         let Frame { at, port, network, .. } = *frame;
         let key = ipv4.flow_key(network);
-        match self.forward_known(pass, &Packet { at, port, ipv4, key: key.as_ref() }, None) {
+        let flow = key.as_ref().map(|key| Flow { key, hash: self.nat.hash(key), session: None });
+        match self.forward_known(pass, &Packet { at, port, ipv4, flow }) {
             Ok(verdict) => verdict,
-            Err(Some(reason)) => Verdict::Dropped(reason),
-            Err(None) => self.decide(pass, frame, ipv4),
+            Err(Miss::Drop(reason)) => Verdict::Dropped(reason),
+            Err(Miss::Anew(session)) => {
+                let flow = flow.map(|flow| Flow { session, ..flow });
+                self.decide(pass, frame, ipv4, flow)
+            }
         }
     }
 
@@ -166,9 +183,21 @@ impl Engine {
 
     /// Decides about a valid packet anew.
     #[inline(never)]
-    pub(super) fn decide(&mut self, pass: &mut Pass<'_>, frame: &Frame, ipv4: &Ipv4) -> Verdict {
+    pub(super) fn decide(
+        &mut self,
+        pass: &mut Pass<'_>,
+        frame: &Frame,
+        ipv4: &Ipv4,
+        flow: Option<Flow<'_>>,
+    ) -> Verdict {
         self.report(pass.now, frame.port, Tier::SlowPath);
-        self.slow_path(pass, frame, ipv4)
+        self.slow_path(pass, frame, ipv4, flow)
+    }
+
+    /// A flow with its hash and its session.
+    pub(super) fn look_up<'a>(&self, key: &'a FlowKey) -> Flow<'a> {
+        let hash = self.nat.hash(key);
+        Flow { key, hash, session: self.nat.find_guessed(key, hash, None) }
     }
 }
 

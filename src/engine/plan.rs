@@ -3,12 +3,12 @@
 
 use std::net::Ipv4Addr;
 
-use super::pipeline::Frame;
+use super::pipeline::{Flow, Frame};
 use super::slow_path::Stop;
 use super::{Engine, Pass, Tier};
 use crate::drop_reason::DropReason;
 use crate::id::{NetworkId, PortId};
-use crate::nat::{Destination, Direction, NatMode};
+use crate::nat::{Destination, Direction, HopRef, NatMode};
 use crate::packet::icmp::IcmpError;
 use crate::packet::{FlowKey, Ipv4, MacAddr, Origin, Transport};
 use crate::policy::Crossing;
@@ -28,6 +28,8 @@ pub(super) struct Path {
     pub place: Option<(u32, PortId)>,
     /// Largest packet on that network.
     pub mtu: u16,
+    /// The same as flows remember it, if some flow does.
+    pub hop: Option<HopRef>,
 }
 
 /// A decision about a packet with ports.
@@ -35,6 +37,8 @@ pub(super) struct Path {
 pub(super) struct Plan {
     pub path: Path,
     pub key: FlowKey,
+    /// The hash of the key.
+    pub hash: u64,
     pub(super) session: Option<(u32, Direction)>,
     /// The session to be made, but for what borrows: its destination and way of translation.
     pub(super) opening: Option<(Destination, SourceKind)>,
@@ -51,13 +55,6 @@ pub(super) enum SourceKind {
     Gateway(Ipv4Addr),
 }
 
-impl Path {
-    /// True if a packet, or the largest segment of a super-frame, needs no fragmenting.
-    pub(super) fn fits(&self, pass: &Pass<'_>, frame: &Frame) -> bool {
-        frame.wire_len(pass) <= usize::from(self.mtu)
-    }
-}
-
 impl Engine {
     /// Session or destination, policy, route, neighbour. Changes nothing but neighbour states.
     pub(super) fn plan(
@@ -65,10 +62,11 @@ impl Engine {
         pass: &mut Pass<'_>,
         frame: &Frame,
         ipv4: &Ipv4,
+        flow: Option<Flow<'_>>,
     ) -> Result<Plan, Stop> {
-        let key =
-            ipv4.datagram_key(frame.network).ok_or(Stop::Drop(DropReason::TransportTruncated))?;
-        let session = self.nat.find(&key);
+        let truncated = Stop::Drop(DropReason::TransportTruncated);
+        let key = ipv4.datagram_key(frame.network).ok_or(truncated)?;
+        let Flow { hash, session, .. } = flow.unwrap_or_else(|| self.look_up(&key));
         let is_owned = self.interfaces.owner_of(key.dst).is_some();
         let destination = match session {
             Some(_) => Destination::Plain,
@@ -108,7 +106,7 @@ impl Engine {
         }
         let is_from_inside = self.is_inside(frame.network);
         let is_looped = frame.origin == Origin::Looped;
-        Ok(Plan { path, key, session, opening, tcp_flags, is_from_inside, is_looped })
+        Ok(Plan { path, key, hash, session, opening, tcp_flags, is_from_inside, is_looped })
     }
 
     /// Whether a packet without a session may pass, and what session it makes.
@@ -173,17 +171,38 @@ impl Engine {
         check_size(ipv4, wire_len, mtu)?;
         match self.neighbours.resolve(pass.now, hop.network, hop.address, frame.port) {
             Resolution::Known(to, neighbour) => {
+                if let Some(path) = self.known_path(hop.network, neighbour) {
+                    check_size(ipv4, wire_len, path.mtu)?;
+                    return Ok(path);
+                }
                 // The port behind the MAC may take less than its network.
                 let place = self.fdb.slot(pass.now, FdbKey::new(hop.network, to));
                 let port = place.and_then(|(_, port)| self.port(port));
                 let of_port = port.map_or(mtu, |port| port.mtu);
                 let mtu = mtu.min(of_port);
                 check_size(ipv4, wire_len, mtu)?;
-                Ok(Path { egress: hop.network, macs: (mac, to), neighbour, place, mtu })
+                let macs = (mac, to);
+                Ok(Path { egress: hop.network, macs, neighbour, place, mtu, hop: None })
             }
             Resolution::Pending(index) => Err(Stop::Hold(index)),
             Resolution::Full => Err(Stop::Drop(DropReason::NeighbourTableFull)),
         }
+    }
+
+    /// The path to a neighbour if flows go there already and it still holds.
+    fn known_path(&self, egress: NetworkId, neighbour: u32) -> Option<Path> {
+        let way = self.adjacencies.of(neighbour)?;
+        let holds = way.epoch == self.epoch
+            && way.generation == self.neighbours.generation(neighbour)
+            && self.fdb.is_at(way.fdb_slot, way.fdb_key, way.egress);
+        holds.then_some(Path {
+            egress,
+            macs: way.macs,
+            neighbour,
+            place: Some((way.fdb_slot, way.egress)),
+            mtu: way.mtu,
+            hop: Some(HopRef { neighbour, stamp: way.stamp }),
+        })
     }
 }
 

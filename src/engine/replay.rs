@@ -1,6 +1,6 @@
 //! A packet of a known flow: one look-up, one rewrite, the checks that a hit still makes.
 
-use super::pipeline::{Packet, SessionHint, Verdict, wire_len};
+use super::pipeline::{Flow, Miss, Packet, Verdict, wire_len};
 use super::{Engine, Pass, Tier};
 use crate::drop_reason::DropReason;
 use crate::id::PortId;
@@ -12,20 +12,19 @@ impl Engine {
     /// Sends a packet the way its flow is known to go.
     ///
     /// # Errors
-    /// The reason to drop it, or none: it must be decided anew.
+    /// Why it does not go so.
     #[inline(always)]
     pub(super) fn forward_known(
         &mut self,
         pass: &mut Pass<'_>,
         packet: &Packet<'_>,
-        hint: Option<SessionHint>,
-    ) -> Result<Verdict, Option<DropReason>> {
+    ) -> Result<Verdict, Miss> {
         let Packet { at, ipv4, .. } = *packet;
         let (bytes, offload) = pass.tx.view_mut(at, pass.burst);
         // What lies behind the total length is Ethernet padding and ends here.
         let received = bytes.len();
         let len = received.min(ETHERNET_HEADER + usize::from(ipv4.total_len));
-        let egress = self.rewrite_known(pass.now, bytes, (packet, offload), hint);
+        let egress = self.rewrite_known(pass.now, bytes, (packet, offload));
         if len < received {
             pass.tx.truncate(at, pass.burst, len);
         }
@@ -47,20 +46,18 @@ impl Engine {
         now: Instant,
         bytes: &mut [u8],
         (packet, offload): (&Packet<'_>, Offload),
-        hint: Option<SessionHint>,
-    ) -> Result<PortId, Option<DropReason>> {
+    ) -> Result<PortId, Miss> {
         let ipv4 = packet.ipv4;
-        check_header(bytes, ipv4)?;
-        let key = packet.key.ok_or(None)?;
-        let SessionHint { hash, guess } =
-            hint.unwrap_or_else(|| SessionHint { hash: self.nat.hash(key), guess: None });
-        let session = self.nat.find_guessed(key, hash, guess);
+        check_header(bytes, ipv4).map_err(Miss::Drop)?;
+        let Flow { key, hash, session } = packet.flow.ok_or(Miss::Anew(None))?;
+        let session = self.nat.find_guessed(key, hash, session);
+        let miss = Miss::Anew(session);
         let known = session.and_then(|(index, way)| Some((self.nat.session(index)?, way)));
         let hop = match known {
             Some((session, direction)) => session.hop(direction),
-            None => self.flows.find(key, hash).ok_or(None)?,
+            None => self.flows.find(key, hash).ok_or(miss)?,
         };
-        let way = self.adjacencies.get(hop).ok_or(None)?;
+        let way = self.adjacencies.get(hop).ok_or(miss)?;
         let wants_id = ipv4.is_or_may_be_fragmented()
             && known.is_some_and(|(session, direction)| session.gives_new_source(direction));
         let is_too_large = if offload.is_super() {
@@ -75,7 +72,7 @@ impl Engine {
             && !is_too_large
             && self.neighbours.pass(now, hop.neighbour, way.generation);
         if !holds {
-            return Err(None);
+            return Err(miss);
         }
         if let Some((index, direction)) = session {
             self.nat.track(now, index, direction, ipv4.transport.tcp_flags());
@@ -93,25 +90,25 @@ impl Engine {
 
 /// The header checksum, and the options that a router must look at.
 #[inline(always)]
-fn check_header(frame: &[u8], ipv4: &Ipv4) -> Result<(), Option<DropReason>> {
+fn check_header(frame: &[u8], ipv4: &Ipv4) -> Result<(), DropReason> {
     if usize::from(ipv4.header_len) != IPV4_HEADER {
         return check_options(frame, ipv4);
     }
     match array::<IPV4_HEADER>(frame, ETHERNET_HEADER) {
         Some(header) if checksum::header_is_valid(&header) => Ok(()),
-        _ => Err(Some(DropReason::Ipv4Checksum)),
+        _ => Err(DropReason::Ipv4Checksum),
     }
 }
 
 #[inline(never)]
-fn check_options(frame: &[u8], ipv4: &Ipv4) -> Result<(), Option<DropReason>> {
+fn check_options(frame: &[u8], ipv4: &Ipv4) -> Result<(), DropReason> {
     let packet = frame.get(ETHERNET_HEADER..).unwrap_or_default();
     let header = packet.get(..usize::from(ipv4.header_len)).unwrap_or_default();
     if !checksum::is_valid(header) {
-        return Err(Some(DropReason::Ipv4Checksum));
+        return Err(DropReason::Ipv4Checksum);
     }
     if ipv4::has_source_route(header) {
-        return Err(Some(DropReason::Ipv4SourceRoute));
+        return Err(DropReason::Ipv4SourceRoute);
     }
     Ok(())
 }

@@ -1,14 +1,14 @@
 //! A packet without a cached flow: decide in readable order, write only at the end.
 
 use super::adjacency::Adjacency;
-use super::pipeline::{Frame, Verdict};
+use super::pipeline::{Flow, Frame, Verdict, wire_len};
 use super::plan::{Path, Plan, SourceKind};
 use super::{Engine, Event, Pass, Tier};
 use crate::drop_reason::DropReason;
 use crate::id::NetworkId;
 use crate::nat::{Destination, Direction, HopRef, Opening, Rewrite, Source, Tuple};
 use crate::packet::icmp::IcmpError;
-use crate::packet::{Ipv4, Origin, Transport};
+use crate::packet::{ETHERNET_HEADER, Ipv4, Origin, Transport};
 use crate::route::{Interface, is_martian_destination, is_martian_source};
 use crate::switch::FdbKey;
 
@@ -26,8 +26,14 @@ pub(super) enum Stop {
 }
 
 impl Engine {
-    /// Decides about an admitted packet.
-    pub(super) fn slow_path(&mut self, pass: &mut Pass<'_>, frame: &Frame, ipv4: &Ipv4) -> Verdict {
+    /// Decides about an admitted packet; `flow` spares looking it up again.
+    pub(super) fn slow_path(
+        &mut self,
+        pass: &mut Pass<'_>,
+        frame: &Frame,
+        ipv4: &Ipv4,
+        flow: Option<Flow<'_>>,
+    ) -> Verdict {
         let is_looped = frame.origin == Origin::Looped;
         let outcome = if let Err(reason) = self.check_addresses(frame, ipv4)
             && !is_looped
@@ -44,7 +50,7 @@ impl Engine {
         } else if let Some(to) = self.loop_of(frame, ipv4) {
             self.forward_looped(pass, frame, ipv4, (to, None)).map(|(verdict, _)| verdict)
         } else {
-            self.forward_flow(pass, frame, ipv4)
+            self.forward_flow(pass, frame, ipv4, flow)
         };
         match outcome {
             Ok(verdict) => verdict,
@@ -98,15 +104,25 @@ impl Engine {
         pass: &mut Pass<'_>,
         frame: &Frame,
         ipv4: &Ipv4,
+        flow: Option<Flow<'_>>,
     ) -> Result<Verdict, Stop> {
-        let plan = self.plan(pass, frame, ipv4)?;
+        let plan = self.plan(pass, frame, ipv4, flow)?;
         let (rewrite, session) = self.commit(pass, frame, &plan)?;
         self.remember(&plan, session);
-        let is_super = pass.tx.offload(frame.at, pass.burst).is_super();
-        if is_super && (rewrite.wants_new_id(ipv4) || !plan.path.fits(pass, frame)) {
+        let wants_id = rewrite.wants_new_id(ipv4);
+        let (bytes, offload) = pass.tx.view_mut(frame.at, pass.burst);
+        let fits = wire_len(bytes.len(), offload) <= usize::from(plan.path.mtu);
+        if offload.is_super() && (wants_id || !fits) {
             return Ok(self.forward_segments(pass, frame, &rewrite, &plan.path));
         }
-        Ok(self.rewrite_and_emit(pass, frame, ipv4, (&rewrite, &plan.path)))
+        let id = wants_id.then(|| self.nat.next_ip_id());
+        rewrite.apply(bytes, ipv4, id, !offload.is_none());
+        let size = (bytes.len(), ETHERNET_HEADER as u8, offload);
+        Ok(if fits {
+            self.emit_whole(pass, (frame.at, size), &plan.path)
+        } else {
+            self.emit_pieces(pass, frame, &plan.path)
+        })
     }
 
     /// Makes or refreshes the session and compiles the rewrite of this direction.
@@ -162,6 +178,7 @@ impl Engine {
             destination,
             source,
             egress: plan.path.egress,
+            hash: plan.hash,
             is_from_inside: plan.is_from_inside,
             is_looped: plan.is_looped,
             tcp_flags: plan.tcp_flags,
@@ -187,12 +204,15 @@ impl Engine {
         let Some(hop) = self.hop(&plan.path) else { return };
         match session {
             Some((index, direction)) => self.nat.set_hop(index, direction, hop),
-            None => self.flows.insert(plan.key, self.nat.hash(&plan.key), hop),
+            None => self.flows.insert(plan.key, plan.hash, hop),
         }
     }
 
     fn hop(&mut self, path: &Path) -> Option<HopRef> {
         let Path { macs, neighbour, mtu, .. } = *path;
+        if path.hop.is_some() {
+            return path.hop;
+        }
         let (fdb_slot, egress) = path.place?;
         let fdb_key = FdbKey::new(path.egress, macs.1);
         let way = Adjacency {

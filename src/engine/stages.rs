@@ -5,7 +5,7 @@
 //! may learn a MAC, make a session or end one, so every look-up that decides is made when its frame
 //! has its turn, by then in memory that is near.
 
-use super::pipeline::{Frame, Packet, SessionHint, Verdict};
+use super::pipeline::{Flow, Frame, Miss, Packet, Verdict};
 use super::{Audience, Engine, Event, Notice, Pass};
 use crate::drop_reason::DropReason;
 use crate::id::{NetworkId, PortId};
@@ -268,12 +268,13 @@ impl Engine {
             return Verdict::Dropped(reason);
         }
         let Staged { ipv4, key, .. } = staged;
-        let packet = Packet { at, port: staged.port, ipv4, key: Some(key) };
-        let hint = SessionHint { hash: staged.hash, guess: staged.guess };
-        match self.forward_known(pass, &packet, Some(hint)) {
+        let hash = staged.hash;
+        let flow = Some(Flow { key, hash, session: staged.guess });
+        let packet = Packet { at, port: staged.port, ipv4, flow };
+        match self.forward_known(pass, &packet) {
             Ok(verdict) => verdict,
-            Err(Some(reason)) => Verdict::Dropped(reason),
-            Err(None) => {
+            Err(Miss::Drop(reason)) => Verdict::Dropped(reason),
+            Err(Miss::Anew(session)) => {
                 let headers = Headers {
                     dst: staged.dst.mac(),
                     src: staged.src.mac(),
@@ -281,7 +282,12 @@ impl Engine {
                     l3: ETHERNET_HEADER as u8,
                     layer: Layer::Ipv4(*ipv4),
                 };
-                self.decide(pass, &staged.frame(at, headers), ipv4)
+                self.decide(
+                    pass,
+                    &staged.frame(at, headers),
+                    ipv4,
+                    Some(Flow { key, hash, session }),
+                )
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use ipnet::Ipv4Net;
 
-use super::{EtcFile, OpenError, PortIo, PortPlan, Written};
+use super::{EtcFile, OpenError, PortIo, PortPlan, SharedPlan, Station, TakenPorts, Written};
 
 /// An open device.
 pub struct Opened {
@@ -10,6 +10,8 @@ pub struct Opened {
     pub io: Box<dyn PortIo>,
     /// The device's MTU in bytes, if it has one of its own.
     pub mtu: Option<u16>,
+    /// Where tapway is on an interface that it shares with the host.
+    pub station: Option<Station>,
     /// One line for `show link`: kind, interface, namespace.
     pub description: String,
 }
@@ -45,6 +47,13 @@ pub enum DeviceChange {
         /// Its name.
         to: String,
     },
+    /// Its host has another address, MAC or router there now.
+    Moved {
+        /// The port.
+        port: String,
+        /// Where the host, and so tapway, is.
+        station: Station,
+    },
     /// It is there, but must be opened again: its namespace went, or it was replaced.
     Lost {
         /// The port.
@@ -62,6 +71,7 @@ impl DeviceChange {
             | Self::Down { port, .. }
             | Self::Up { port }
             | Self::Renamed { port, .. }
+            | Self::Moved { port, .. }
             | Self::Lost { port, .. } => port,
         }
     }
@@ -74,6 +84,26 @@ pub trait Broker: Send {
     /// # Errors
     /// Why not; nothing is left behind.
     fn open(&mut self, port: &str, plan: &PortPlan) -> Result<Opened, OpenError>;
+
+    /// Where tapway is to be on an interface that it shares with the host, and the external ports
+    /// that are left there; the same ports for a port's name as long as tapway runs.
+    ///
+    /// # Errors
+    /// If it cannot be shared.
+    fn survey(&mut self, port: &str, plan: &SharedPlan) -> Result<Station, OpenError> {
+        let _ = port;
+        Err(OpenError::Permission { what: format!("sharing {}", plan.device) })
+    }
+
+    /// Takes these published ports away from the host, and no others, where a port's interface is
+    /// shared with it. Before the port is opened it is noted for then.
+    ///
+    /// # Errors
+    /// Why not; what was taken before stays taken.
+    fn take_ports(&mut self, port: &str, taken: &[TakenPorts]) -> Result<(), OpenError> {
+        let _ = (port, taken);
+        Ok(())
+    }
 
     /// Removes what was made for a port: interface addresses go with the TAP, a namespace of
     /// tapway's own is removed when its last port is closed.

@@ -9,11 +9,14 @@ use ipnet::Ipv4Net;
 use super::link_watch::LinkWatch;
 use super::netlink::LinkState;
 use super::netns::Namespaces;
+use super::shared::{self, SharedUplink};
 use super::tap::settings;
 use super::{
     Broker, DeviceChange, DevicePlan, EtcFile, Namespace, Netns, OpenError, Opened, PacketSocket,
-    PortIo, PortPlan, RecordPort, ReplayPort, Tap, TapPlan, Written, netlink, outside,
+    PortIo, PortPlan, RecordPort, ReplayPort, SharedPlan, Station, TakenPorts, Tap, TapPlan,
+    Written, netlink, outside,
 };
+use crate::packet::PortSpan;
 
 /// Opens devices in this host's namespaces. What it made goes when it is dropped; what a kill
 /// leaves is adopted by the next one.
@@ -21,6 +24,11 @@ use super::{
 pub struct LinuxBroker {
     // First: a watched namespace lives on.
     watch: LinkWatch,
+    /// Shared interfaces, by port.
+    shared: HashMap<String, SharedUplink>,
+    /// External ports on shared interfaces, and what is published there, by port.
+    spans: HashMap<String, PortSpan>,
+    taken: HashMap<String, Vec<TakenPorts>>,
     namespaces: Namespaces,
     /// As planned, by port: what is set again after a TAP was down.
     taps: HashMap<String, TapPlan>,
@@ -70,6 +78,28 @@ impl LinuxBroker {
         self.opened(port, ("device", &namespace), &link, Box::new(socket))
     }
 
+    fn open_shared(&mut self, port: &str, plan: &SharedPlan) -> Result<Opened, OpenError> {
+        let ports = self.span(port, plan)?;
+        let taken = self.taken.get(port).cloned().unwrap_or_default();
+        // One that was lost is let go first.
+        drop(self.shared.remove(port));
+        let (uplink, socket, link) = SharedUplink::open(plan, ports, taken)?;
+        let station = Some(uplink.station().clone());
+        self.shared.insert(port.to_owned(), uplink);
+        let opened = self.opened(port, ("shared", &Namespace::own()?), &link, Box::new(socket))?;
+        let description = format!("{} ports {ports}", opened.description);
+        Ok(Opened { station, description, ..opened })
+    }
+
+    /// The external ports on a shared interface: chosen once.
+    fn span(&mut self, port: &str, plan: &SharedPlan) -> Result<PortSpan, OpenError> {
+        match (self.spans.get(port), plan.ports) {
+            (Some(known), None) => Ok(*known),
+            (Some(known), Some(ports)) if *known == ports => Ok(*known),
+            _ => Ok(self.survey(port, plan)?.ports),
+        }
+    }
+
     fn opened(
         &mut self,
         port: &str,
@@ -82,6 +112,7 @@ impl LinuxBroker {
         Ok(Opened {
             io,
             mtu: u16::try_from(link.mtu).ok(),
+            station: None,
             description: format!("{kind} {}{netns}", link.name),
         })
     }
@@ -95,6 +126,7 @@ impl Broker for LinuxBroker {
         let opened = match plan {
             PortPlan::Tap(plan) => self.open_tap(port, plan),
             PortPlan::Device(plan) => self.open_device(port, plan),
+            PortPlan::Shared(plan) => self.open_shared(port, plan),
             PortPlan::Replay(path) => {
                 ReplayPort::open(path).map(|port| of_file("replay", path, Box::new(port)))
             }
@@ -108,14 +140,38 @@ impl Broker for LinuxBroker {
         opened
     }
 
+    fn survey(&mut self, port: &str, plan: &SharedPlan) -> Result<Station, OpenError> {
+        let station = shared::survey(plan)?;
+        self.spans.insert(port.to_owned(), station.ports);
+        Ok(station)
+    }
+
+    fn take_ports(&mut self, port: &str, taken: &[TakenPorts]) -> Result<(), OpenError> {
+        if let Some(uplink) = self.shared.get_mut(port) {
+            uplink.take(taken)?;
+        }
+        self.taken.insert(port.to_owned(), taken.to_vec());
+        Ok(())
+    }
+
     fn close(&mut self, port: &str) {
         self.watch.remove(port);
         self.taps.remove(port);
+        self.shared.remove(port);
         self.namespaces.release(port);
     }
 
     fn poll_changes(&mut self) -> Vec<DeviceChange> {
-        let changes = self.watch.poll();
+        let mut changes = self.watch.poll();
+        for (port, uplink) in &mut self.shared {
+            match uplink.poll() {
+                Ok(Some(station)) => {
+                    changes.push(DeviceChange::Moved { port: port.clone(), station });
+                }
+                Ok(None) => {}
+                Err(error) => tracing::warn!(port, %error, "the host's address is not known"),
+            }
+        }
         for change in &changes {
             if let DeviceChange::Up { port } = change
                 && let Err(error) = self.restore_route(port)
@@ -140,5 +196,5 @@ impl Broker for LinuxBroker {
 }
 
 fn of_file(kind: &str, path: &Path, io: Box<dyn PortIo>) -> Opened {
-    Opened { io, mtu: None, description: format!("{kind} {}", path.display()) }
+    Opened { io, mtu: None, station: None, description: format!("{kind} {}", path.display()) }
 }

@@ -36,6 +36,7 @@ mod process;
 mod process_watch;
 mod raw_packet;
 mod scheduling;
+mod shared;
 mod tap;
 mod tun;
 mod uring;
@@ -60,7 +61,9 @@ pub use namespace::Namespace;
 pub use netlink::LinkState;
 pub use netns_files::{EtcFile, Written};
 pub use packet_socket::PacketSocket;
-pub use plan::{DevicePlan, Netns, OpenError, PortPlan, TapBackend, TapPlan};
+pub use plan::{
+    DevicePlan, Netns, OpenError, PortPlan, SharedPlan, Station, TakenPorts, TapBackend, TapPlan,
+};
 pub use port_io::{Loss, PortIo, ReceiveError, TransmitFile};
 pub use process::{Process, ProcessNetns};
 pub use process_watch::{ProcessWatch, WatchId};

@@ -279,7 +279,11 @@ async fn add_default_route(
     }
 }
 
-async fn find(handle: &Handle, interface: &str, what: &str) -> Result<LinkState, OpenError> {
+pub(super) async fn find(
+    handle: &Handle,
+    interface: &str,
+    what: &str,
+) -> Result<LinkState, OpenError> {
     let found = handle.link().get().match_name(interface).execute().try_next().await;
     match found {
         Ok(Some(message)) => Ok(state_of(&message)),
@@ -317,7 +321,7 @@ pub(super) fn state_of(message: &LinkMessage) -> LinkState {
 }
 
 /// Runs `act` with a connection to the kernel, on a runtime that ends with it.
-fn run<R>(
+pub(super) fn run<R>(
     what: &str,
     act: impl AsyncFnOnce(Handle) -> Result<R, OpenError>,
 ) -> Result<R, OpenError> {
@@ -331,7 +335,7 @@ fn run<R>(
     })
 }
 
-fn refused(what: impl Into<String>, error: rtnetlink::Error) -> OpenError {
+pub(super) fn refused(what: impl Into<String>, error: rtnetlink::Error) -> OpenError {
     OpenError::from_io(what, errno(&error))
 }
 

@@ -1,5 +1,6 @@
 //! An existing interface taken by AF_PACKET: tapway is a station of its own on that link, with
-//! its own MAC and address, and nothing of the interface changes.
+//! its own MAC and address, and nothing of the interface changes; or it shares the host's (see
+//! `shared`).
 //!
 //! Frames from a host that shares this kernel (a veth, a bridge) arrive unfinished: with partial
 //! checksums, and TCP or UDP super-frames of up to 64 KiB; a NIC's receive offload makes
@@ -49,6 +50,7 @@ impl PacketSocket {
                 socket.set_filter(plan.mac)?;
                 socket.set_receive_buffer(plan.receive_buffer)?;
                 socket.bind(link.index)?;
+                socket.set_promiscuous(link.index)?;
                 Ok(socket)
             };
             let socket = open().map_err(|error| {
@@ -56,6 +58,24 @@ impl PacketSocket {
             })?;
             Ok((Self { socket, is_sender: false }, link))
         })
+    }
+
+    /// A socket for the host's own address, in the calling thread's namespace; it hears nothing
+    /// before it is bound.
+    pub(super) fn shared(receive_buffer: usize) -> io::Result<Self> {
+        let socket = RawPacket::open()?;
+        socket.set_receive_buffer(receive_buffer)?;
+        Ok(Self { socket, is_sender: false })
+    }
+
+    /// Starts to hear an interface.
+    pub(super) fn bind(&self, index: u32) -> io::Result<()> {
+        self.socket.bind(index)
+    }
+
+    /// Another handle, by which its filter can be changed.
+    pub(super) fn raw(&self) -> io::Result<RawPacket> {
+        self.socket.try_clone()
     }
 
     /// What an error of the socket means.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ipnet::Ipv4Net;
 
 use super::ProcessNetns;
-use crate::packet::MacAddr;
+use crate::packet::{MacAddr, PortSpan};
 
 /// The network namespace of a port's host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +79,46 @@ pub struct DevicePlan {
     pub receive_buffer: usize,
 }
 
+/// An existing interface of tapway's own namespace, whose address and MAC tapway shares with the
+/// host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedPlan {
+    /// Its name.
+    pub device: String,
+    /// The router; none: that of the host's default route there.
+    pub gateway: Option<Ipv4Addr>,
+    /// The external ports of translated traffic; none: chosen among those the host does not use.
+    pub ports: Option<PortSpan>,
+    /// The socket's receive buffer, in bytes.
+    pub receive_buffer: usize,
+}
+
+/// Where the host, and so tapway, is on a shared interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Station {
+    /// MAC.
+    pub mac: MacAddr,
+    /// Address and subnet.
+    pub address: Ipv4Net,
+    /// The router of the host's default route there; none: only the subnet is outside.
+    pub gateway: Option<Ipv4Addr>,
+    /// Largest packet, in bytes.
+    pub mtu: u16,
+    /// The external ports of translated traffic.
+    pub ports: PortSpan,
+}
+
+/// Ports of a shared address that are tapway's because they are published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TakenPorts {
+    /// IP protocol number: TCP or UDP.
+    pub protocol: u8,
+    /// On this address only; none: on the shared one, whichever it is.
+    pub address: Option<Ipv4Addr>,
+    /// The ports.
+    pub ports: PortSpan,
+}
+
 /// A port's device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PortPlan {
@@ -86,6 +126,8 @@ pub enum PortPlan {
     Tap(TapPlan),
     /// An existing interface.
     Device(DevicePlan),
+    /// An existing interface, shared with the host.
+    Shared(SharedPlan),
     /// Frames out of a capture file, as fast as they are taken; what is sent is discarded.
     Replay(PathBuf),
     /// What is sent is written to a capture file; nothing is received.

@@ -47,7 +47,7 @@ impl RawPacket {
             jf: no,
             ..statement(libc::BPF_JMP | kind | libc::BPF_K, value)
         };
-        let mut program = [
+        self.attach(vec![
             load(libc::BPF_W, 0),
             jump(libc::BPF_JEQ, u32::from_be_bytes([a, b, c, d]), 0, 2),
             load(libc::BPF_H, 4),
@@ -56,7 +56,11 @@ impl RawPacket {
             jump(libc::BPF_JSET, 1, 0, 1),
             statement(libc::BPF_RET | libc::BPF_K, u32::MAX),
             statement(libc::BPF_RET | libc::BPF_K, 0),
-        ];
+        ])
+    }
+
+    /// Lets through what a program says, in place of a former one.
+    pub(super) fn attach(&self, mut program: Vec<sock_filter>) -> io::Result<()> {
         let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
         self.set(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &filter)
     }
@@ -68,8 +72,7 @@ impl RawPacket {
             .or_else(|_| self.set(libc::SOL_SOCKET, libc::SO_RCVBUF, &bytes))
     }
 
-    /// Starts to hear the interface, and has it take frames for other MACs than its own for as
-    /// long as the socket lives.
+    /// Starts to hear the interface.
     pub(super) fn bind(&self, index: u32) -> io::Result<()> {
         let index = c_int::try_from(index).map_err(|_| io::ErrorKind::InvalidInput)?;
         let mut address = empty_address();
@@ -80,7 +83,13 @@ impl RawPacket {
         check(unsafe {
             let length = size_of::<libc::sockaddr_ll>() as socklen_t;
             libc::bind(self.0.as_raw_fd(), (&raw const address).cast(), length)
-        })?;
+        })
+        .map(|_| ())
+    }
+
+    /// Has the interface take frames for other MACs than its own for as long as the socket lives.
+    pub(super) fn set_promiscuous(&self, index: u32) -> io::Result<()> {
+        let index = c_int::try_from(index).map_err(|_| io::ErrorKind::InvalidInput)?;
         let promiscuous = libc::packet_mreq {
             mr_ifindex: index,
             mr_type: libc::PACKET_MR_PROMISC as u16,

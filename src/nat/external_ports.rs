@@ -11,7 +11,8 @@ use super::lease::Lessee;
 use super::port_pool::PortPool;
 use super::{Endpoint, Mapping, Nat, Share};
 use crate::id::WorkerId;
-use crate::packet::{PROTOCOL_TCP, PROTOCOL_UDP};
+use crate::packet::{PROTOCOL_TCP, PROTOCOL_UDP, PortSpan};
+use crate::table::NONE;
 use crate::time::Instant;
 
 /// By external address and protocol.
@@ -25,6 +26,20 @@ impl Nat {
         })
     }
 
+    /// Gives external ports out of `span` only. If that is another one, sessions that have an
+    /// external port of tapway's choice end; returns how many.
+    pub fn set_span(&mut self, now: Instant, span: PortSpan) -> usize {
+        if span == self.span {
+            return 0;
+        }
+        let ended = self.end_where_held(now, |session, holdings| {
+            holdings.mappings != [NONE; 2] || session.overloads().is_some()
+        });
+        self.span = span;
+        self.pools.values_mut().for_each(|pool| pool.restrict(span));
+        ended
+    }
+
     /// The dynamic mapping that has an external endpoint.
     pub(super) fn mapping_at(&self, protocol: u8, at: Endpoint) -> Option<u32> {
         self.pools.get(&(at.ip, protocol))?.mapping(at.port)
@@ -35,7 +50,7 @@ impl Nat {
     }
 
     pub(super) fn pool_of(&mut self, address: Ipv4Addr, protocol: u8) -> &mut PortPool {
-        pool_of(&mut self.pools, &self.share, address, protocol)
+        pool_of(&mut self.pools, (&self.share, self.span), address, protocol)
     }
 
     pub(super) fn free_port(&mut self, now: Instant, gone: &Mapping, rest: Duration) {
@@ -60,16 +75,21 @@ impl Nat {
 /// The pool of an external address and protocol; made when it is first asked for.
 pub(super) fn pool_of<'a>(
     pools: &'a mut Pools,
-    share: &Share,
+    (share, span): (&Share, PortSpan),
     address: Ipv4Addr,
     protocol: u8,
 ) -> &'a mut PortPool {
     pools.entry((address, protocol)).or_insert_with(|| {
-        if share.is_sole() {
-            return PortPool::default();
+        let mut pool = if share.is_sole() {
+            PortPool::default()
+        } else {
+            let chunks = share.leases.chunks(address, protocol);
+            PortPool::leasing(Lessee { chunks, worker: share.worker, workers: share.workers })
+        };
+        if span != PortSpan::ALL {
+            pool.restrict(span);
         }
-        let chunks = share.leases.chunks(address, protocol);
-        PortPool::leasing(Lessee { chunks, worker: share.worker, workers: share.workers })
+        pool
     })
 }
 

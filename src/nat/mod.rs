@@ -40,7 +40,7 @@ use std::time::Duration;
 
 use foldhash::fast::FixedState;
 
-use crate::packet::FlowKey;
+use crate::packet::{FlowKey, PortSpan};
 use crate::table::{Links, List, TimerWheel};
 use crate::time::Instant;
 
@@ -81,6 +81,8 @@ pub struct Nat {
     /// Ports of the external addresses, by address and protocol.
     pools: Pools,
     share: Share,
+    /// The external ports that may be given out.
+    span: PortSpan,
     /// Sessions per external endpoint that several may share ([`NatMode::Apdm`]).
     overloads: HashMap<(u8, Endpoint), u32, FixedState>,
     publishes: Publishes,
@@ -112,6 +114,7 @@ impl Nat {
             host_links: Links::default(),
             ip_ids: IpIds::new(&mut random, share.worker, share.workers),
             share,
+            span: PortSpan::ALL,
             random,
         }
     }

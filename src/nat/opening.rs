@@ -32,6 +32,8 @@ pub enum Source<'a> {
 pub struct Opening<'a> {
     /// The packet that makes it.
     pub key: FlowKey,
+    /// The hash of its key, as [`Nat::hash`] gives it.
+    pub hash: u64,
     /// What its destination means.
     pub destination: Destination,
     /// What happens to its source.
@@ -128,7 +130,7 @@ impl Nat {
         let dst = inside.unwrap_or(Endpoint::new(key.dst, key.dport));
         let source = self.new_source(now, opening, host)?;
         let reply = self.free_reply_key(opening, &source, dst);
-        let Some(reply) = reply else {
+        let Some((reply, reply_hash)) = reply else {
             self.drop_unused_mapping(now, source.mapping);
             let by_address = !matches!(key.protocol, PROTOCOL_TCP | PROTOCOL_UDP | PROTOCOL_ICMP);
             return Err(if by_address {
@@ -147,20 +149,18 @@ impl Nat {
         let tcp = TcpState::default().after(Direction::Original, opening.tcp_flags);
         let is_published =
             source.is_published || matches!(opening.destination, Destination::Published(..));
-        let flags = [
-            // A stranger must not keep a mapping alive (RFC 7857 section 7).
-            (
-                session::ORIGINAL_REFRESHES,
-                opening.is_from_inside || opening.is_looped || !is_eif(far),
-            ),
-            (session::REPLY_REFRESHES, !opening.is_from_inside || !is_eif(source.mapping)),
-            (session::AWAITS_REPLY, !admitted),
-            (session::PUBLISHED, is_published),
-            (session::OVERLOADED, source.is_overloaded),
-        ];
-        let flags = flags.into_iter().map(|(flag, is_set)| if is_set { flag } else { 0 });
-        let session = Session::new((key, reply), now, tcp, flags.sum());
-        match self.insert(now, session, Holdings { mappings: [source.mapping, far], host }) {
+        // A stranger must not keep a mapping alive (RFC 7857 section 7).
+        let refreshes = opening.is_from_inside || opening.is_looped || !is_eif(far);
+        let is_refreshed = !opening.is_from_inside || !is_eif(source.mapping);
+        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+        let flags = flag(refreshes, session::ORIGINAL_REFRESHES)
+            | flag(is_refreshed, session::REPLY_REFRESHES)
+            | flag(!admitted, session::AWAITS_REPLY)
+            | flag(is_published, session::PUBLISHED)
+            | flag(source.is_overloaded, session::OVERLOADED);
+        let session = Session::new((key, reply), now, tcp, flags);
+        let holdings = Holdings { mappings: [source.mapping, far], host };
+        match self.insert(now, (session, [opening.hash, reply_hash]), holdings) {
             Ok(index) => Ok(index),
             Err(reason) => {
                 self.drop_unused_mapping(now, source.mapping);
@@ -172,10 +172,10 @@ impl Nat {
     pub(super) fn insert(
         &mut self,
         now: Instant,
-        session: Session,
+        (session, hashes): (Session, [u64; 2]),
         holdings: Holdings,
     ) -> Result<u32, DropReason> {
-        let inserted = self.sessions.insert(session, holdings);
+        let inserted = self.sessions.insert((session, hashes), holdings);
         let index = inserted.ok_or(DropReason::SessionTableFull)?;
         let [own, far] = holdings.mappings;
         self.mappings.retain(own, session.original.dst);

@@ -5,6 +5,9 @@
 //! REQ-8), except for the host that had it, after a tracked TCP close, or when nothing else is
 //! left.
 //!
+//! Where the host's own kernel has ports of the same address, only those of a span are given out,
+//! and it is the only class.
+//!
 //! With several workers a pool has only the chunks of ports that its worker has leased, see
 //! [`super::PortLeases`]: ports of other chunks count as used. A chunk is given back when none of
 //! its ports is used or rests. Beyond its fair share of a class a worker leases a chunk only when
@@ -23,18 +26,20 @@ use foldhash::fast::FixedState;
 
 use super::lease::{CHUNK, Lessee};
 use super::random::Random;
+use crate::packet::PortSpan;
 use crate::time::Instant;
 
 const WORDS: usize = 1024;
 /// Ports below are of a class of their own.
 const WELL_KNOWN: u16 = 1024;
-const WELL_KNOWN_WORDS: usize = WELL_KNOWN as usize / 64;
 const EVEN_BITS: u64 = 0x5555_5555_5555_5555;
 
 /// Ports of one external address and protocol.
 #[derive(Clone, Debug)]
 pub(super) struct PortPool {
     used: Box<[u64; WORDS]>,
+    /// Those that may be given out.
+    span: PortSpan,
     /// The mapping that has a port, plus one; 0: none. Empty until there is a mapping.
     mappings: Vec<u32>,
     /// What it may lease; none: all ports are its own.
@@ -47,14 +52,6 @@ pub(super) struct PortPool {
     rests: [BTreeSet<(Instant, u16)>; 2],
 }
 
-/// The first and the last port of the class of a port: 0-1023 or above (RFC 4787 REQ-3a).
-pub(super) const fn class_of(port: u16) -> (u16, u16) {
-    if port < WELL_KNOWN { (1, WELL_KNOWN - 1) } else { (WELL_KNOWN, u16::MAX) }
-}
-
-/// Port 0 is never given out.
-const NEVER: u64 = 1;
-
 // A word of the bitmap is a chunk.
 const _: () = assert!(CHUNK as usize == u64::BITS as usize);
 
@@ -62,10 +59,11 @@ impl Default for PortPool {
     fn default() -> Self {
         let mut used = Box::new([0; WORDS]);
         if let Some(first) = used.first_mut() {
-            *first = NEVER;
+            *first = outside(&PortSpan::ALL, 0);
         }
         Self {
             used,
+            span: PortSpan::ALL,
             mappings: Vec::new(),
             lessee: None,
             leased: Leased::default(),
@@ -104,6 +102,27 @@ impl PortPool {
     /// A pool without ports that leases what it needs.
     pub(super) fn leasing(lessee: Lessee) -> Self {
         Self { used: Box::new([u64::MAX; WORDS]), lessee: Some(lessee), ..Self::default() }
+    }
+
+    /// Gives out the ports of `span` only. No port may be in use; those that rest are forgotten.
+    pub(super) fn restrict(&mut self, span: PortSpan) {
+        self.end_rests(Instant::from_nanos(u64::MAX));
+        self.span = span;
+        if self.lessee.is_none() {
+            for (word, used) in self.used.iter_mut().enumerate() {
+                *used = outside(&span, word);
+            }
+        }
+    }
+
+    /// The first and the last port of the class of a port: 0-1023 or above (RFC 4787 REQ-3a), or
+    /// the span.
+    pub(super) fn class_of(&self, port: u16) -> (u16, u16) {
+        match (self.span == PortSpan::ALL, port < WELL_KNOWN) {
+            (true, true) => (1, WELL_KNOWN - 1),
+            (true, false) => (WELL_KNOWN, u16::MAX),
+            (false, _) => (self.span.first, self.span.last),
+        }
     }
 
     /// Gives a port to `host`: `wish` if it can be had, else a random one; none if all are used.
@@ -220,7 +239,8 @@ impl PortPool {
 
     /// Nothing free is left: the port that has rested longest, of the right class.
     fn wake_oldest(&mut self, wish: u16) -> Option<u16> {
-        let (_, port) = self.rests_of(wish).first().copied()?;
+        let class = self.class_of(wish).0;
+        let (_, port) = self.rests_of(class).first().copied()?;
         self.end_rest(port).then_some(port)
     }
 
@@ -232,21 +252,21 @@ impl PortPool {
 
     /// A free port, from a random place on: one pass over at most 1008 words.
     fn search(&self, wish: u16, random: &mut Random, keep_parity: bool) -> Option<u16> {
-        let (first, count) = if wish < WELL_KNOWN {
-            (0, WELL_KNOWN_WORDS)
-        } else {
-            (WELL_KNOWN_WORDS, WORDS - WELL_KNOWN_WORDS)
-        };
+        let (first, last) = self.class_of(wish);
+        let (first, last) = (usize::from(first) / 64, usize::from(last) / 64);
+        let count = last - first + 1;
         let parity = match (keep_parity, wish & 1) {
             (false, _) => u64::MAX,
             (true, 0) => EVEN_BITS,
             (true, _) => !EVEN_BITS,
         };
-        let number = random.next_u64();
-        let start = (number >> 8) as usize % count;
-        let rotation = number as u32 % 64;
-        for step in 0..=count {
-            let word = first + (start + step) % count;
+        // Sixteen bits for as many ports: a word and a place in it.
+        let number = u32::from(random.next_u16());
+        let start = ((number >> 6) as usize * count) >> 10;
+        let rotation = number % 64;
+        for step in 0..count {
+            let word = start + step;
+            let word = first + if word < count { word } else { word - count };
             let free = !self.used.get(word).copied()? & parity;
             if free != 0 {
                 let bit = (free.rotate_right(rotation).trailing_zeros() + rotation) % 64;
@@ -271,7 +291,10 @@ impl PortPool {
         if self.leased.is_set(port) {
             return true;
         }
-        let (first, last) = class_of(port);
+        if !self.span.contains(port) {
+            return false;
+        }
+        let (first, last) = self.class_of(port);
         let chunks = (first / CHUNK)..=(last / CHUNK);
         let share = (chunks.len() / usize::from(lessee.workers.max(1))).max(1);
         let leased = chunks.filter(|chunk| self.leased.is_set(chunk * CHUNK)).count();
@@ -284,11 +307,12 @@ impl PortPool {
         if self.leased.is_set(port) {
             return true;
         }
-        if !lessee.lease(port) {
+        let never = outside(&self.span, usize::from(port) / 64);
+        if never == u64::MAX || !lessee.lease(port) {
             return false;
         }
         if let Some(word) = self.used.get_mut(usize::from(port) / 64) {
-            *word = if port < CHUNK { NEVER } else { 0 };
+            *word = never;
         }
         self.leased.set(port);
         true
@@ -299,7 +323,7 @@ impl PortPool {
         if self.lessee.is_none() {
             return false;
         }
-        let (first, last) = class_of(wish);
+        let (first, last) = self.class_of(wish);
         let (first, count) = (first / CHUNK, last / CHUNK - first / CHUNK + 1);
         let start = random.next_u16();
         (0..count)
@@ -315,13 +339,23 @@ impl PortPool {
             return;
         }
         *word &= !bit;
-        let is_empty = *word == 0 || port < CHUNK && *word == NEVER;
+        let is_empty = *word == outside(&self.span, usize::from(port) / 64);
         if let Some(lessee) = self.lessee.as_ref().filter(|_| is_empty) {
             *word = u64::MAX;
             self.leased.clear(port);
             lessee.give_back(port);
         }
     }
+}
+
+/// Bits of a word whose ports are never given out: port 0, and those beyond the span.
+fn outside(span: &PortSpan, word: usize) -> u64 {
+    let first = word * 64;
+    let (from, to) = (usize::from(span.first), usize::from(span.last));
+    if from <= first && first + 63 <= to {
+        return 0;
+    }
+    (0..64).filter(|bit| !(from..=to).contains(&(first + bit))).fold(0, |word, bit| word | 1 << bit)
 }
 
 #[cfg(test)]
@@ -351,6 +385,41 @@ mod tests {
         let (mut pool, mut random) = (PortPool::default(), Random::new(1));
         let given = std::iter::from_fn(|| pool.allocate(Instant::ZERO, 2000, A, &mut random));
         assert_eq!(given.collect::<HashSet<_>>().len(), 65_536 - 1024);
+    }
+
+    #[test]
+    fn a_span_is_all_that_is_given_out_whatever_is_wished() {
+        let span = PortSpan { first: 61_010, last: 61_200 };
+        let (mut pool, mut random) = (PortPool::default(), Random::new(1));
+        pool.restrict(span);
+        assert_eq!(pool.allocate(Instant::ZERO, 61_100, A, &mut random), Some(61_100));
+        assert!(!pool.reserve(80) && !pool.reserve(61_201) && !pool.reserve(0));
+        let mut given = HashSet::from([61_100]);
+        for wish in [80, 2000].into_iter().cycle() {
+            let Some(port) = pool.allocate(Instant::ZERO, wish, A, &mut random) else { break };
+            assert!(span.contains(port) && given.insert(port), "{port}");
+        }
+        assert_eq!(given.len() as u32, span.count());
+        pool.release(Instant::ZERO, 61_150, A, Duration::from_secs(120));
+        assert_eq!(pool.allocate(Instant::ZERO, 80, B, &mut random), Some(61_150), "woken");
+    }
+
+    #[test]
+    fn a_span_is_leased_by_its_chunks_only() {
+        use crate::id::WorkerId;
+        use crate::nat::PortLeases;
+        let (leases, mut random) = (PortLeases::default(), Random::new(1));
+        let chunks = leases.chunks(A, 6);
+        let mut pool = PortPool::leasing(Lessee { chunks, worker: WorkerId(0), workers: 2 });
+        pool.restrict(PortSpan { first: 61_010, last: 61_200 });
+        let given: HashSet<u16> =
+            std::iter::from_fn(|| pool.allocate(Instant::ZERO, 5000, A, &mut random)).collect();
+        assert_eq!(given.len(), 191);
+        for port in given {
+            pool.release(Instant::ZERO, port, A, Duration::ZERO);
+        }
+        let chunks = leases.chunks(A, 6);
+        assert!((0..=u16::MAX).all(|port| chunks.owner(port).is_none()), "all given back");
     }
 
     #[test]

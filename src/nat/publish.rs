@@ -141,6 +141,9 @@ impl Publishes {
         at: Endpoint,
         addresses: &[Ipv4Addr],
     ) -> Option<Endpoint> {
+        if self.by_target.is_empty() {
+            return None;
+        }
         let entries = self.by_target.get(&(network, protocol, at.ip))?;
         entries.iter().find_map(|publish| {
             let address = match publish.address {

@@ -7,12 +7,14 @@ use std::hash::{DefaultHasher, Hasher};
 pub struct Random {
     seed: u128,
     counter: u64,
+    /// Bits of a number of which only a part was asked for, and how many are left.
+    rest: (u64, u32),
 }
 
 impl Random {
     /// A generator under a secret seed.
     pub const fn new(seed: u128) -> Self {
-        Self { seed, counter: 0 }
+        Self { seed, counter: 0, rest: (0, 0) }
     }
 
     /// The next number.
@@ -26,6 +28,11 @@ impl Random {
 
     /// The next 16-bit number.
     pub fn next_u16(&mut self) -> u16 {
-        self.next_u64() as u16
+        if self.rest.1 == 0 {
+            self.rest = (self.next_u64(), u64::BITS);
+        }
+        let (bits, left) = self.rest;
+        self.rest = (bits >> u16::BITS, left - u16::BITS);
+        bits as u16
     }
 }

@@ -52,8 +52,9 @@ impl Nat {
             },
             None => NONE,
         };
+        let hashes = [self.hash(&session.original), self.hash(&session.reply)];
         let holdings = Holdings { mappings: [index, NONE], host };
-        let restored = self.insert(now, session, holdings).is_ok();
+        let restored = self.insert(now, (session, hashes), holdings).is_ok();
         if !restored {
             self.drop_unused_mapping(now, index);
         }

@@ -356,9 +356,12 @@ impl Sessions {
         self.sessions.get(index as usize).is_some_and(|session| session.key(direction) == *key)
     }
 
-    pub(super) fn insert(&mut self, session: Session, holdings: Holdings) -> Option<u32> {
-        let original = self.hash(&session.original);
-        let reply = self.hash(&session.reply);
+    /// Enters a session with the hashes of its keys.
+    pub(super) fn insert(
+        &mut self,
+        (session, [original, reply]): (Session, [u64; 2]),
+        holdings: Holdings,
+    ) -> Option<u32> {
         let index = self.holdings.insert(holdings).ok()?;
         if self.index.insert(original, join(index, Direction::Original)).is_err() {
             self.holdings.remove(index);

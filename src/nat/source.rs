@@ -5,10 +5,10 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::external_ports::{pool_of, port_class};
-use super::port_pool::{PortPool, class_of};
-use super::{Endpoint, Mapping, Nat, NatMode, Opening, Publishes, Source};
+use super::port_pool::PortPool;
+use super::{Endpoint, Mapping, Nat, NatMode, Opening, Publishes, Random, Source};
 use crate::drop_reason::DropReason;
-use crate::packet::{FlowKey, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP};
+use crate::packet::{FlowKey, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, PortSpan};
 use crate::table::NONE;
 use crate::time::Instant;
 
@@ -64,6 +64,9 @@ impl Nat {
             return Ok(NewSource { is_published: true, ..plain(source, false) });
         }
         if !has_ports(key.protocol) && key.protocol != PROTOCOL_ICMP {
+            if self.span != PortSpan::ALL {
+                return Err(DropReason::SharedProtocol);
+            }
             return Ok(plain(Endpoint::new(external, 0), false));
         }
         if mode == NatMode::Apdm {
@@ -94,7 +97,9 @@ impl Nat {
         }
         // With ICMP a request's identifier is its source port.
         let inside = Endpoint::new(key.src, key.sport);
-        let port = self.free_port_of(now, key, external).ok_or(DropReason::PortsExhausted)?;
+        let pool = pool_of(&mut self.pools, (&self.share, self.span), external, key.protocol);
+        let port = free_port(pool, &self.publishes, &mut self.random, (now, key, external))
+            .ok_or(DropReason::PortsExhausted)?;
         let mapping = Mapping {
             network: key.network,
             protocol: key.protocol,
@@ -104,46 +109,21 @@ impl Nat {
             sessions: 0,
         };
         let Some(index) = self.mappings.insert(mapping) else {
-            self.pool(&mapping).release(now, port, inside.ip, Duration::ZERO);
+            pool.release(now, port, inside.ip, Duration::ZERO);
             return Err(DropReason::SessionTableFull);
         };
-        self.pool(&mapping).set_mapping(port, Some(index));
+        pool.set_mapping(port, Some(index));
         self.count_port(host, key.protocol, 1);
         Ok(index)
     }
 
-    /// A port of the external address that is neither mapped nor published.
-    fn free_port_of(&mut self, now: Instant, key: &FlowKey, external: Ipv4Addr) -> Option<u16> {
-        let pool = pool_of(&mut self.pools, &self.share, external, key.protocol);
-        let mut published = Vec::new();
-        let mut found = None;
-        for _ in 0..MAX_POOL_TRIES {
-            let Some(port) = pool.allocate(now, key.sport, key.src, &mut self.random) else {
-                break;
-            };
-            if self.publishes.find(key.protocol, external, port).is_none() {
-                found = Some(port);
-                break;
-            }
-            published.push(port);
-        }
-        let found = found.or_else(|| {
-            let port = unpublished_port(pool, &self.publishes, key, external)?;
-            pool.reserve(port).then_some(port)
-        });
-        for port in published {
-            pool.release(now, port, key.src, Duration::ZERO);
-        }
-        found
-    }
-
-    /// The key of the replies, choosing another source port where that may be.
+    /// The key of the replies and its hash, choosing another source port where that may be.
     pub(super) fn free_reply_key(
         &mut self,
         opening: &Opening<'_>,
         source: &NewSource,
         dst: Endpoint,
-    ) -> Option<FlowKey> {
+    ) -> Option<(FlowKey, u64)> {
         let key = opening.key;
         let reply_to = |endpoint: Endpoint| FlowKey {
             network: opening.egress,
@@ -155,19 +135,29 @@ impl Nat {
         };
         let mut reply = reply_to(source.endpoint);
         for _ in 0..MAX_PORT_TRIES {
-            let is_taken = self.find(&reply).is_some()
+            let hash = self.hash(&reply);
+            let is_taken = self.sessions.find(&reply, hash).is_some()
                 || source.is_overloaded && !self.may_overload(&reply)
                 || matches!(opening.source, Source::Gateway(_)) && self.misleads(&reply);
             if !is_taken {
-                return Some(reply);
+                return Some((reply, hash));
             }
             if !source.may_change_port {
                 return None;
             }
-            let port = self.random.next_u16() | 1024;
+            let port = self.any_port();
             reply = reply_to(Endpoint::new(source.endpoint.ip, port));
         }
         None
+    }
+
+    /// An external port by chance, none of the well-known.
+    fn any_port(&mut self) -> u16 {
+        let number = self.random.next_u16();
+        if self.span == PortSpan::ALL {
+            return number | 1024;
+        }
+        self.span.first + (u32::from(number) % self.span.count()) as u16
     }
 
     /// True if a reply would seem, to workers that do not know its session, to be for the host that
@@ -182,7 +172,7 @@ impl Nat {
     pub(super) fn may_overload(&mut self, reply: &FlowKey) -> bool {
         let at = Endpoint::new(reply.dst, reply.dport);
         let is_shared = self.overloads.contains_key(&(reply.protocol, at));
-        let pool = pool_of(&mut self.pools, &self.share, at.ip, reply.protocol);
+        let pool = pool_of(&mut self.pools, (&self.share, self.span), at.ip, reply.protocol);
         (is_shared || pool.may_wish(at.port) && pool.lease(at.port) && !pool.is_used(at.port))
             && self.publishes.find(reply.protocol, at.ip, at.port).is_none()
     }
@@ -204,6 +194,33 @@ impl Nat {
     }
 }
 
+/// A port of the external address that is neither mapped nor published.
+fn free_port(
+    pool: &mut PortPool,
+    publishes: &Publishes,
+    random: &mut Random,
+    (now, key, external): (Instant, &FlowKey, Ipv4Addr),
+) -> Option<u16> {
+    let mut published = Vec::new();
+    let mut found = None;
+    for _ in 0..MAX_POOL_TRIES {
+        let Some(port) = pool.allocate(now, key.sport, key.src, random) else { break };
+        if publishes.find(key.protocol, external, port).is_none() {
+            found = Some(port);
+            break;
+        }
+        published.push(port);
+    }
+    let found = found.or_else(|| {
+        let port = unpublished_port(pool, publishes, key, external)?;
+        pool.reserve(port).then_some(port)
+    });
+    for port in published {
+        pool.release(now, port, key.src, Duration::ZERO);
+    }
+    found
+}
+
 /// A free port among large published ranges, found by leaping from gap to gap.
 fn unpublished_port(
     pool: &PortPool,
@@ -211,7 +228,7 @@ fn unpublished_port(
     key: &FlowKey,
     external: Ipv4Addr,
 ) -> Option<u16> {
-    let (mut port, last) = class_of(key.sport);
+    let (mut port, last) = pool.class_of(key.sport);
     loop {
         let unused = pool.next_unused(port, last)?;
         port = publishes.next_unpublished(key.protocol, external, unused)?;

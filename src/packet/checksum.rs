@@ -139,10 +139,14 @@ impl Delta {
     /// The change of an IPv4 address.
     #[must_use]
     pub const fn address(self, old: Ipv4Addr, new: Ipv4Addr) -> Self {
-        let [a, b, c, d] = old.octets();
-        let [e, f, g, h] = new.octets();
-        self.word(u16::from_be_bytes([a, b]), u16::from_be_bytes([e, f]))
-            .word(u16::from_be_bytes([c, d]), u16::from_be_bytes([g, h]))
+        let (old, new) = (old.to_bits(), new.to_bits());
+        if old == new {
+            return self;
+        }
+        // A half that stays adds all ones, which is zero.
+        let (low, high) = (0xffff, 16);
+        let halves = (!old & low) + (!old >> high) + (new & low) + (new >> high);
+        Self(fold_few(self.0 as u32 + halves))
     }
 
     /// Both changes together.

@@ -22,6 +22,7 @@ pub mod ipv4;
 mod mac;
 mod offload;
 pub mod pcap;
+mod port_span;
 mod segment;
 pub mod tcp;
 mod tx_lists;
@@ -38,6 +39,7 @@ pub use headers::{Headers, Ipv4, Layer, Transport};
 pub use held::Held;
 pub use mac::{MacAddr, ParseMacError};
 pub use offload::{Gso, MAX_SEGMENTS, Offload, Offloads, VNET_HEADER};
+pub use port_span::{PortSpan, PortSpanError};
 pub use segment::Segments;
 pub use tx_lists::{FrameRef, OWN_BYTES, OWN_FRAMES, TxFull, TxLists};
 

@@ -7,7 +7,7 @@ use foldhash::fast::FixedState;
 use ipnet::Ipv4Net;
 
 use crate::id::NetworkId;
-use crate::packet::MacAddr;
+use crate::packet::{MacAddr, PortSpan};
 
 /// The router in one network.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,9 @@ pub struct Interface {
     pub mtu: u16,
     /// The outside is behind it: packets from inside are translated on their way there.
     pub is_outside: bool,
+    /// MAC and address are those of tapway's host as well, which answers for them; tapway has
+    /// these external ports and the published ones.
+    pub shared: Option<PortSpan>,
 }
 
 impl Interface {

@@ -128,7 +128,7 @@ impl Lab {
         let mac = MacAddr::from_ipv4(address.addr());
         NetworkSpec::new(
             name,
-            Some(Gateway { mac, address, pool: Vec::new(), statics: Vec::new() }),
+            Some(Gateway { mac, address, pool: Vec::new(), statics: Vec::new(), shared: None }),
         )
     }
 

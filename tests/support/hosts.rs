@@ -124,25 +124,43 @@ pub struct Switch {
     socket: PathBuf,
     config: PathBuf,
     log: PathBuf,
+    /// The namespace it runs in; none: the test's own.
+    netns: Option<String>,
     _dir: tempfile::TempDir,
 }
 
 impl Switch {
     /// Writes the configuration, starts the switch and waits until its API answers.
     pub fn start(config: &str) -> Self {
+        Self::start_in(None, config)
+    }
+
+    /// The same in a namespace that plays its host.
+    pub fn start_in(netns: Option<&str>, config: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tapway.toml");
         fs::write(&path, config).unwrap();
         let (socket, log) = (dir.path().join("api.sock"), dir.path().join("log"));
-        let child = Self::spawn(&path, &socket, &log);
-        let mut switch = Self { child, socket, config: path, log, _dir: dir };
+        let netns = netns.map(str::to_owned);
+        let child = Self::spawn(netns.as_deref(), &path, &socket, &log);
+        let mut switch = Self { child, socket, config: path, log, netns, _dir: dir };
         switch.wait_until_up();
         switch
     }
 
-    fn spawn(config: &Path, socket: &Path, log: &Path) -> Child {
+    fn spawn(netns: Option<&str>, config: &Path, socket: &Path, log: &Path) -> Child {
         let log = fs::File::create(log).unwrap();
-        Command::new(env!("CARGO_BIN_EXE_tapway"))
+        let tapway = env!("CARGO_BIN_EXE_tapway");
+        let mut command = match netns {
+            // `ip netns exec` would hide the names of the namespaces that tapway makes.
+            Some(netns) => {
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net=/run/netns/{netns}")).arg(tapway);
+                command
+            }
+            None => Command::new(tapway),
+        };
+        command
             .args(["--socket", socket.to_str().unwrap(), "run", "-c", config.to_str().unwrap()])
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -211,7 +229,7 @@ impl Switch {
     pub fn kill_and_restart(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        self.child = Self::spawn(&self.config, &self.socket, &self.log);
+        self.child = Self::spawn(self.netns.as_deref(), &self.config, &self.socket, &self.log);
         self.wait_until_up();
     }
 

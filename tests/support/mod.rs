@@ -9,7 +9,7 @@ pub use tapway::engine::{Command, EngineConfig, PortSpec};
 pub use tapway::id::{NetworkId, PortId};
 pub use tapway::nat::{Endpoint, NatMode, NatPolicy};
 pub use tapway::packet::MacAddr;
-use tapway::packet::{Arp, checksum};
+use tapway::packet::{Arp, PortSpan, checksum};
 pub use tapway::switch::Guard;
 pub use tapway::testkit::build::Hop;
 pub use tapway::testkit::{BRIDGE, Lab, LabPort, UPLINK, build};
@@ -245,6 +245,16 @@ pub fn set_uplink(lab: &mut Lab, pool: &[[u8; 4]], statics: &[([u8; 4], [u8; 4])
             statics.iter().map(|(inside, ext)| (BRIDGE, (*inside).into(), (*ext).into())).collect();
     }
     lab.must(Command::AddNetwork(UPLINK, uplink));
+}
+
+/// Makes the uplink's address one of tapway's host as well; gives back how many sessions end.
+pub fn share(lab: &mut Lab, span: PortSpan) -> usize {
+    let mut uplink = Lab::network_spec("uplink", Lab::EXTERNAL, 24);
+    uplink.is_outside = true;
+    if let Some(gateway) = &mut uplink.gateway {
+        gateway.shared = Some(span);
+    }
+    lab.must(Command::AddNetwork(UPLINK, uplink)).ended_sessions
 }
 
 /// Lets time pass while the hosts answer ARP, as living hosts do; gives back all else they got.

@@ -230,6 +230,7 @@ fn network(name: &str, address: Ipv4Addr, prefix: u8) -> NetworkSpec {
         address: net(address, prefix),
         pool: Vec::new(),
         statics: Vec::new(),
+        shared: None,
     };
     NetworkSpec { mtu: MTU, ..NetworkSpec::new(name, Some(gateway)) }
 }

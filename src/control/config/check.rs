@@ -10,7 +10,7 @@ use super::names::check_name;
 use super::nets::{Nets, Subnet, subnets};
 use super::problem::Problems;
 use super::read::Draft;
-use super::{Network, NetworkRouter, UPLINK_NAME, Uplink};
+use super::{Network, NetworkRouter, UPLINK_NAME, Uplink, UplinkKind};
 use crate::packet::MacAddr;
 use crate::route::{is_martian_destination, is_martian_source};
 
@@ -115,8 +115,9 @@ fn check_range(problems: &mut Problems<'_>, key: String, subnet: &Spanned<Ipv4Ne
 }
 
 fn check_uplink(problems: &mut Problems<'_>, draft: &Draft, uplink: &Uplink) {
-    let subnet = *uplink.address.get_ref();
-    check_uplink_own(problems, uplink, subnet);
+    let Some(address) = &uplink.address else { return check_shared(problems, uplink) };
+    let subnet = *address.get_ref();
+    check_uplink_own(problems, uplink, address);
     let mut taken: HashMap<Ipv4Addr, &str> = HashMap::new();
     if let Some(gateway) = &uplink.gateway {
         taken.insert(*gateway.get_ref(), "the gateway");
@@ -133,8 +134,24 @@ fn check_uplink(problems: &mut Problems<'_>, draft: &Draft, uplink: &Uplink) {
     check_static_insides(problems, draft, uplink);
 }
 
-fn check_uplink_own(problems: &mut Problems<'_>, uplink: &Uplink, subnet: Ipv4Net) {
-    let span = uplink.address.span();
+/// The first external port that may be tapway's: those below are for servers.
+const FIRST_PORT: u16 = 1024;
+/// Fewer external ports are of no use.
+const FEWEST_PORTS: u32 = 256;
+
+/// Where tapway is on a shared device is known at start only.
+fn check_shared(problems: &mut Problems<'_>, uplink: &Uplink) {
+    let UplinkKind::Shared { ports: Some(ports), .. } = &uplink.kind else { return };
+    let (span, ports) = (ports.span(), ports.get_ref());
+    if ports.first < FIRST_PORT || ports.count() < FEWEST_PORTS {
+        let what = format!("{ports} are too few, or reach below {FIRST_PORT}");
+        let remedy = format!("use {FEWEST_PORTS} ports or more, such as \"61000-65535\"");
+        problems.error(span, "uplink.nat_ports", what, remedy);
+    }
+}
+
+fn check_uplink_own(problems: &mut Problems<'_>, uplink: &Uplink, address: &Spanned<Ipv4Net>) {
+    let (span, subnet) = (address.span(), *address.get_ref());
     if !(1..=31).contains(&subnet.prefix_len()) {
         let what = format!("/{} leaves no room for a gateway", subnet.prefix_len());
         problems.error(span, "uplink.address", what, "use a prefix from /1 to /31");
@@ -142,13 +159,13 @@ fn check_uplink_own(problems: &mut Problems<'_>, uplink: &Uplink, subnet: Ipv4Ne
     }
     let own = Spanned::new(span, subnet.addr());
     check_host(problems, "uplink.address".to_owned(), &own, subnet);
-    check_range(problems, "uplink.address".to_owned(), &uplink.address);
+    check_range(problems, "uplink.address".to_owned(), address);
     if let Some(mac) = &uplink.mac {
         check_mac(problems, "uplink.mac".to_owned(), mac);
     }
     let Some(gateway) = &uplink.gateway else {
         let what = format!("without `gateway` only {} is reachable outside", subnet.trunc());
-        problems.warning(uplink.address.span(), "uplink", what, "add the router's address");
+        problems.warning(address.span(), "uplink", what, "add the router's address");
         return;
     };
     if check_host(problems, "uplink.gateway".to_owned(), gateway, subnet)
@@ -238,7 +255,8 @@ fn check_routes(problems: &mut Problems<'_>, draft: &Draft) {
         let what = format!("the default route by uplink.gateway {}", gateway.get_ref());
         seen.entry(Ipv4Net::default()).or_insert(what);
     }
-    let is_whole = draft.broken_networks.is_empty() && !draft.is_uplink_broken;
+    let is_shared = draft.config.uplink.as_ref().is_some_and(Uplink::is_shared);
+    let is_whole = draft.broken_networks.is_empty() && !draft.is_uplink_broken && !is_shared;
     for route in &draft.config.routes {
         let to = *route.to.get_ref();
         if to != to.trunc() {
@@ -275,7 +293,7 @@ fn check_via(problems: &mut Problems<'_>, via: &Spanned<Ipv4Addr>, net: Ipv4Net,
 pub(super) fn own_addresses(draft: &Draft) -> Vec<Ipv4Addr> {
     let uplink = draft.config.uplink.iter().flat_map(|uplink| {
         let pool = uplink.nat_addresses.iter().map(|address| *address.get_ref());
-        std::iter::once(uplink.address.get_ref().addr()).chain(pool)
+        uplink.own_address().map(|own| own.addr()).into_iter().chain(pool)
     });
     let networks = draft.config.networks.iter().filter_map(|network| network.router.as_ref());
     let mut all: Vec<Ipv4Addr> =

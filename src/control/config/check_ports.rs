@@ -11,7 +11,7 @@ use super::names::{check_interface, check_name, check_netns};
 use super::problem::Problems;
 use super::publishes::{self, Misplaced};
 use super::read::Draft;
-use super::{Network, Port, PortKind, UPLINK_NAME, UplinkKind};
+use super::{Network, Port, PortKind, UPLINK_NAME, Uplink, UplinkKind};
 use crate::control::publish_syntax::PublishSyntax;
 use crate::packet::MacAddr;
 
@@ -53,10 +53,11 @@ fn enter_own<'d>(problems: &mut Problems<'_>, draft: &'d Draft, taken: &mut Take
         taken.macs.insert((name, mac), "the gateway".to_owned());
     }
     let Some(uplink) = &draft.config.uplink else { return };
-    let own = uplink.address.get_ref().addr();
-    let mac = uplink.mac.as_ref().map_or(MacAddr::from_ipv4(own), |mac| *mac.get_ref());
-    taken.macs.insert((UPLINK_NAME, mac), "tapway itself".to_owned());
-    taken.addresses.insert((UPLINK_NAME, own), "tapway itself".to_owned());
+    if let Some(own) = uplink.own_address().map(|own| own.addr()) {
+        let mac = uplink.mac.as_ref().map_or(MacAddr::from_ipv4(own), |mac| *mac.get_ref());
+        taken.macs.insert((UPLINK_NAME, mac), "tapway itself".to_owned());
+        taken.addresses.insert((UPLINK_NAME, own), "tapway itself".to_owned());
+    }
     for address in &uplink.nat_addresses {
         taken.addresses.insert((UPLINK_NAME, *address.get_ref()), "a NAT address".to_owned());
     }
@@ -68,11 +69,12 @@ fn enter_own<'d>(problems: &mut Problems<'_>, draft: &'d Draft, taken: &mut Take
         let by = "the uplink's gateway".to_owned();
         taken.addresses.insert((UPLINK_NAME, *gateway.get_ref()), by);
     }
-    let (UplinkKind::Tap { interface, .. } | UplinkKind::Device { device: interface, .. }) =
-        &uplink.kind;
+    let (UplinkKind::Tap { interface, .. }
+    | UplinkKind::Device { device: interface, .. }
+    | UplinkKind::Shared { device: interface, .. }) = &uplink.kind;
     let key = match uplink.kind {
         UplinkKind::Tap { .. } => "uplink.interface",
-        UplinkKind::Device { .. } => "uplink.device",
+        UplinkKind::Device { .. } | UplinkKind::Shared { .. } => "uplink.device",
     };
     check_place(problems, (key, "uplink.netns"), (uplink.netns.as_ref(), interface));
     let netns = uplink.netns.as_ref().map(|netns| netns.get_ref().as_str());
@@ -100,7 +102,7 @@ fn check_port<'d>(
     if check_network_of(problems, draft, port, network) {
         let uplink = draft.config.uplink.as_ref().filter(|_| is_uplink(draft, port));
         let subnet = match (uplink, network.and_then(|network| network.router.as_ref())) {
-            (Some(uplink), _) => Some(*uplink.address.get_ref()),
+            (Some(uplink), _) => uplink.own_address(),
             (None, router) => router.map(|router| *router.subnet.get_ref()),
         };
         check_address(problems, port, subnet, taken);
@@ -156,10 +158,15 @@ fn check_network_of(
     if name == UPLINK_NAME && draft.is_uplink_broken || draft.broken_networks.contains(name) {
         return false;
     }
+    let key = format!("port.{}.network", port.name.get_ref());
+    if draft.config.uplink.as_ref().is_some_and(Uplink::is_shared) && name == UPLINK_NAME {
+        let what = "the uplink is an interface of this host, which no other port can join";
+        problems.error(port.network.span(), key, what, "use another network");
+        return false;
+    }
     if is_uplink(draft, port) || network.is_some() {
         return true;
     }
-    let key = format!("port.{}.network", port.name.get_ref());
     let known: Vec<&str> =
         draft.config.networks.iter().map(|network| network.name.get_ref().as_str()).collect();
     let remedy = match known.as_slice() {
@@ -253,7 +260,8 @@ fn check_publish(problems: &mut Problems<'_>, draft: &Draft, port: &Port) {
 /// The addresses and external ports that are published on.
 fn check_places(problems: &mut Problems<'_>, draft: &Draft) {
     let own = own_addresses(draft);
-    let is_known = !draft.is_uplink_broken && draft.broken_networks.is_empty();
+    let is_shared = draft.config.uplink.as_ref().is_some_and(Uplink::is_shared);
+    let is_known = !draft.is_uplink_broken && !is_shared && draft.broken_networks.is_empty();
     let set: HashSet<Ipv4Addr> = own.iter().copied().collect();
     let foreign = |entry: &PublishSyntax| entry.address.filter(|at| is_known && !set.contains(at));
     for port in &draft.config.ports {

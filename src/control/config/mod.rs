@@ -31,7 +31,7 @@ use toml::Spanned;
 use crate::engine::EngineConfig;
 use crate::io::{DataplaneSettings, TapBackend};
 use crate::nat::NatPolicy;
-use crate::packet::MacAddr;
+use crate::packet::{MacAddr, PortSpan};
 
 use super::hosts::{ExposeSyntax, LinkSyntax};
 use super::publish_syntax::PublishSyntax;
@@ -74,15 +74,16 @@ pub struct Config {
 /// `[uplink]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Uplink {
-    /// TAP or device.
+    /// TAP, device or shared device.
     pub kind: UplinkKind,
     /// Where the far end of the TAP, or the device, is.
     pub netns: Option<Spanned<String>>,
     /// Make the namespace if it is missing.
     pub create_netns: bool,
-    /// tapway's own address on it.
-    pub address: Spanned<Ipv4Net>,
-    /// The router beyond; none: only the uplink's subnet is outside.
+    /// tapway's own address on it; none: it is the device's, which is shared.
+    pub address: Option<Spanned<Ipv4Net>>,
+    /// The router beyond; none: that of the host on a shared device, else only the uplink's subnet
+    /// is outside.
     pub gateway: Option<Spanned<Ipv4Addr>>,
     /// Addresses that packets are translated to; empty: `address`.
     pub nat_addresses: Vec<Spanned<Ipv4Addr>>,
@@ -113,6 +114,27 @@ pub enum UplinkKind {
         /// The socket's receive buffer, in bytes.
         receive_buffer: usize,
     },
+    /// An interface of this host that is shared with it, address and all.
+    Shared {
+        /// Its name.
+        device: Spanned<String>,
+        /// External ports of translated traffic; none: chosen at start.
+        ports: Option<Spanned<PortSpan>>,
+        /// The socket's receive buffer, in bytes.
+        receive_buffer: usize,
+    },
+}
+
+impl Uplink {
+    /// True if the host's address is tapway's as well.
+    pub const fn is_shared(&self) -> bool {
+        matches!(self.kind, UplinkKind::Shared { .. })
+    }
+
+    /// tapway's own address, where the file says it.
+    pub fn own_address(&self) -> Option<Ipv4Net> {
+        self.address.as_ref().map(|address| *address.get_ref())
+    }
 }
 
 /// One entry of `uplink.static_nat`.

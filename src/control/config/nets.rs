@@ -21,10 +21,9 @@ pub(super) struct Subnet<'d> {
 
 /// All subnets: the uplink's, then those of the networks in the order of the file.
 pub(super) fn subnets(draft: &Draft) -> impl Iterator<Item = Subnet<'_>> {
-    let uplink = draft.config.uplink.iter().map(|uplink| Subnet {
-        name: UPLINK_NAME,
-        net: uplink.address.get_ref().trunc(),
-        span: uplink.address.span(),
+    let uplink = draft.config.uplink.iter().filter_map(|uplink| {
+        let address = uplink.address.as_ref()?;
+        Some(Subnet { name: UPLINK_NAME, net: address.get_ref().trunc(), span: address.span() })
     });
     let networks = draft.config.networks.iter().filter_map(|network| {
         let subnet = &network.router.as_ref()?.subnet;

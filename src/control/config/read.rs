@@ -20,7 +20,7 @@ use super::{
 use crate::control::publish_syntax::PublishSyntax;
 use crate::io::TapBackend;
 use crate::nat::{NatMode, NatPolicy};
-use crate::packet::MacAddr;
+use crate::packet::{MacAddr, PortSpan};
 
 const ADDRESS: &str = "an IPv4 address such as 172.17.0.1";
 const ADDRESS_AND_PREFIX: &str = "an IPv4 address and prefix such as 192.168.33.10/24";
@@ -89,15 +89,17 @@ fn read_uplink<'i>(
     mut section: Section<'i>,
 ) -> (Option<Uplink>, bool) {
     let kind = read_uplink_kind(problems, &mut section);
+    if kind.as_deref() == Some("shared") {
+        return read_shared(problems, section);
+    }
     let netns = section.take(problems, "netns", TEXT);
     let create_netns = read_create_netns(problems, &mut section, netns.is_some());
     let kind = match kind.as_deref() {
         Some("device") => {
             let device = section.take::<String>(problems, "device", TEXT);
             let device = section.require(problems, "device", device, "\"eth1\"");
-            let buffer = section.take_number(problems, "receive_buffer", 4096..=1 << 30);
-            let buffer = buffer.map_or(DEFAULT_RECEIVE_BUFFER, Spanned::into_inner);
-            device.map(|device| UplinkKind::Device { device, receive_buffer: buffer as usize })
+            let receive_buffer = read_buffer(problems, &mut section);
+            device.map(|device| UplinkKind::Device { device, receive_buffer })
         }
         _ => {
             let name = if netns.is_some() { "eth0" } else { "tapway0" };
@@ -123,7 +125,7 @@ fn read_uplink<'i>(
         kind,
         create_netns,
         netns,
-        address,
+        address: Some(address),
         gateway,
         nat_addresses,
         static_nat,
@@ -133,11 +135,56 @@ fn read_uplink<'i>(
     (uplink, is_broken)
 }
 
+/// The same of an uplink that shares the host's address: the device says most of it.
+fn read_shared<'i>(
+    problems: &mut Problems<'i>,
+    mut section: Section<'i>,
+) -> (Option<Uplink>, bool) {
+    let device = section.take::<String>(problems, "device", TEXT);
+    let device = section.require(problems, "device", device, "\"eth0\"");
+    let gateway = section.take(problems, "gateway", ADDRESS);
+    let ports = section.take::<String>(problems, "nat_ports", TEXT);
+    let ports = ports.and_then(|text| match text.get_ref().parse::<PortSpan>() {
+        Ok(ports) => Some(Spanned::new(text.span(), ports)),
+        Err(error) => {
+            let what = format!("\"{}\": {error}", text.get_ref());
+            let remedy = "write it like \"61000-65535\"";
+            problems.error(text.span(), section.key("nat_ports"), what, remedy);
+            None
+        }
+    });
+    let receive_buffer = read_buffer(problems, &mut section);
+    for key in ["address", "mac", "mtu"] {
+        section.refuse(problems, key, "it is the device's own with `kind = \"shared\"`");
+    }
+    for key in ["nat_addresses", "static_nat", "netns", "create_netns"] {
+        section.refuse(problems, key, "there is none with `kind = \"shared\"`");
+    }
+    let is_broken = !section.finish(problems);
+    let uplink = device.map(|device| Uplink {
+        kind: UplinkKind::Shared { device, ports, receive_buffer },
+        netns: None,
+        create_netns: false,
+        address: None,
+        gateway,
+        nat_addresses: Vec::new(),
+        static_nat: Vec::new(),
+        mac: None,
+        mtu: DEFAULT_MTU,
+    });
+    (uplink, is_broken)
+}
+
+fn read_buffer<'i>(problems: &mut Problems<'i>, section: &mut Section<'i>) -> usize {
+    let buffer = section.take_number(problems, "receive_buffer", 4096..=1 << 30);
+    buffer.map_or(DEFAULT_RECEIVE_BUFFER, Spanned::into_inner) as usize
+}
+
 fn read_uplink_kind<'i>(problems: &mut Problems<'i>, section: &mut Section<'i>) -> Option<String> {
     let Some(kind) = section.take::<String>(problems, "kind", TEXT) else {
         return Some("tap".to_owned());
     };
-    read_choice(problems, section, "kind", kind, &["tap", "device"])
+    read_choice(problems, section, "kind", kind, &["tap", "device", "shared"])
 }
 
 pub(super) fn read_choice<'i>(

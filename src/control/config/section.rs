@@ -158,6 +158,14 @@ impl<'i> Section<'i> {
         items.into_iter().filter_map(|item| section_of(problems, path.clone(), item)).collect()
     }
 
+    /// Reports a key that may not be here.
+    pub(super) fn refuse(&mut self, problems: &mut Problems<'i>, key: &'static str, what: &str) {
+        if let Some((name, _)) = self.table.remove_entry(key) {
+            self.failed.push(key);
+            problems.error(name.span(), self.key(key), what, "remove it");
+        }
+    }
+
     /// True if a value of one of these keys was wrong, or missing though required.
     pub(super) fn has_failed(&self, keys: &[&str]) -> bool {
         self.failed.iter().any(|failed| keys.contains(failed))

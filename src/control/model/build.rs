@@ -12,7 +12,7 @@ use crate::control::config::{
 use crate::control::hosts::{ExposeSyntax, ExposedPort};
 use crate::engine::{Gateway, NetworkSpec, PortSpec};
 use crate::id::NetworkId;
-use crate::io::{DevicePlan, Netns, PortPlan, TapPlan};
+use crate::io::{DevicePlan, Netns, PortPlan, SharedPlan, TapPlan};
 use crate::nat::{Endpoint, NatPolicy, Publish};
 use crate::packet::MacAddr;
 use crate::switch::{BridgeSettings, Guard};
@@ -42,7 +42,6 @@ pub(super) fn build(config: &Config, ids: &Ids) -> Model {
 }
 
 fn uplink_network(config: &Config, uplink: &Uplink, ids: &Ids) -> NetworkSpec {
-    let address = *uplink.address.get_ref();
     let statics = uplink.static_nat.iter().filter_map(|entry| {
         let inside = *entry.inside.get_ref();
         let home = config.networks.iter().find(|network| {
@@ -51,13 +50,15 @@ fn uplink_network(config: &Config, uplink: &Uplink, ids: &Ids) -> NetworkSpec {
         })?;
         Some((ids.network(home.name.get_ref()), inside, *entry.external.get_ref()))
     });
-    let gateway = Gateway {
+    // On a shared device it says where tapway is, see `station`.
+    let gateway = uplink.own_address().map(|address| Gateway {
         mac: uplink.mac.as_ref().map_or(MacAddr::from_ipv4(address.addr()), |mac| *mac.get_ref()),
         address,
         pool: uplink.nat_addresses.iter().map(|address| *address.get_ref()).collect(),
         statics: statics.collect(),
-    };
-    let spec = NetworkSpec::new(UPLINK_NAME, Some(gateway));
+        shared: None,
+    });
+    let spec = NetworkSpec::new(UPLINK_NAME, gateway);
     NetworkSpec { mtu: uplink.mtu, is_outside: true, nat: NatPolicy::default(), ..spec }
 }
 
@@ -71,6 +72,7 @@ fn network_spec(network: &Network) -> NetworkSpec {
             address: Ipv4Net::new(address, prefix).unwrap_or_else(|_| Ipv4Net::from(address)),
             pool: Vec::new(),
             statics: Vec::new(),
+            shared: None,
         }
     });
     NetworkSpec {
@@ -89,7 +91,7 @@ fn network_spec(network: &Network) -> NetworkSpec {
 
 /// The far end of a TAP uplink is the router: it gets the gateway's address.
 fn uplink_port(config: &Config, uplink: &Uplink) -> PortEntry {
-    let own = *uplink.address.get_ref();
+    let own = uplink.own_address().unwrap_or_default();
     let own_mac = uplink.mac.as_ref().map_or(MacAddr::from_ipv4(own.addr()), |mac| *mac.get_ref());
     let gateway = uplink.gateway.as_ref().map(|gateway| *gateway.get_ref());
     let netns = uplink.netns.as_ref().map(|netns| netns.get_ref().clone());
@@ -119,6 +121,15 @@ fn uplink_port(config: &Config, uplink: &Uplink) -> PortEntry {
             };
             (PortPlan::Device(plan), None)
         }
+        UplinkKind::Shared { device, ports, receive_buffer } => {
+            let plan = SharedPlan {
+                device: device.get_ref().clone(),
+                gateway,
+                ports: ports.as_ref().map(|ports| *ports.get_ref()),
+                receive_buffer: *receive_buffer,
+            };
+            (PortPlan::Shared(plan), None)
+        }
     };
     let spec = PortSpec {
         name: UPLINK_NAME.to_owned(),
@@ -136,7 +147,8 @@ fn uplink_port(config: &Config, uplink: &Uplink) -> PortEntry {
 fn own_addresses(uplink: &Uplink) -> Vec<Ipv4Addr> {
     let pool = uplink.nat_addresses.iter().map(|address| *address.get_ref());
     let statics = uplink.static_nat.iter().map(|entry| *entry.external.get_ref());
-    std::iter::once(uplink.address.get_ref().addr()).chain(pool).chain(statics).collect()
+    let own = uplink.own_address().map(|own| own.addr());
+    own.into_iter().chain(pool).chain(statics).collect()
 }
 
 /// Where a port's host lives: network, subnet, router, MTU.
@@ -162,7 +174,7 @@ fn home(config: &Config, ids: &Ids, port: &Port) -> Home {
         }
         (None, Some(uplink)) => Home {
             network: UPLINK,
-            prefix: Some(uplink.address.get_ref().prefix_len()),
+            prefix: uplink.own_address().map(|own| own.prefix_len()),
             gateway: uplink.gateway.as_ref().map(|gateway| *gateway.get_ref()),
             mtu: uplink.mtu,
         },
@@ -228,6 +240,7 @@ fn routes(config: &Config) -> Vec<(Ipv4Net, Ipv4Addr)> {
     let default = config
         .uplink
         .iter()
+        .filter(|uplink| !uplink.is_shared())
         .filter_map(|uplink| Some((Ipv4Net::default(), *uplink.gateway.as_ref()?.get_ref())));
     let others = config.routes.iter();
     default.chain(others.map(|route| (*route.to.get_ref(), *route.via.get_ref()))).collect()

@@ -2,12 +2,14 @@
 //!
 //! * `build`: from a checked configuration,
 //! * `ids`: numbers that stay with their names,
+//! * `station`: the place on an uplink that is shared with the host,
 //! * `change`: the difference between two models, and the order in which it is applied.
 
 mod build;
 mod change;
 mod host;
 mod ids;
+mod station;
 
 #[cfg(test)]
 mod tests;

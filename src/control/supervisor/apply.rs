@@ -53,6 +53,7 @@ impl Supervisor {
         new: Model,
         patience: Duration,
     ) -> Result<Change, ApplyError> {
+        let new = self.placed(new)?;
         let change = new.since(&self.model);
         let mut done = Done::default();
         match self.carry_out(&new, &change, patience, &mut done) {
@@ -392,6 +393,7 @@ fn place(plan: &PortPlan) -> (Option<String>, &Path) {
     match plan {
         PortPlan::Tap(tap) => (namespace(plan), Path::new(&tap.interface)),
         PortPlan::Device(device) => (namespace(plan), Path::new(&device.device)),
+        PortPlan::Shared(shared) => (None, Path::new(&shared.device)),
         PortPlan::Replay(file) | PortPlan::Record(file) => (None, file),
     }
 }
@@ -405,7 +407,7 @@ fn namespace(plan: &PortPlan) -> Option<String> {
             Netns::OfProcess(process) => format!("/{process:?}"),
         }),
         PortPlan::Device(device) => device.netns.clone(),
-        PortPlan::Replay(_) | PortPlan::Record(_) => None,
+        PortPlan::Shared(_) | PortPlan::Replay(_) | PortPlan::Record(_) => None,
     }
 }
 

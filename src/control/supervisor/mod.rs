@@ -7,6 +7,7 @@
 
 mod apply;
 mod failure;
+mod shared;
 mod throttle;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::io::{
     WorkerEvent,
 };
 
+use shared::Place;
 use throttle::Throttle;
 
 pub(super) use apply::{Order, PATIENCE};
@@ -57,6 +59,8 @@ pub(super) struct Supervisor {
     orders: Receiver<Order>,
     /// What runs.
     model: Model,
+    /// Where tapway is on a shared uplink.
+    place: Option<Place>,
     ports: Vec<Supervised>,
     /// Of each kind of engine event, in the order of [`kind_of`].
     throttles: [Throttle; EVENT_KINDS.len()],
@@ -101,6 +105,7 @@ impl Supervisor {
             stop,
             orders,
             model: model.emptied(),
+            place: None,
             ports: Vec::new(),
             throttles: Default::default(),
         }
@@ -232,6 +237,7 @@ impl Supervisor {
                         link.description.replacen(&format!(" {from}"), &format!(" {to}"), 1);
                 });
             }
+            DeviceChange::Moved { station, .. } => self.move_to(station),
             DeviceChange::Lost { why, .. } => {
                 drop(self.worker.detach(id));
                 let _ = self.worker.apply(Command::SetPortUp(id, false));
@@ -244,7 +250,7 @@ impl Supervisor {
         let Some(Supervised { entry, state }) = self.ports.get_mut(at) else { return };
         let port = &entry.spec.name;
         match &entry.plan {
-            PortPlan::Tap(_) | PortPlan::Device(_) => {
+            PortPlan::Tap(_) | PortPlan::Device(_) | PortPlan::Shared(_) => {
                 *state = State::Lost;
                 tracing::warn!(port, why, "port down: its device is gone; waiting for its return");
             }
@@ -263,8 +269,12 @@ impl Supervisor {
         let Some(Supervised { entry, .. }) = self.ports.get(at) else { return };
         let entry = entry.clone();
         let port = &entry.spec.name;
+        let mut station = None;
         let result = match self.broker.open(port, &plan_to_return(&entry.plan)) {
-            Ok(device) => self.attach(&entry, device).map_err(|error| error.to_string()),
+            Ok(device) => {
+                station.clone_from(&device.station);
+                self.attach(&entry, device).map_err(|error| error.to_string())
+            }
             Err(error) => Err(error.to_string()),
         };
         match result {
@@ -275,6 +285,9 @@ impl Supervisor {
                 }
                 let running = self.model.clone();
                 self.with_followers(&running, |follower, stage| follower.reopened(&entry, stage));
+                if let Some(station) = station {
+                    self.move_to(station);
+                }
             }
             Err(why) => {
                 let last = self.registry.get(port).and_then(|link| link.last_error);

@@ -97,7 +97,12 @@ impl Broker for FakeBroker {
         }
         let (near, far) = wire().unwrap();
         world.ends.insert(port.to_owned(), far);
-        Ok(Opened { io: Box::new(near), mtu: world.mtu, description: format!("wire {port}") })
+        Ok(Opened {
+            io: Box::new(near),
+            mtu: world.mtu,
+            station: None,
+            description: format!("wire {port}"),
+        })
     }
 
     fn close(&mut self, port: &str) {

@@ -89,6 +89,12 @@ impl Neighbours {
         let Some(index) = self.find(network, ip) else {
             return self.start(now, network, ip, asked_by);
         };
+        let Some(entry) = self.entries.get(index) else { return Resolution::Full };
+        if let (NeighbourState::Reachable, Some(mac)) = (entry.state, entry.mac)
+            && now <= entry.deadline
+        {
+            return Resolution::Known(mac, index);
+        }
         self.touch(now, index);
         let Some(entry) = self.entries.get(index) else { return Resolution::Full };
         match (entry.state, entry.mac) {

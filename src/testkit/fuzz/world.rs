@@ -168,6 +168,7 @@ fn add_network(id: NetworkId, mode: u8, extra: u8) -> Command {
         mac: MacAddr::from_ipv4(*address),
         address: Ipv4Net::new(*address, *prefix).unwrap_or_default(),
         pool: if is_outside && extra & 1 != 0 { vec![*address, PLACES[1]] } else { Vec::new() },
+        shared: None,
         statics: if is_outside && extra & 2 != 0 {
             vec![(NetworkId(1), HOSTS[3].1, PLACES[2])]
         } else {

@@ -9,7 +9,38 @@ kind = "wifi"
 "#,
         r#"
 f:1:1: uplink: `address` is missing; add address = "192.168.33.10/24"
-f:2:8: uplink.kind: "wifi" is unknown; use tap or device
+f:2:8: uplink.kind: "wifi" is unknown; use tap or device or shared
+"#,
+    ),
+    (
+        r#"
+[uplink]
+kind = "shared"
+address = "192.168.33.10/24"
+static_nat = [{ external = "192.168.33.20", inside = "172.17.0.5" }]
+nat_ports = "80"
+netns = "outside"
+"#,
+        r#"
+f:1:1: uplink: `device` is missing; add device = "eth0"
+f:3:1: uplink.address: it is the device's own with `kind = "shared"`; remove it
+f:4:1: uplink.static_nat: there is none with `kind = "shared"`; remove it
+f:5:13: uplink.nat_ports: "80": expected FIRST-LAST, two ports in rising order; write it like "61000-65535"
+f:6:1: uplink.netns: there is none with `kind = "shared"`; remove it
+"#,
+    ),
+    (
+        r#"
+[uplink]
+kind = "shared"
+device = "eth0"
+nat_ports = "1000-2000"
+[port.lab]
+network = "uplink"
+"#,
+        r#"
+f:4:13: uplink.nat_ports: 1000-2000 are too few, or reach below 1024; use 256 ports or more, such as "61000-65535"
+f:6:11: port.lab.network: the uplink is an interface of this host, which no other port can join; use another network
 "#,
     ),
     (
