@@ -5,11 +5,13 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use support::*;
 use tapway::drop_reason::DropReason;
 use tapway::engine::NetworkSpec;
+use tapway::local::dns::NameTable;
 use tapway::nat::Publish;
 use tapway::packet::tcp::SYN;
 use tapway::packet::{FrameView, Offload, PortSpan};
@@ -73,6 +75,14 @@ fn unknown_port() {
         assert_eq!((totals.dropped, totals.unknown_port), (1, 1));
         lab
     });
+}
+
+/// The network `bridge` has names, and may ask for others.
+fn names() -> Arc<NameTable> {
+    let mut names = NameTable::default();
+    names.add_network(BRIDGE, "bridge", "172.17.0.0/16".parse().ok(), true);
+    names.add_host(BRIDGE, "web", Ipv4Addr::new(172, 17, 0, 3));
+    Arc::new(names)
 }
 
 /// A datagram of `host` to a far endpoint.
@@ -347,6 +357,35 @@ drops! {
         let host = lab.known_inside(2);
         let closed = Endpoint::new(Lab::GATEWAY, 80);
         lab.send(&host, &build::tcp(host.to_gateway(), host.at(1), closed, SYN, b""));
+    }
+    DnsMalformed dns_malformed(lab) {
+        lab.must(Command::SetNames(names()));
+        let host = lab.known_inside(2);
+        let server = Endpoint::new(Lab::GATEWAY, 53);
+        // An answer: two servers that answer answers would never end.
+        let answer = b"\x12\x34\x81\x80\0\0\0\0\0\0\0\0";
+        assert!(lab.send(&host, &build::udp(host.to_gateway(), host.at(53), server, answer)).is_empty());
+    }
+    DnsLimit dns_limit(lab) {
+        lab.must(Command::SetNames(names()));
+        let host = lab.known_inside(2);
+        let server = Endpoint::new(Lab::GATEWAY, 53);
+        let query = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x01x\0\0\x01\0\x01";
+        // So many may ask at once.
+        for _ in 0..501 {
+            lab.send(&host, &build::udp(host.to_gateway(), host.at(4000), server, query));
+        }
+    }
+    DnsConnections dns_connections(lab) {
+        lab.must(Command::SetNames(names()));
+        // Sequence numbers are each worker's own.
+        lab.alone();
+        let host = lab.known_inside(2);
+        let server = Endpoint::new(Lab::GATEWAY, 53);
+        for sport in 0..9 {
+            let syn = build::tcp(host.to_gateway(), host.at(4000 + sport), server, SYN, b"");
+            assert_eq!(lab.send(&host, &syn).len(), usize::from(sport < 8));
+        }
     }
     LocalProtocol local_protocol(lab) {
         let host = lab.known_inside(2);

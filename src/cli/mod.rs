@@ -121,6 +121,8 @@ pub enum Table {
     },
     /// Hosts that run as commands (`tapway exec`), as `docker ps`.
     Hosts,
+    /// Names of hosts, as `/etc/hosts`, and what the resolver counted.
+    Names,
     /// Frames that were not passed on: where, why, and what to do.
     Drops,
     /// Counters of the whole switch.

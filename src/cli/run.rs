@@ -26,6 +26,7 @@ use crate::control::dump::dump;
 use crate::control::follower::Follower;
 use crate::control::hosts::HostsFiles;
 use crate::control::model::Model;
+use crate::control::names::Names;
 use crate::control::registry::Registry;
 use crate::control::switch::{ApplyError, StartError, Switch};
 use crate::control::taken_ports::TakenPorts;
@@ -64,9 +65,12 @@ pub fn run(
         false => greeting::lines(&loaded, &model, broker.as_ref()),
     };
     let registry = Registry::default();
-    let switch = Switch::start(model, broker, registry.clone(), followers())?;
+    let names = Names::default();
+    let view = names.view();
+    let switch = Switch::start(model, broker, registry.clone(), followers(names))?;
     let worker = switch.worker().clone();
-    let api = api::serve(&socket, ApiState::new(worker.clone(), registry.clone()))?;
+    let api =
+        api::serve(&socket, ApiState::new(worker.clone(), registry.clone()).with_names(view))?;
     let lines = lines.into_iter().chain([format!("api: {}", socket.display())]);
     for line in lines {
         // A reader of the first lines that leaves is no reason to stop.
@@ -82,8 +86,8 @@ pub fn run(
 }
 
 /// What follows the model besides the dataplane and the devices.
-fn followers() -> Vec<Box<dyn Follower>> {
-    vec![Box::new(TakenPorts), Box::new(HostsFiles::default())]
+fn followers(names: Names) -> Vec<Box<dyn Follower>> {
+    vec![Box::new(TakenPorts), Box::new(HostsFiles::default()), Box::new(names)]
 }
 
 struct Signals {

@@ -1,6 +1,8 @@
 //! What follows the desired state besides the dataplane and the ports' devices: names, filters of
 //! the uplink, listeners of this host.
 
+use std::sync::Arc;
+
 use super::model::{Model, PortEntry};
 use super::rejection::Rejection;
 use crate::io::{Broker, Dataplane};
@@ -8,7 +10,7 @@ use crate::io::{Broker, Dataplane};
 /// What a follower works with; only for the time of one call, on the supervisor's thread.
 pub struct Stage<'a> {
     /// The dataplane.
-    pub dataplane: &'a Dataplane,
+    pub dataplane: &'a Arc<Dataplane>,
     /// Opens devices and sockets in namespaces.
     pub broker: &'a mut dyn Broker,
     /// What ran before.

@@ -194,6 +194,9 @@ impl Engine {
         packet: &[u8],
         ipv4: &Ipv4,
     ) -> Verdict {
+        if let Some(verdict) = self.answer_names(pass, frame, packet, ipv4) {
+            return verdict;
+        }
         let from_outside = !self.is_inside(frame.network);
         let id = self.nat.next_ip_id();
         match local::answer(packet, ipv4, from_outside, id) {
@@ -266,7 +269,7 @@ impl Engine {
     }
 
     /// Sends a datagram back where `frame` came from, in fragments if it must.
-    fn answer(&mut self, pass: &mut Pass<'_>, frame: &Frame, datagram: &[u8]) {
+    pub(super) fn answer(&mut self, pass: &mut Pass<'_>, frame: &Frame, datagram: &[u8]) {
         let Some(interface) = self.interfaces.get(frame.network) else { return };
         let of_port = self.port(frame.port).map_or(interface.mtu, |port| port.mtu);
         let mtu = usize::from(interface.mtu.min(of_port));
@@ -284,7 +287,7 @@ impl Engine {
 
     /// Sends a frame of tapway's own to each of `ports`. At the pass's bound it is lost, counted
     /// at the port only: it is none of the received frames.
-    fn generate(&mut self, pass: &mut Pass<'_>, ports: &[PortId], parts: &[&[u8]]) {
+    pub(super) fn generate(&mut self, pass: &mut Pass<'_>, ports: &[PortId], parts: &[&[u8]]) {
         let generated = pass.tx.generate(parts);
         for port in ports {
             match generated {

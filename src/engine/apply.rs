@@ -21,6 +21,15 @@ impl Engine {
     pub fn apply(&mut self, now: Instant, command: Command) -> Result<Reply, CommandError> {
         let mut reply = Reply::default();
         match command {
+            // What changes no way makes none invalid.
+            Command::SetNames(names) => {
+                self.names.set(names);
+                return Ok(reply);
+            }
+            Command::AnswerName(to, message) => {
+                self.names.take_answer(now, to, message);
+                return Ok(reply);
+            }
             Command::AddNetwork(id, spec) => {
                 reply.ended_sessions = self.add_network(now, id, spec)?;
             }

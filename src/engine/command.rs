@@ -1,10 +1,13 @@
 //! What control tells an engine.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 
+use super::NameAsker;
 use crate::id::{NetworkId, PortId};
+use crate::local::dns::NameTable;
 use crate::nat::{NatPolicy, Publish};
 use crate::packet::{MacAddr, PortSpan};
 use crate::switch::{BridgeSettings, Guard};
@@ -101,6 +104,10 @@ pub enum Command {
     Publish(Publish),
     /// Takes a published port or range back.
     Unpublish(Publish),
+    /// Replaces the names of all networks.
+    SetNames(Arc<NameTable>),
+    /// Answers a [`NameQuery`](super::NameQuery).
+    AnswerName(NameAsker, Vec<u8>),
 }
 
 /// What a command did.

@@ -11,6 +11,7 @@
 //!   replay,
 //! * `fragments`, `icmp_errors`: packets that have no flow,
 //! * `answer`: ARP, echo, refusals and ICMP errors that tapway sends itself,
+//! * `names`: DNS at the gateways,
 //! * `outcome`: the lists of the ports, the counters.
 //!
 //! Every frame has one outcome and is counted under it, so received = forwarded + flooded +
@@ -28,6 +29,7 @@ mod event;
 mod flow_cache;
 mod fragments;
 mod icmp_errors;
+mod names;
 mod notice;
 mod observer;
 mod outcome;
@@ -58,12 +60,14 @@ use crate::time::Instant;
 
 use adjacency::Adjacencies;
 use flow_cache::FlowCache;
+use names::Names;
 use stages::Staging;
 
 pub use crate::nat::Share;
 pub use command::{Command, CommandError, Gateway, NetworkSpec, PortSpec, Reply};
 pub use config::EngineConfig;
 pub use event::Event;
+pub use names::{NameAsker, NameQuery};
 pub use notice::{Audience, Notice};
 pub use observer::{Observer, Tier};
 pub use snapshot::{Restored, SNAPSHOT_VERSION, Snapshot, SnapshotError};
@@ -111,6 +115,7 @@ pub struct Engine {
     owner_hash: FixedState,
     notices: VecDeque<(Audience, Notice)>,
     events: VecDeque<Event>,
+    names: Names,
     /// By kind: a flood of one kind hides none of another.
     event_limits: [TokenBucket; Event::KINDS],
     observer: Option<Box<dyn Observer>>,
@@ -165,6 +170,7 @@ impl Engine {
             owner_hash: FixedState::with_seed(owner_seed),
             notices: VecDeque::new(),
             events: VecDeque::new(),
+            names: Names::new(random.next_u64(), now),
             event_limits: [TokenBucket::new(EVENTS_PER_SECOND, EVENT_BURST, now); Event::KINDS],
             observer: None,
         }
@@ -195,6 +201,7 @@ impl Engine {
             self.neighbours.next_deadline(),
             self.nat.next_deadline(),
             self.fragments.next_deadline(),
+            self.names.next_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -216,6 +223,7 @@ impl Engine {
         for port in ports.into_iter().filter(|_| announces) {
             self.announce_gateway(&mut pass, port);
         }
+        self.handle_names(&mut pass);
         self.settle(&mut pass);
         self.observe_sent(&pass);
     }

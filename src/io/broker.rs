@@ -2,7 +2,10 @@
 
 use ipnet::Ipv4Net;
 
-use super::{EtcFile, OpenError, PortIo, PortPlan, SharedPlan, Station, TakenPorts, Written};
+use super::{
+    EtcFile, NameSockets, Netns, OpenError, PortIo, PortPlan, SharedPlan, Station, TakenPorts,
+    Written,
+};
 
 /// An open device.
 pub struct Opened {
@@ -126,6 +129,16 @@ pub trait Broker: Send {
             what: format!("network namespace {netns} is not tapway's"),
             remedy: "nothing to do: there are no namespaces here".to_owned(),
         })
+    }
+
+    /// Opens the sockets of a resolver in a host's namespace; none if the namespace is somebody
+    /// else's, or the broker has none.
+    ///
+    /// # Errors
+    /// If something listens there already, or the system refuses.
+    fn name_sockets(&mut self, netns: &Netns) -> Result<Option<NameSockets>, OpenError> {
+        let _ = netns;
+        Ok(None)
     }
 
     /// Whether hosts behind a TAP uplink in tapway's own namespace can reach beyond this host,

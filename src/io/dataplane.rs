@@ -6,11 +6,11 @@
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::worker::{OnAttach, Start, Ties, Worker};
+use super::worker::{AskResolver, OnAttach, Start, Ties, Worker};
 use super::{DataplaneSettings, OpenError, PortIo, WorkerError, WorkerEvent, WriteMethod};
 use crate::crew::Relay;
-use crate::engine::{Command, Engine, Observer, Reply};
-use crate::id::PortId;
+use crate::engine::{Command, Engine, NameAsker, Observer, Reply};
+use crate::id::{PortId, WorkerId};
 use crate::time::Instant;
 
 /// Events that wait for their reader; more are lost.
@@ -171,6 +171,28 @@ impl Dataplane {
             done.recv().map_err(|_| WorkerError::Gone)?;
         }
         Ok(())
+    }
+
+    /// Says whom hosts' questions about names go to that are nobody's here.
+    ///
+    /// # Errors
+    /// [`WorkerError::Gone`].
+    pub fn set_resolver(&self, ask: &AskResolver) -> Result<(), WorkerError> {
+        self.workers.iter().try_for_each(|worker| worker.set_resolver(ask.clone()))
+    }
+
+    /// Answers such a question, without waiting.
+    ///
+    /// # Errors
+    /// [`WorkerError::Gone`].
+    pub fn answer_name(
+        &self,
+        worker: WorkerId,
+        to: NameAsker,
+        message: Vec<u8>,
+    ) -> Result<(), WorkerError> {
+        let worker = self.workers.get(worker.index()).ok_or(WorkerError::Gone)?;
+        worker.tell(Command::AnswerName(to, message))
     }
 
     /// What the workers have to tell.

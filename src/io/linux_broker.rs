@@ -12,9 +12,9 @@ use super::netns::Namespaces;
 use super::shared::{self, SharedUplink};
 use super::tap::settings;
 use super::{
-    Broker, DeviceChange, DevicePlan, EtcFile, Namespace, Netns, OpenError, Opened, PacketSocket,
-    PortIo, PortPlan, RecordPort, ReplayPort, SharedPlan, Station, TakenPorts, Tap, TapPlan,
-    Written, netlink, outside,
+    Broker, DeviceChange, DevicePlan, EtcFile, NameSockets, Namespace, Netns, OpenError, Opened,
+    PacketSocket, PortIo, PortPlan, RecordPort, ReplayPort, SharedPlan, Station, TakenPorts, Tap,
+    TapPlan, Written, netlink, outside,
 };
 use crate::packet::PortSpan;
 
@@ -184,6 +184,14 @@ impl Broker for LinuxBroker {
 
     fn write_file(&mut self, netns: &str, file: EtcFile, text: &str) -> Result<Written, OpenError> {
         self.namespaces.write_file(netns, file, text)
+    }
+
+    fn name_sockets(&mut self, netns: &Netns) -> Result<Option<NameSockets>, OpenError> {
+        match netns {
+            Netns::Named { name, .. } if !self.namespaces.is_own(name) => Ok(None),
+            Netns::Named { name, .. } => NameSockets::open(&Namespace::named(name)?).map(Some),
+            Netns::OfProcess(netns) => NameSockets::open(netns.namespace()).map(Some),
+        }
     }
 
     fn outside_hint(&self, plan: &PortPlan) -> Option<String> {

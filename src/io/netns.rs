@@ -129,6 +129,11 @@ impl Namespaces {
         self.files.write(netns, file, text)
     }
 
+    /// True if the namespace is one that tapway made or adopted.
+    pub fn is_own(&self, netns: &str) -> bool {
+        self.own.contains_key(netns)
+    }
+
     /// True if the port was given a namespace that tapway might make.
     pub fn holds(&self, port: &str) -> bool {
         self.guests.contains(port) || self.own.values().any(|own| own.ports.contains(port))

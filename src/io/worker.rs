@@ -12,7 +12,7 @@ use super::{
     Clock, Devices, Egress, Faults, OpenError, PortIo, WaitMode, WriteChoice, WriteMethod,
 };
 use crate::crew::Relay;
-use crate::engine::{Command, CommandError, Engine, Event, Reply};
+use crate::engine::{Command, CommandError, Engine, Event, NameQuery, Reply};
 use crate::id::{PortId, WorkerId};
 use crate::packet::{Burst, TxLists};
 use crate::time::Instant;
@@ -66,6 +66,10 @@ pub enum WorkerError {
     Register(io::Error),
 }
 
+/// Takes questions about names that are nobody's here; false: there is no room, and the question
+/// is lost.
+pub type AskResolver = Arc<dyn Fn(NameQuery) -> bool + Send + Sync>;
+
 type Query = Box<dyn FnOnce(&mut Engine, Instant) + Send>;
 
 enum Request {
@@ -73,6 +77,7 @@ enum Request {
     Attach(PortId, Box<dyn PortIo>, OnAttach, Sender<Result<(), WorkerError>>),
     Detach(PortId, Sender<Option<Box<dyn PortIo>>>),
     Query(Query),
+    Resolver(AskResolver),
     Stop,
 }
 
@@ -163,6 +168,7 @@ impl Start {
             faults: Faults::default(),
             unlooked: 0,
             is_mail_first: false,
+            resolver: None,
         }
     }
 }
@@ -186,6 +192,23 @@ impl Worker {
         let (reply, answer) = bounded(1);
         self.request(Request::Apply(command, reply))?;
         Ok(answer.recv().map_err(|_| WorkerError::Gone)??)
+    }
+
+    /// Applies a command that is never refused, without waiting.
+    ///
+    /// # Errors
+    /// [`WorkerError::Gone`].
+    pub(super) fn tell(&self, command: Command) -> Result<(), WorkerError> {
+        let (reply, _) = bounded(1);
+        self.request(Request::Apply(command, reply))
+    }
+
+    /// Says whom to ask about names that are nobody's here.
+    ///
+    /// # Errors
+    /// [`WorkerError::Gone`].
+    pub(super) fn set_resolver(&self, ask: AskResolver) -> Result<(), WorkerError> {
+        self.request(Request::Resolver(ask))
     }
 
     /// Gives a port its device, or this worker's queue of it.
@@ -260,6 +283,8 @@ struct Running {
     /// Bursts since the last look at devices that were not ready.
     unlooked: u32,
     is_mail_first: bool,
+    /// None: nobody is asked.
+    resolver: Option<AskResolver>,
 }
 
 impl Running {
@@ -273,6 +298,10 @@ impl Running {
             self.run_timers(now);
             while let Some(event) = self.engine.poll_event() {
                 let _ = self.ties.outbox.try_send(WorkerEvent::Engine(event));
+            }
+            while let Some(query) = self.engine.poll_name_query() {
+                // One that is lost is asked again.
+                let _ = self.resolver.as_ref().is_some_and(|ask| ask(query));
             }
             if self.wait(had_frames).is_err() {
                 return;
@@ -298,6 +327,7 @@ impl Running {
                     ports.into_iter().for_each(|port| self.count_losses(port));
                     read(&mut self.engine, Clock.now());
                 }
+                Request::Resolver(ask) => self.resolver = Some(ask),
                 Request::Stop => return false,
             }
         }

@@ -26,6 +26,7 @@ mod port_span;
 mod segment;
 pub mod tcp;
 mod tx_lists;
+pub mod udp;
 
 pub use arp::{Arp, ArpOperation};
 pub use burst::{ARENA_BYTES, BURST_FRAMES, Burst, BurstFull, HEADROOM, Received};

@@ -24,7 +24,7 @@ pub struct Options {
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// Peers to measure, by name; default: all of --list but variants of tapway
+    /// Peers to measure, by name; default: all of --list but those that it marks
     #[arg(long, value_delimiter = ',', value_name = "NAME,...")]
     pub peers: Vec<String>,
 

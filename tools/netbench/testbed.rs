@@ -1,5 +1,6 @@
 //! Where a measurement takes place: hosts in namespaces, and a running switch between them.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub const CONNECT_PORT: u16 = 7004;
 
 /// Temporary folders are called that, the process id, and something random.
 const FOLDERS: &str = "netbench-";
+/// Where switches that name shared memory after their folder have it.
+const SHARED_MEMORY: &str = "/dev/shm";
 
 /// MTU of every interface.
 pub const MTU: u16 = 1500;
@@ -164,15 +167,21 @@ impl Testbed {
     }
 }
 
-/// Removes namespaces and folders of benchmarks that were killed.
+/// Removes namespaces, folders and shared memory of benchmarks that were killed.
 pub fn sweep() {
     netns::sweep();
-    for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if netns::maker_of(&name, FOLDERS).is_some_and(netns::is_gone)
-            && let Err(error) = std::fs::remove_dir_all(entry.path())
-        {
-            eprintln!("netbench: {name} is left behind: {error}");
+    for place in [std::env::temp_dir(), SHARED_MEMORY.into()] {
+        for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if netns::maker_of(&name, FOLDERS).is_some_and(netns::is_gone)
+                && let Err(error) = remove(&entry.path())
+            {
+                eprintln!("netbench: {name} is left behind: {error}");
+            }
         }
     }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }
 }

@@ -24,4 +24,4 @@ mod views;
 pub use client::{Client, ClientError, escape};
 pub use refusal::Refusal;
 pub use server::{ApiError, ApiHandle, ApiState, serve};
-pub use views::{LinkRow, SessionUsage, StatsView};
+pub use views::{LinkRow, NamesReport, SessionUsage, StatsView};

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::{ApiState, LinkRow, Refusal, StatsView};
+use super::{ApiState, LinkRow, NamesReport, Refusal, StatsView};
 use crate::control::capture::{self, CaptureError};
 use crate::control::tables;
 use crate::engine::{DropRow, FdbRow, NatView, NeighbourRow, PortStats, RouteRow, SessionRow};
@@ -42,6 +42,7 @@ pub(super) fn router(state: ApiState) -> Router {
         .route("/v1/routes", get(routes))
         .route("/v1/nat", get(nat))
         .route("/v1/sessions", get(sessions))
+        .route("/v1/names", get(names))
         .route("/v1/drops", get(drops))
         .route("/v1/stats", get(stats))
         .route("/v1/capture", get(capture))
@@ -105,6 +106,10 @@ async fn sessions(
         ));
     }
     ask(&state, move |dataplane| tables::sessions(dataplane, limit)).await.map(Json)
+}
+
+async fn names(state: State<ApiState>, _: Params<Nothing>) -> Json<NamesReport> {
+    Json(NamesReport { names: state.names.rows(), resolver: state.names.stats() })
 }
 
 async fn drops(state: State<ApiState>, _: Params<Nothing>) -> Result<Json<Vec<DropRow>>, Refusal> {
@@ -194,7 +199,7 @@ async fn unknown_path(uri: Uri) -> Refusal {
     Refusal::new(
         StatusCode::NOT_FOUND,
         format!("no such path: {}", uri.path()),
-        "paths are /v1/links, fdb, neighbours, routes, nat, sessions, drops, stats and capture",
+        "paths are /v1/links, fdb, neighbours, routes, nat, sessions, names, drops, stats and capture",
     )
 }
 

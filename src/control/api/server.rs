@@ -20,6 +20,7 @@ use super::routes;
 use super::socket::{self, SocketFile};
 use super::stall::WriteLimit;
 use crate::control::capture::Captures;
+use crate::control::names::NamesView;
 use crate::control::registry::Registry;
 use crate::io::Dataplane;
 
@@ -49,6 +50,8 @@ pub struct ApiState {
     pub registry: Registry,
     /// The captures running on it.
     pub captures: Captures,
+    /// The names of its hosts.
+    pub names: NamesView,
 }
 
 /// The API cannot listen.
@@ -91,7 +94,14 @@ pub struct ApiHandle {
 impl ApiState {
     /// The API of a worker.
     pub fn new(worker: Arc<Dataplane>, registry: Registry) -> Self {
-        Self { captures: Captures::new(&worker), worker, registry }
+        let (captures, names) = (Captures::new(&worker), NamesView::default());
+        Self { worker, registry, captures, names }
+    }
+
+    /// With the names of its hosts.
+    #[must_use]
+    pub fn with_names(self, names: NamesView) -> Self {
+        Self { names, ..self }
     }
 }
 

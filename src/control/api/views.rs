@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::control::registry::LinkInfo;
+use crate::control::resolver::ResolverStats;
 use crate::engine::{PortStats, Totals};
+use crate::local::dns::NameRow;
 
 /// A port, its counters and its device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +17,15 @@ pub struct LinkRow {
     pub stats: PortStats,
     /// Its device; none: a port in memory.
     pub device: Option<LinkInfo>,
+}
+
+/// Names of hosts, and what became of questions about others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamesReport {
+    /// The names of all networks.
+    pub names: Vec<NameRow>,
+    /// What the resolver counted.
+    pub resolver: ResolverStats,
 }
 
 /// Sessions now, and at most.

@@ -7,6 +7,7 @@
 mod check;
 mod check_ports;
 mod dataplane;
+mod dns;
 mod limits;
 mod links;
 mod names;
@@ -36,6 +37,7 @@ use crate::packet::{MacAddr, PortSpan};
 use super::hosts::{ExposeSyntax, LinkSyntax};
 use super::publish_syntax::PublishSyntax;
 
+pub use dns::Dns;
 pub use problem::{ConfigErrors, Problem};
 
 /// The configuration that holds when no file is given.
@@ -67,6 +69,8 @@ pub struct Config {
     pub engine: EngineConfig,
     /// How the dataplane uses the system.
     pub dataplane: DataplaneSettings,
+    /// Names for hosts.
+    pub dns: Dns,
     /// The API's socket.
     pub api_socket: PathBuf,
 }
@@ -163,6 +167,8 @@ pub struct Network {
     pub storm_limit: u32,
     /// Relay link-local group addresses (LLDP, LACP, STP).
     pub forward_reserved: bool,
+    /// Its hosts know each other by name.
+    pub dns: bool,
 }
 
 /// tapway's own place in a network.
@@ -201,6 +207,8 @@ pub struct Port {
     pub links: Vec<Spanned<LinkSyntax>>,
     /// MACs bound to the port.
     pub static_macs: Vec<Spanned<MacAddr>>,
+    /// Further names of the host.
+    pub aliases: Vec<Spanned<String>>,
 }
 
 /// What a port is.

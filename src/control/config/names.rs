@@ -4,6 +4,8 @@
 const MAX_INTERFACE: usize = 15;
 /// Longest name of a namespace: it is a file's name.
 const MAX_FILE_NAME: usize = 255;
+/// Longest name of a host, with its dots.
+const MAX_HOST_NAME: usize = 253;
 /// Longest name of a network or port.
 const MAX_NAME: usize = 63;
 
@@ -17,6 +19,15 @@ pub(super) fn check_name(name: &str) -> Result<(), String> {
         return Err("use letters, digits, - _ . and start with a letter or digit".to_owned());
     }
     Ok(())
+}
+
+/// Why a host cannot have a further name: labels of up to 63 characters (RFC 1035 2.3.1), 253 in
+/// all.
+pub(super) fn check_host_name(name: &str) -> Result<(), String> {
+    if name.len() > MAX_HOST_NAME {
+        return Err(format!("use up to {MAX_HOST_NAME} characters"));
+    }
+    name.split('.').try_for_each(check_name)
 }
 
 /// Why an interface cannot have a name (the kernel's `dev_valid_name`).

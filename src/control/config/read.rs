@@ -10,6 +10,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::links::{read_expose, read_links};
+use super::names::check_host_name;
 use super::problem::Problems;
 use super::section::Section;
 use super::syntax;
@@ -78,6 +79,7 @@ pub(super) fn read<'i>(problems: &mut Problems<'i>, text: &'i str) -> Draft {
     draft.config.routes = routes.filter_map(|section| read_route(problems, section)).collect();
     draft.config.dataplane = super::dataplane::read(problems, &mut file);
     draft.config.engine = super::limits::read(problems, &mut file);
+    draft.config.dns = super::dns::read(problems, &mut file);
     draft.config.api_socket = read_api(problems, &mut file);
     file.finish(problems);
     draft
@@ -226,6 +228,7 @@ fn read_network<'i>(
     nat.exempt = exempt.iter().map(|net| net.get_ref().trunc()).collect();
     let storm = section.take_number(problems, "storm_limit", 0..=u64::from(u32::MAX));
     let reserved = section.take(problems, "forward_reserved", BOOL);
+    let dns = section.take::<bool>(problems, "dns", BOOL).map(Spanned::into_inner);
     if subnet.is_none() && !section.has_failed(&["subnet"]) {
         let spans = [
             ("gateway", gateway.as_ref().map(Spanned::span)),
@@ -248,6 +251,8 @@ fn read_network<'i>(
         mac,
     });
     Some(Network {
+        // As with Docker, the default network knows links only.
+        dns: dns.unwrap_or(name.get_ref() != DEFAULT_NETWORK),
         name,
         router,
         mtu,
@@ -309,6 +314,7 @@ fn read_port<'i>(
     let expose = read_expose(problems, &mut section);
     let links = read_links(problems, &mut section);
     let static_macs = section.take_list(problems, "static_macs", MAC);
+    let aliases = read_aliases(problems, &mut section);
     let is_broken = section.has_failed(&["network", "address", "mac", "netns", "interface"]);
     section.finish(problems);
     if is_broken {
@@ -327,7 +333,22 @@ fn read_port<'i>(
         expose,
         links,
         static_macs,
+        aliases,
     })
+}
+
+fn read_aliases<'i>(
+    problems: &mut Problems<'i>,
+    section: &mut Section<'i>,
+) -> Vec<Spanned<String>> {
+    let aliases = section.take_list::<String>(problems, "aliases", TEXT);
+    for alias in &aliases {
+        if let Err(remedy) = check_host_name(alias.get_ref()) {
+            let what = format!("\"{}\" is no name for a host", alias.get_ref());
+            problems.error(alias.span(), section.key("aliases"), what, remedy);
+        }
+    }
+    aliases
 }
 
 fn read_port_kind<'i>(

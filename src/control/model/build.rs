@@ -1,6 +1,7 @@
 //! From a checked configuration to a model.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 
@@ -37,6 +38,8 @@ pub(super) fn build(config: &Config, ids: &Ids) -> Model {
         publishes: publishes(config, ids),
         engine: config.engine,
         dataplane: config.dataplane,
+        names: Arc::new(super::names::names(config, ids)),
+        upstreams: config.dns.upstreams.clone(),
         api_socket: config.api_socket.clone(),
     }
 }

@@ -9,18 +9,21 @@ mod build;
 mod change;
 mod host;
 mod ids;
+mod names;
 mod station;
 
 #[cfg(test)]
 mod tests;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::config::Config;
 use crate::engine::{Command, EngineConfig, NetworkSpec, PortSpec};
 use crate::id::{NetworkId, PortId};
 use crate::io::{DataplaneSettings, PortPlan};
+use crate::local::dns::NameTable;
 use crate::nat::Publish;
 use crate::packet::MacAddr;
 
@@ -64,6 +67,10 @@ pub struct Model {
     pub engine: EngineConfig,
     /// How the dataplane uses the system.
     pub dataplane: DataplaneSettings,
+    /// Names of hosts.
+    pub names: Arc<NameTable>,
+    /// Resolvers for other names, in order; empty: those of this host.
+    pub upstreams: Vec<SocketAddr>,
     /// The API's socket.
     pub api_socket: PathBuf,
 }
@@ -90,6 +97,8 @@ impl Model {
             publishes: Vec::new(),
             engine: self.engine,
             dataplane: self.dataplane,
+            names: Arc::default(),
+            upstreams: self.upstreams.clone(),
             api_socket: self.api_socket.clone(),
         }
     }

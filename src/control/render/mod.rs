@@ -6,6 +6,7 @@
 mod drops;
 mod hosts;
 mod link;
+mod names;
 mod nat;
 mod session;
 mod tables;
@@ -13,6 +14,7 @@ mod tables;
 pub use drops::drops;
 pub use hosts::hosts;
 pub use link::{links, stats};
+pub use names::names;
 pub use nat::nat;
 pub use session::sessions;
 pub use tables::{fdb, neighbours, routes};

@@ -8,6 +8,7 @@ mod slirp;
 mod tapway;
 mod vde;
 mod veth;
+mod vpp;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -55,6 +56,12 @@ pub const LINUX: &str = "linux";
 pub const BARE: &str = "bare";
 /// The switch that this benchmark belongs to.
 pub const TAPWAY: &str = "tapway";
+/// The same while it polls.
+pub const TAPWAY_BUSY: &str = "tapway-busy";
+/// VPP as it waits for interrupts.
+pub const VPP: &str = "vpp";
+/// VPP as it polls.
+pub const VPP_XDP: &str = "vpp-xdp";
 
 /// All that the benchmark knows, in the order of reports.
 pub fn all(tapway: Option<PathBuf>) -> Vec<Box<dyn Peer>> {
@@ -65,6 +72,7 @@ pub fn all(tapway: Option<PathBuf>) -> Vec<Box<dyn Peer>> {
     peers.push(Box::new(veth::Veth));
     peers.push(Box::new(linux::Linux));
     peers.push(Box::new(ovs::Ovs));
+    peers.extend(vpp::variants());
     peers.push(Box::new(vde::Vde));
     peers.push(Box::new(slirp::Slirp));
     peers.push(Box::new(pasta::Pasta));

@@ -76,6 +76,7 @@ fn goal(verdict: &Verdict) -> Value {
     json!({
         "scenario": goal.scenario,
         "figure": goal.figure.key(),
+        "of": goal.of,
         "against": goal.against,
         "at_most": goal.figure.is_cost(),
         "limit": goal.limit,

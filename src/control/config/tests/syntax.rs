@@ -17,7 +17,7 @@ a = 1
 a = 2
 "#,
         r#"
-f:1:1: a: unknown key; known here: uplink, network, port, route, dataplane, limits, timeouts, api
+f:1:1: a: unknown key; known here: uplink, network, port, route, dataplane, limits, timeouts, dns, api
 f:2:1: a: this key is there already; keep one of them
 "#,
     ),
@@ -68,7 +68,7 @@ mtu = 11
 x = 1
 "#,
         r#"
-f:3:1: port.web.colour: unknown key; known here: network, kind, netns, create_netns, interface, backend, offload, address, mac, mtu, guard, publish, expose, links, static_macs
+f:3:1: port.web.colour: unknown key; known here: network, kind, netns, create_netns, interface, backend, offload, address, mac, mtu, guard, publish, expose, links, static_macs, aliases
 f:4:9: port.web: this table is there already (line 1); rename it, or join the two
 f:4:9: port.web.network: there is no network bridge; add [network.bridge], or use b
 f:6:7: port.web.mtu: 1 is out of range; use 68 to 9000
@@ -83,8 +83,8 @@ colour = 1
 [uplnk]
 "#,
         r#"
-f:1:1: colour: unknown key; known here: uplink, network, port, route, dataplane, limits, timeouts, api
-f:2:2: uplnk: unknown key; known here: uplink, network, port, route, dataplane, limits, timeouts, api
+f:1:1: colour: unknown key; known here: uplink, network, port, route, dataplane, limits, timeouts, dns, api
+f:2:2: uplnk: unknown key; known here: uplink, network, port, route, dataplane, limits, timeouts, dns, api
 "#,
     ),
     (

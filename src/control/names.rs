@@ -1,0 +1,251 @@
+//! Names follow the desired state: the dataplane and the resolver know those of all networks, and
+//! each namespace that tapway made has a resolver of its own, and a file that says so.
+//!
+//! A namespace in which that cannot be, because something listens there already, is told of in the
+//! log and works without: names at the gateway are not touched by it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::follower::{Follower, Stage};
+use super::model::{Model, PortEntry};
+use super::rejection::{Rejection, RejectionKind};
+use super::resolver::{
+    Counters, HostResolvers, Resolver, ResolverStats, Served, Upstreams, own_file,
+};
+use crate::engine::Command;
+use crate::io::{EtcFile, Namespace, Netns, PortPlan, TapPlan, Written};
+use crate::local::dns::{NameRow, NameTable, Place};
+
+/// What of the names can be shown.
+#[derive(Clone, Debug, Default)]
+pub struct NamesView {
+    table: Arc<RwLock<Arc<NameTable>>>,
+    counters: Arc<Counters>,
+}
+
+/// A follower.
+#[derive(Default)]
+pub struct Names {
+    view: NamesView,
+    /// None until the first change.
+    resolver: Option<Resolver>,
+    /// By what the namespace is known by.
+    serving: HashMap<String, Serving>,
+    host: HostResolvers,
+}
+
+/// A namespace that has a resolver.
+struct Serving {
+    inode: u64,
+    places: Vec<Place>,
+}
+
+/// A namespace that is to have one.
+struct Wanted<'m> {
+    netns: &'m Netns,
+    places: Vec<Place>,
+}
+
+impl NamesView {
+    /// All names.
+    pub fn rows(&self) -> Vec<NameRow> {
+        self.table().rows()
+    }
+
+    /// What the resolver counts.
+    pub fn stats(&self) -> ResolverStats {
+        self.counters.stats()
+    }
+
+    fn table(&self) -> Arc<NameTable> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, table: Arc<NameTable>) {
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
+    }
+}
+
+impl Names {
+    /// What of the names can be shown.
+    pub fn view(&self) -> NamesView {
+        self.view.clone()
+    }
+
+    /// Goes to the names and namespaces of a model.
+    fn follow(&mut self, stage: &mut Stage<'_>, to: &Model) -> Result<(), Rejection> {
+        let gone = |error| Rejection::new(RejectionKind::Failed, error, "");
+        stage.dataplane.apply(Command::SetNames(to.names.clone())).map_err(gone)?;
+        self.view.set(to.names.clone());
+        let Some(resolver) = &self.resolver else { return Ok(()) };
+        resolver.set_names(to.names.clone());
+        resolver.set_upstreams(upstreams(to));
+        let wanted = wanted(to);
+        for (name, serving) in &mut self.serving {
+            if let Some(wanted) = wanted.get(name)
+                && wanted.places != serving.places
+            {
+                serving.places.clone_from(&wanted.places);
+                resolver.move_to(name, wanted.places.clone());
+            }
+        }
+        let new = wanted.into_iter().filter(|(name, _)| !self.serving.contains_key(name));
+        let new: Vec<_> = new.collect();
+        for (name, wanted) in new {
+            self.serve(stage, name, wanted);
+        }
+        Ok(())
+    }
+
+    /// Answers in a namespace.
+    fn serve(&mut self, stage: &mut Stage<'_>, name: String, wanted: Wanted<'_>) {
+        let Some(resolver) = &self.resolver else { return };
+        let Wanted { netns, places } = wanted;
+        // Sockets in the namespace that had the name before are in the way of nobody.
+        self.serving.remove(&name);
+        let sockets = match stage.broker.name_sockets(netns) {
+            Ok(Some(sockets)) => sockets,
+            Ok(None) => return resolver.leave(&name),
+            Err(error) => {
+                tracing::warn!(namespace = name, %error, "the namespace has no resolver");
+                return resolver.leave(&name);
+            }
+        };
+        let serving = Serving { inode: sockets.namespace, places: places.clone() };
+        resolver.serve(Served { name: name.clone(), places, sockets });
+        self.serving.insert(name, serving);
+        if let Netns::Named { name, .. } = netns {
+            self.host.refresh();
+            self.write_file(stage, name);
+        }
+    }
+
+    fn write_file(&self, stage: &mut Stage<'_>, netns: &str) {
+        let text = own_file(self.host.search());
+        match stage.broker.write_file(netns, EtcFile::ResolvConf, &text) {
+            Ok(Written::Done) => {}
+            Ok(Written::UsersStays) => {
+                tracing::info!("/etc/netns/{netns}/resolv.conf is the user's, and stays");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "`ip netns exec {netns}` shows this host's resolvers");
+            }
+        }
+    }
+
+    /// Answers no longer where nobody wants it.
+    fn leave_all_but(&mut self, model: &Model) {
+        let wanted = wanted(model);
+        let Some(resolver) = &self.resolver else { return };
+        self.serving.retain(|name, _| {
+            let stays = wanted.contains_key(name);
+            if !stays {
+                resolver.leave(name);
+            }
+            stays
+        });
+    }
+}
+
+impl Follower for Names {
+    fn name(&self) -> &'static str {
+        "names"
+    }
+
+    fn prepare(&mut self, stage: &mut Stage<'_>) -> Result<(), Rejection> {
+        if self.resolver.is_none() {
+            let started = Resolver::start(stage.dataplane, self.view.counters.clone());
+            let failed = |error| {
+                let what = format!("the resolver's thread: {error}");
+                Rejection::new(RejectionKind::Failed, what, "raise the limits of this process")
+            };
+            self.resolver = Some(started.map_err(failed)?);
+        }
+        Ok(())
+    }
+
+    fn complete(&mut self, stage: &mut Stage<'_>) -> Result<(), Rejection> {
+        self.follow(stage, stage.new)
+    }
+
+    fn commit(&mut self, stage: &mut Stage<'_>) {
+        self.leave_all_but(stage.new);
+    }
+
+    fn roll_back(&mut self, stage: &mut Stage<'_>) {
+        if let Err(error) = self.follow(stage, stage.old) {
+            tracing::error!(%error, "the former names are not back");
+        }
+        self.leave_all_but(stage.old);
+    }
+
+    fn reopened(&mut self, port: &PortEntry, stage: &mut Stage<'_>) {
+        let Some(name) = netns_of(port).map(key) else { return };
+        let mut wanted = wanted(stage.new);
+        if let Some(wanted) = wanted.remove(&name) {
+            self.serve(stage, name, wanted);
+        }
+    }
+
+    fn look_after(&mut self, stage: &mut Stage<'_>) {
+        let Some(resolver) = &self.resolver else { return };
+        let wanted = wanted(stage.new);
+        let mut named = Vec::new();
+        self.serving.retain(|name, serving| {
+            let Some(Wanted { netns: Netns::Named { name: netns, .. }, .. }) = wanted.get(name)
+            else {
+                return true;
+            };
+            // A socket would keep a namespace alive that its owner has removed.
+            let is_there =
+                Namespace::named(netns).is_ok_and(|found| found.inode() == serving.inode);
+            if is_there {
+                named.push(netns.as_str());
+            } else {
+                resolver.leave(name);
+            }
+            is_there
+        });
+        if !named.is_empty() && self.host.refresh() {
+            for netns in named {
+                self.write_file(stage, netns);
+            }
+        }
+    }
+}
+
+/// The namespaces in whose networks there are names.
+fn wanted(model: &Model) -> BTreeMap<String, Wanted<'_>> {
+    let mut all: BTreeMap<String, Wanted<'_>> = BTreeMap::new();
+    for port in &model.ports {
+        let network = port.spec.network;
+        let Some(netns) = netns_of(port).filter(|_| model.names.serves(network)) else { continue };
+        let wanted = all.entry(key(netns)).or_insert_with(|| Wanted { netns, places: Vec::new() });
+        wanted.places.push(Place { network, address: port.address });
+    }
+    all
+}
+
+const fn netns_of(port: &PortEntry) -> Option<&Netns> {
+    match &port.plan {
+        PortPlan::Tap(TapPlan { netns: Some(netns), .. }) => Some(netns),
+        _ => None,
+    }
+}
+
+/// What a namespace is known by.
+fn key(netns: &Netns) -> String {
+    match netns {
+        Netns::Named { name, .. } => name.clone(),
+        // No name has a slash.
+        Netns::OfProcess(netns) => format!("/{}", netns.namespace().inode()),
+    }
+}
+
+/// Questions to the gateways would come back.
+fn upstreams(model: &Model) -> Upstreams {
+    let gateways = model.networks.iter().filter_map(|(_, spec)| spec.gateway.as_ref());
+    let own = gateways.map(|gateway| gateway.address.addr().into()).collect();
+    Upstreams { configured: model.upstreams.clone(), own }
+}

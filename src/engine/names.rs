@@ -1,0 +1,322 @@
+//! DNS at the gateways: own names are answered at once, other questions leave as a [`NameQuery`]
+//! and their answers come back as a [`Command::AnswerName`](super::Command::AnswerName).
+//!
+//! A host asks its own network's gateway, by UDP or TCP; a network without names has no such
+//! service. A question on its way leaves nothing behind but a TCP connection. Bounds:
+//! [`MAX_QUERIES`] that wait to be polled, [`ASKED_PER_HOST`] a second of one host and
+//! [`ASKED_IN_ALL`] of all; [`MAX_ANSWERS`] that wait to be sent.
+
+use std::collections::VecDeque;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use super::pipeline::{Frame, Verdict};
+use super::{Engine, Pass};
+use crate::drop_reason::DropReason;
+use crate::id::{NetworkId, WorkerId};
+use crate::local::dns::tcp::{ConnectionId, TcpEndpoint, TcpQuery};
+use crate::local::dns::{DNS_PORT, NameTable, Place, Reply, Transport as Carrier, reply};
+use crate::packet::tcp::{ACK, SYN};
+use crate::packet::{Ipv4, MacAddr, PROTOCOL_UDP, Transport, be16, fragment, ipv4, udp};
+use crate::route::{IcmpLimiter, IcmpLimits};
+use crate::switch::FdbKey;
+use crate::time::Instant;
+
+/// Questions that wait to be polled.
+const MAX_QUERIES: usize = 1024;
+/// Answers that wait to be sent.
+const MAX_ANSWERS: usize = 1024;
+/// Answers sent in one pass; the others go in the next.
+const ANSWERS_PER_PASS: usize = 64;
+/// Queries of one connection answered in one pass.
+const ROUNDS: usize = 4;
+/// Questions to other resolvers per second, of one host and of all.
+const ASKED_PER_HOST: u32 = 500;
+const ASKED_IN_ALL: u32 = 5000;
+
+/// Who asked, and where the answer goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NameAsker {
+    /// The host's network.
+    pub network: NetworkId,
+    /// The host.
+    pub host: Ipv4Addr,
+    /// Its MAC.
+    pub mac: MacAddr,
+    /// The address that it asked.
+    pub server: Ipv4Addr,
+    /// Its port, if it asked by UDP.
+    pub port: u16,
+    /// The connection, if it asked by TCP.
+    pub connection: Option<ConnectionId>,
+}
+
+/// A question that is nobody's here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameQuery {
+    /// The worker that takes the answer.
+    pub worker: WorkerId,
+    /// Who asked.
+    pub from: NameAsker,
+    /// The question, as it came.
+    pub message: Vec<u8>,
+}
+
+/// Where the hosts of connections are.
+#[derive(Clone, Copy, Debug)]
+struct Station {
+    host: Ipv4Addr,
+    server: Ipv4Addr,
+    network: NetworkId,
+    mac: MacAddr,
+}
+
+/// The names, and what is on its way.
+pub(super) struct Names {
+    table: Arc<NameTable>,
+    limiter: IcmpLimiter,
+    queries: VecDeque<NameQuery>,
+    answers: VecDeque<(NameAsker, Vec<u8>)>,
+    /// None until somebody connects.
+    tcp: Option<Box<TcpEndpoint>>,
+    tcp_seed: u64,
+    stations: Vec<Station>,
+    next_deadline: Option<Instant>,
+}
+
+impl Names {
+    pub(super) fn new(seed: u64, now: Instant) -> Self {
+        let limits = IcmpLimits { per_host: ASKED_PER_HOST, total: ASKED_IN_ALL };
+        Self {
+            table: Arc::default(),
+            limiter: IcmpLimiter::new(limits, seed, now),
+            queries: VecDeque::new(),
+            answers: VecDeque::new(),
+            tcp: None,
+            tcp_seed: seed.rotate_left(32),
+            stations: Vec::new(),
+            next_deadline: None,
+        }
+    }
+
+    pub(super) fn set(&mut self, table: Arc<NameTable>) {
+        self.table = table;
+    }
+
+    /// Takes an answer, to be sent with the next timeout.
+    pub(super) fn take_answer(&mut self, now: Instant, to: NameAsker, message: Vec<u8>) {
+        match (to.connection, &mut self.tcp) {
+            (Some(connection), Some(tcp)) => {
+                tcp.answer(now, connection, &message);
+                self.next_deadline = Some(now);
+            }
+            (Some(_), None) => {}
+            (None, _) if self.answers.len() < MAX_ANSWERS => self.answers.push_back((to, message)),
+            // The asker asks again.
+            (None, _) => {}
+        }
+    }
+
+    /// When there is something to do.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        if self.answers.is_empty() { self.next_deadline } else { Some(Instant::ZERO) }
+    }
+
+    fn ask(
+        &mut self,
+        now: Instant,
+        worker: WorkerId,
+        from: NameAsker,
+        message: Vec<u8>,
+    ) -> Result<(), DropReason> {
+        if self.queries.len() >= MAX_QUERIES || !self.limiter.allow(now, from.host) {
+            return Err(DropReason::DnsLimit);
+        }
+        self.queries.push_back(NameQuery { worker, from, message });
+        Ok(())
+    }
+}
+
+impl Engine {
+    /// The next question that another resolver is to be asked.
+    pub fn poll_name_query(&mut self) -> Option<NameQuery> {
+        self.names.queries.pop_front()
+    }
+
+    /// Answers a datagram for tapway itself if it is a question about names; none: it is not.
+    pub(super) fn answer_names(
+        &mut self,
+        pass: &mut Pass<'_>,
+        frame: &Frame,
+        packet: &[u8],
+        ipv4: &Ipv4,
+    ) -> Option<Verdict> {
+        let interface = self.interfaces.get(frame.network)?;
+        let is_asked = ipv4.dst == interface.address && self.names.table.serves(frame.network);
+        let outcome = match ipv4.transport {
+            Transport::Udp { sport, dport: DNS_PORT } if is_asked => {
+                self.answer_by_udp(pass, frame, packet, (ipv4, sport))
+            }
+            Transport::Tcp { dport: DNS_PORT, flags, .. } if is_asked => {
+                self.answer_by_tcp(pass, frame, packet, (ipv4, flags & (SYN | ACK) == SYN))
+            }
+            _ => return None,
+        };
+        Some(outcome.map_or_else(Verdict::Dropped, |()| Verdict::Local))
+    }
+
+    fn answer_by_udp(
+        &mut self,
+        pass: &mut Pass<'_>,
+        frame: &Frame,
+        packet: &[u8],
+        (ipv4, sport): (&Ipv4, u16),
+    ) -> Result<(), DropReason> {
+        let message = udp::payload(packet, ipv4).ok_or(DropReason::DnsMalformed)?;
+        let from = NameAsker {
+            network: frame.network,
+            host: ipv4.src,
+            mac: frame.headers.src,
+            server: ipv4.dst,
+            port: sport,
+            connection: None,
+        };
+        let place = Place { network: frame.network, address: Some(ipv4.src) };
+        match reply(&self.names.table, &[place], message, Carrier::Udp) {
+            Reply::Answer(answer) => {
+                let datagram = self.name_datagram(&from, &answer);
+                self.answer(pass, frame, &datagram);
+                Ok(())
+            }
+            Reply::Forward(_) => {
+                self.names.ask(pass.now, self.share.worker, from, message.to_vec())
+            }
+            Reply::Silence => Err(DropReason::DnsMalformed),
+        }
+    }
+
+    fn answer_by_tcp(
+        &mut self,
+        pass: &mut Pass<'_>,
+        frame: &Frame,
+        packet: &[u8],
+        (ipv4, is_opening): (&Ipv4, bool),
+    ) -> Result<(), DropReason> {
+        let seed = self.names.tcp_seed;
+        let tcp = self.names.tcp.get_or_insert_with(|| Box::new(TcpEndpoint::new(seed, pass.now)));
+        if is_opening && !tcp.admit(pass.now, ipv4.src) {
+            return Err(DropReason::DnsConnections);
+        }
+        let packet = packet.get(..usize::from(ipv4.total_len)).unwrap_or(packet);
+        tcp.receive(pass.now, packet);
+        let (host, server) = (ipv4.src, ipv4.dst);
+        let station = Station { host, server, network: frame.network, mac: frame.headers.src };
+        self.names.stations.retain(|other| other.host != host);
+        self.names.stations.push(station);
+        self.run_names(pass);
+        Ok(())
+    }
+
+    /// Sends what waits, and what connections have to say.
+    pub(super) fn handle_names(&mut self, pass: &mut Pass<'_>) {
+        for _ in 0..ANSWERS_PER_PASS {
+            let Some((to, message)) = self.names.answers.pop_front() else { break };
+            let datagram = self.name_datagram(&to, &message);
+            self.send_to_host(pass, (to.network, to.mac), &datagram);
+        }
+        if self.names.next_deadline.is_some_and(|at| at <= pass.now) {
+            self.run_names(pass);
+        }
+    }
+
+    fn run_names(&mut self, pass: &mut Pass<'_>) {
+        let Some(mut tcp) = self.names.tcp.take() else { return };
+        let mut has_asked = true;
+        // Each round takes one query of every connection.
+        for _ in 0..ROUNDS {
+            let mut queries = Vec::new();
+            tcp.run(pass.now, &mut queries);
+            has_asked = !queries.is_empty();
+            if !has_asked {
+                break;
+            }
+            for query in queries {
+                self.answer_tcp_query(pass.now, &mut tcp, query);
+            }
+        }
+        for packet in tcp.take_packets() {
+            let Some(to) = ipv4_destination(&packet) else { continue };
+            let station = self.names.stations.iter().find(|station| station.host == to).copied();
+            if let Some(Station { network, mac, .. }) = station {
+                self.send_to_host(pass, (network, mac), &packet);
+            }
+        }
+        let hosts: Vec<Ipv4Addr> = tcp.hosts().collect();
+        self.names.stations.retain(|station| hosts.contains(&station.host));
+        let next = tcp.next_deadline(pass.now);
+        self.names.next_deadline = if has_asked { Some(pass.now) } else { next };
+        self.names.tcp = Some(tcp);
+    }
+
+    fn answer_tcp_query(&mut self, now: Instant, tcp: &mut TcpEndpoint, query: TcpQuery) {
+        let TcpQuery { connection, host, message } = query;
+        let found = self.names.stations.iter().find(|station| station.host == host).copied();
+        let Some(Station { server, network, mac, .. }) = found else {
+            return tcp.hang_up(connection);
+        };
+        let place = Place { network, address: Some(host) };
+        match reply(&self.names.table, &[place], &message, Carrier::Tcp) {
+            Reply::Answer(answer) => tcp.answer(now, connection, &answer),
+            Reply::Forward(_) => {
+                let connection = Some(connection);
+                let from = NameAsker { network, host, mac, server, port: 0, connection };
+                if self.names.ask(now, self.share.worker, from, message).is_err()
+                    && let Some(connection) = connection
+                {
+                    tcp.hang_up(connection);
+                }
+            }
+            Reply::Silence => tcp.hang_up(connection),
+        }
+    }
+
+    fn name_datagram(&mut self, to: &NameAsker, message: &[u8]) -> Vec<u8> {
+        let segment = udp::segment((to.server, DNS_PORT), (to.host, to.port), message);
+        let (src, dst, id) = (to.server, to.host, self.nat.next_ip_id());
+        let header = ipv4::NewHeader { src, dst, protocol: PROTOCOL_UDP, tos: 0, id };
+        ipv4::datagram(header, &segment)
+    }
+
+    /// Sends a datagram to a host by its MAC, in fragments if it must; to all of its network if
+    /// nobody knows where it is.
+    fn send_to_host(
+        &mut self,
+        pass: &mut Pass<'_>,
+        (network, mac): (NetworkId, MacAddr),
+        datagram: &[u8],
+    ) {
+        let Some(interface) = self.interfaces.get(network) else { return };
+        let (own, mtu) = (interface.mac, interface.mtu);
+        let place = self.fdb.lookup(pass.now, FdbKey::new(network, mac));
+        let of_port = place.and_then(|port| self.port(port)).map_or(mtu, |port| port.mtu);
+        let mtu = usize::from(mtu.min(of_port));
+        let ports = match place {
+            Some(port) => vec![port],
+            None => self.network(network).map_or_else(Vec::new, |n| n.bridge.ports().to_vec()),
+        };
+        let ethernet = ipv4::ethernet(mac, own);
+        if datagram.len() <= mtu {
+            return self.generate(pass, &ports, &[&ethernet, datagram]);
+        }
+        let mut pieces = Vec::new();
+        fragment::fragment(datagram, mtu, |piece| pieces.push(piece.to_vec()));
+        for piece in pieces {
+            self.generate(pass, &ports, &[&ethernet, &piece]);
+        }
+    }
+}
+
+fn ipv4_destination(packet: &[u8]) -> Option<Ipv4Addr> {
+    let [a, b] = [be16(packet, 16)?, be16(packet, 18)?];
+    Some(Ipv4Addr::from(u32::from(a) << 16 | u32::from(b)))
+}
