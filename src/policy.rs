@@ -13,6 +13,8 @@ pub struct Crossing {
     pub same_network: bool,
     /// That network's hosts are isolated from each other (`icc = false`).
     pub is_isolated: bool,
+    /// One of the networks has no way out and none in (`internal = true`).
+    pub is_internal: bool,
     /// Its destination is a published port, a static translation or a mapping.
     pub is_translated: bool,
     /// The inside network is routed, not translated, towards this peer.
@@ -25,6 +27,9 @@ impl Crossing {
     /// # Errors
     /// The reason why not.
     pub const fn check(&self) -> Result<(), DropReason> {
+        if self.is_internal && !self.same_network {
+            return Err(DropReason::InternalNetwork);
+        }
         match (self.from_outside, self.to_outside) {
             _ if self.is_translated => Ok(()),
             (true, true) => Err(DropReason::NoTransit),

@@ -15,6 +15,7 @@ use tapway::local::dns::NameTable;
 use tapway::nat::Publish;
 use tapway::packet::tcp::SYN;
 use tapway::packet::{FrameView, Offload, PortSpan};
+use tapway::testkit::dhcp::{ClientMessage, DISCOVER};
 
 /// Reasons that only a device can bring about; the tests of the ports drive them.
 const OF_DEVICES: &[DropReason] = &[
@@ -102,6 +103,11 @@ fn small(sessions: usize, per_host: usize) -> Lab {
     let mut config = EngineConfig::with_sessions(sessions);
     config.nat.sessions_per_host = per_host;
     Lab::with(config, |_| {})
+}
+
+/// The standard lab, whose inside network is served by DHCP.
+fn dhcp_lab() -> Lab {
+    Lab::with(EngineConfig::with_sessions(64), |bridge| bridge.serves_dhcp = true)
 }
 
 /// A fragment of a datagram from `host`, of any content.
@@ -316,6 +322,15 @@ drops! {
         let big = [0; 1473];
         lab.send(&host, &build::udp(host.to_gateway(), host.at(1), Endpoint::new(FAR, 53), &big));
     }
+    InternalNetwork internal_network(lab) {
+        let (_, host) = (lab.router(), lab.known_inside(2));
+        lab.send(&host, &query(&host, 5000));
+        let mut internal = Lab::network_spec("bridge", Lab::GATEWAY, 16);
+        internal.is_internal = true;
+        // What was open is closed, too.
+        assert_eq!(lab.must(Command::AddNetwork(BRIDGE, internal)).ended_sessions, 1);
+        lab.send(&host, &query(&host, 5000));
+    }
     NetworkIsolated network_isolated(lab) {
         add_other_network(lab);
         let (a, b) = (lab.known_inside(2), known_other(lab, 2));
@@ -390,6 +405,28 @@ drops! {
     LocalProtocol local_protocol(lab) {
         let host = lab.known_inside(2);
         lab.send(&host, &packet(host.to_gateway(), host.ip, Lab::GATEWAY, 50, &[0; 8]));
+    }
+    DhcpMalformed dhcp_malformed(lab) {
+        *lab = dhcp_lab();
+        let host = lab.inside(2);
+        let message = ClientMessage::new(DISCOVER, host.mac, 1).field(236, &[0]);
+        lab.send(&host, &message.frame(host.mac));
+    }
+    DhcpRelayed dhcp_relayed(lab) {
+        *lab = dhcp_lab();
+        let host = lab.inside(2);
+        let message = ClientMessage::new(DISCOVER, host.mac, 1).relayed(host.ip);
+        lab.send(&host, &message.frame(host.mac));
+    }
+    DhcpLimit dhcp_limit(lab) {
+        *lab = dhcp_lab();
+        // Each worker has a limit of its own.
+        lab.alone();
+        let host = lab.inside(2);
+        let message = ClientMessage::new(DISCOVER, host.mac, 1);
+        for _ in 0..41 {
+            lab.send(&host, &message.frame(host.mac));
+        }
     }
     UnsolicitedSyn unsolicited_syn(lab) {
         let router = lab.router();

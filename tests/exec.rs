@@ -9,9 +9,18 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdout, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use hosts::{Switch, run, skip_unless, text, unique, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
+
+/// Hosts that find each other.
+const MANY: usize = 200;
+/// Tells the process below how many names to resolve.
+const NAMES: &str = "TAPWAY_TEST_NAMES";
+/// How long that may take, with all of starting and ending, by an optimised build on two cores;
+/// others only have to end.
+const MANY_TIME: Duration = Duration::from_secs(30);
 
 const TOOLS: [&str; 4] = ["ip", "ping", "curl", "getent"];
 
@@ -98,6 +107,13 @@ fn links(switch: &Switch) -> String {
     switch.show(&["link"])
 }
 
+/// What the switch has open.
+fn held(switch: &Switch) -> String {
+    let files = fs::read_dir(format!("/proc/{}/fd", switch.pid())).unwrap();
+    let targets = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+    targets.map(|target| format!("{}\n", target.display())).collect()
+}
+
 #[test]
 fn a_command_is_a_host_with_private_files_and_nothing_of_it_is_left() {
     if skip_unless(&TOOLS) {
@@ -105,11 +121,11 @@ fn a_command_is_a_host_with_private_files_and_nothing_of_it_is_left() {
     }
     let (switch, _) = start();
     let before = ["/etc/hosts", "/etc/resolv.conf"].map(|path| fs::read(path).ok());
-    let namespaces = run(&["lsns", "-t", "net", "-n", "-o", "NS"]).lines().count();
-    let script = "hostname; echo $HOSTNAME; cat /etc/hostname /etc/hosts; \
+    let script = "readlink /proc/self/ns/net; hostname; echo $HOSTNAME; cat /etc/hostname /etc/hosts; \
         ip -o -4 addr show eth0; ip route show default; ping -c 1 -W 2 172.17.0.1 >&2; \
         ping -c 1 -W 2 127.0.0.1 >&2; getent hosts web; ls -d /sys/class/net/*";
     let text = said(&switch, &["--name", "web", "--ip", "172.17.0.9", "--", "sh", "-c", script]);
+    let (namespace, text) = text.split_once('\n').unwrap();
     assert!(text.starts_with("web\nweb\nweb\n127.0.0.1\tlocalhost\n"), "{text}");
     assert!(text.contains("ff02::2\tip6-allrouters\n172.17.0.9\tweb\n"), "{text}");
     assert!(text.contains("172.17.0.9/16"), "{text}");
@@ -118,9 +134,8 @@ fn a_command_is_a_host_with_private_files_and_nothing_of_it_is_left() {
     assert!(text.ends_with("/sys/class/net/eth0\n/sys/class/net/lo\n"), "{text}");
     wait_for("the port's end", || !links(&switch).contains("web"));
     assert_eq!(["/etc/hosts", "/etc/resolv.conf"].map(|path| fs::read(path).ok()), before);
-    wait_for("the namespace's end", || {
-        run(&["lsns", "-t", "net", "-n", "-o", "NS"]).lines().count() <= namespaces
-    });
+    // Nor does the switch hold on to its namespace.
+    wait_for("the namespace's end", || !held(&switch).contains(namespace));
 }
 
 #[test]
@@ -172,7 +187,7 @@ fn a_killed_command_is_taken_back_at_once_with_address_name_and_published_port()
     if skip_unless(&TOOLS) {
         return;
     }
-    let (switch, outside) = start();
+    let (switch, _) = start();
     let options = ["--name", "web", "--ip", "172.17.0.9", "--publish", "8080:80"];
     for _ in 0..5 {
         let mut host = Host::start(&switch, &options, "");
@@ -284,12 +299,12 @@ fn what_cannot_be_is_refused_by_name_and_exit_code() {
     let back = Host::start(&switch, &["--name", "far", "--network", "back"], "");
     for (options, code, message) in [
         (&["--network", "nowhere"][..], 3, "there is no network nowhere"),
-        (&["--ip", "172.17.0.9"], 5, "172.17.0.9 is that of port web"),
+        (&["--ip", "172.17.0.9"], 5, "172.17.0.9 in network bridge is that of host web"),
         (&["--ip", "10.0.0.1"], 2, "10.0.0.1"),
         (&["--name", "web"], 5, "host web runs already, as process"),
         (&["--name", "a b"], 2, "not a name"),
         (&["--publish", "80:x"], 2, "\"x\" is not a port"),
-        (&["--publish", "80:81"], 5, "published already by port web"),
+        (&["--publish", "80:81"], 5, "80:81 meets 80, published by host web"),
         (&["--expose", "http"], 2, "\"http\" is not a port"),
         (&["--link", "nobody"], 3, "there is no host nobody to link to; start it first"),
         (&["--link", "far"], 5, "host far is on network back, not on bridge"),
@@ -308,4 +323,75 @@ fn what_cannot_be_is_refused_by_name_and_exit_code() {
         .unwrap();
     assert_eq!(nobody.status.code(), Some(4), "{}", text(&nobody));
     wait_for("their ends", || links(&switch).matches("netns of process").count() == 1);
+}
+
+/// Not a test: what runs in each of many hosts.
+#[test]
+#[ignore = "run by another test as a host"]
+fn resolves_the_names_of_all_hosts() {
+    let count: usize = std::env::var(NAMES).unwrap().parse().unwrap();
+    println!("\nready");
+    let mut go = String::new();
+    std::io::stdin().read_line(&mut go).unwrap();
+    for at in 0..count {
+        let name = format!("host{at}");
+        let found = std::net::ToSocketAddrs::to_socket_addrs(&(name.as_str(), 80));
+        let found: Vec<_> = found.unwrap_or_else(|error| panic!("{name}: {error}")).collect();
+        assert_eq!(found.len(), 1, "{name}: {found:?}");
+        assert!(found[0].is_ipv4());
+    }
+    println!("\nresolved");
+    // Others may still ask for this one.
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+}
+
+#[test]
+fn hundreds_of_hosts_start_at_once_find_each_other_and_leave_nothing() {
+    if skip_unless(&TOOLS) {
+        return;
+    }
+    let (switch, _) = start();
+    let before = links(&switch).lines().count();
+    #[expect(clippy::disallowed_methods, reason = "the time is what is tested")]
+    let start = Instant::now();
+    let this = std::env::current_exe().unwrap();
+    let command = [this.to_str().unwrap(), "--ignored", "--exact", "--nocapture"];
+    let spawn = |at: usize| {
+        let name = format!("host{at}");
+        let options = ["exec", "--network", "back", "--name", &name, "--"];
+        let mut process = switch.tapway(&[&options[..], &command].concat());
+        process.arg("resolves_the_names_of_all_hosts").env(NAMES, MANY.to_string());
+        process.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+    };
+    let mut children: Vec<Child> = (0..MANY).map(spawn).collect();
+    let mut outputs: Vec<_> =
+        children.iter_mut().map(|child| BufReader::new(child.stdout.take().unwrap())).collect();
+    let mut wait_all = |line: &str| {
+        for (at, output) in outputs.iter_mut().enumerate() {
+            let found = output.lines().map_while(Result::ok).any(|said| said == line);
+            assert!(found, "host{at} did not say {line:?}");
+        }
+    };
+    wait_all("ready");
+    let ready = start.elapsed();
+    assert_eq!(switch.json("hosts").as_array().unwrap().len(), MANY);
+    for child in &mut children {
+        child.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+    }
+    wait_all("resolved");
+    let resolved = start.elapsed();
+    for child in &mut children {
+        drop(child.stdin.take());
+    }
+    // Those that listen no longer would end by their last words.
+    drop(outputs.iter_mut().map(|output| output.read_to_end(&mut Vec::new())).collect::<Vec<_>>());
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    wait_for("their ends", || links(&switch).lines().count() == before);
+    wait_for("the namespaces' ends", || !held(&switch).contains("net:["));
+    let whole = start.elapsed();
+    eprintln!("{MANY} hosts: attached {ready:?}, resolved {resolved:?}, all gone {whole:?}");
+    assert_eq!(switch.json("names")["names"].as_array().unwrap().len(), 0);
+    assert!(cfg!(debug_assertions) || whole < MANY_TIME, "{whole:?}");
 }

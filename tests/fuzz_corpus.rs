@@ -48,8 +48,18 @@ fn pcap_corpus_replays() {
 }
 
 #[test]
+fn dns_corpus_replays() {
+    replay("dns", seeds::dns(), fuzz::dns);
+}
+
+#[test]
 fn offload_corpus_replays() {
     replay("offload", seeds::offload(), fuzz::offload);
+}
+
+#[test]
+fn dhcp_corpus_replays() {
+    replay("dhcp", seeds::dhcp(), fuzz::dhcp);
 }
 
 #[test]
@@ -81,8 +91,10 @@ fn write_the_seed_corpora() {
     let all = [
         ("parse", seeds::parse()),
         ("pcap", seeds::pcap()),
+        ("dns", seeds::dns()),
         ("offload", seeds::offload()),
         ("engine", seeds::engine()),
+        ("dhcp", seeds::dhcp()),
     ];
     for (target, seeds) in all {
         fs::create_dir_all(folder(target)).unwrap();

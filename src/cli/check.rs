@@ -17,7 +17,21 @@ pub fn check(config: Option<&Path>, output: &mut Output) -> Result<(), Failure> 
 
 /// Loads a configuration; warnings go to stderr.
 pub(super) fn load(config: Option<&Path>) -> Result<Loaded, Failure> {
-    let loaded = Config::load(config).map_err(|error| match &error {
+    let loaded = Config::load(config).map_err(|error| failure(&error))?;
+    warn(&loaded);
+    Ok(loaded)
+}
+
+/// Warnings go to stderr.
+fn warn(loaded: &Loaded) {
+    for warning in &loaded.warnings {
+        let _ = writeln!(io::stderr(), "{warning}");
+    }
+}
+
+/// Why a configuration cannot be used, with its exit code.
+pub(super) fn failure(error: &LoadError) -> Failure {
+    match error {
         LoadError::Unreadable { error: cause, .. } => {
             let exit = match cause.kind() {
                 io::ErrorKind::NotFound => Exit::NotFound,
@@ -31,9 +45,5 @@ pub(super) fn load(config: Option<&Path>) -> Result<Loaded, Failure> {
         LoadError::Wrong(errors) => {
             Failure::new(Exit::BadConfiguration, format!("the configuration is wrong\n{errors}"))
         }
-    })?;
-    for warning in &loaded.warnings {
-        let _ = writeln!(io::stderr(), "{warning}");
     }
-    Ok(loaded)
 }

@@ -78,7 +78,8 @@ fn attach(socket: &Path, args: &ExecArgs) -> Result<Command, Failure> {
     for file in enclosure.missing() {
         let _ = writeln!(io::stderr(), "tapway: this host has no /etc/{file}, nor has the command");
     }
-    let answer: HostAnswer = client.send(Method::POST, "/v1/hosts", &request(args, &enclosure))?;
+    let request = request(args, &enclosure);
+    let answer: HostAnswer = client.send(Method::POST, "/v1/hosts", &request)?;
     enclosure.set_hostname(&answer.name)?;
     let mut command = Command::new(program);
     command.args(arguments).env("HOSTNAME", &answer.name).envs(answer.environment);

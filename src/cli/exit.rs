@@ -89,6 +89,7 @@ impl From<ClientError> for Failure {
                 403 => Exit::NoPermission,
                 404 => Exit::NotFound,
                 409 => Exit::Conflict,
+                422 => Exit::BadConfiguration,
                 _ => Exit::Failed,
             },
             ClientError::Broken { .. } => Exit::Failed,

@@ -5,6 +5,7 @@
 mod capture;
 mod check;
 pub mod demo;
+mod edit;
 mod exec;
 mod exit;
 mod greeting;
@@ -26,6 +27,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::io::LinuxBroker;
 
 use demo::DemoOptions;
+use edit::Editor;
+pub use edit::{NetworkCommand, PortCommand, PublishArgs, RouteCommand};
 pub use exit::{Exit, Failure};
 pub use output::Output;
 
@@ -65,6 +68,32 @@ pub enum Command {
     Show(ShowArgs),
     /// Write the frames of the running switch to a pcapng file or to stdout.
     Capture(CaptureArgs),
+    /// Make, remove and show networks of the running switch; connect hosts to them.
+    #[command(subcommand)]
+    Network(NetworkCommand),
+    /// Attach hosts to the running switch, and remove them.
+    #[command(subcommand)]
+    Port(PortCommand),
+    /// Publish ports of a host of the running switch.
+    #[command(
+        after_help = "Examples:\n  tapway publish web 8080:80\n  tapway publish dns 53:53/udp"
+    )]
+    Publish(PublishArgs),
+    /// Take published ports back that were made live.
+    #[command(after_help = "Example:\n  tapway unpublish web 8080")]
+    Unpublish(PublishArgs),
+    /// Add and remove routes of the running switch.
+    #[command(subcommand)]
+    Route(RouteCommand),
+    /// Read the configuration anew: all of it holds, or nothing changes. SIGHUP does the same.
+    Reload,
+    /// Show what runs and is not in the configuration file (+), and what is in it only (-).
+    Diff,
+    /// Print what runs as a configuration.
+    #[command(
+        after_help = "Example:\n  tapway export > tapway.toml && tapway check -c tapway.toml"
+    )]
+    Export,
 }
 
 /// Which configuration.
@@ -125,6 +154,8 @@ pub enum Table {
     Names,
     /// Frames that were not passed on: where, why, and what to do.
     Drops,
+    /// Addresses that hosts have leased by DHCP.
+    Leases,
     /// Counters of the whole switch.
     Stats,
 }
@@ -182,6 +213,16 @@ fn dispatch(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
         }
         Command::Show(args) => show::show(client_socket, &args, output)?,
         Command::Capture(args) => capture::capture(client_socket, &args, output)?,
+        Command::Network(command) => Editor::new(client_socket, output)?.network(command)?,
+        Command::Port(command) => Editor::new(client_socket, output)?.port(command)?,
+        Command::Publish(args) => Editor::new(client_socket, output)?.publish("publish", &args)?,
+        Command::Unpublish(args) => {
+            Editor::new(client_socket, output)?.publish("unpublish", &args)?;
+        }
+        Command::Route(command) => Editor::new(client_socket, output)?.route(command)?,
+        Command::Reload => Editor::new(client_socket, output)?.reload()?,
+        Command::Diff => Editor::new(client_socket, output)?.diff()?,
+        Command::Export => Editor::new(client_socket, output)?.export()?,
         Command::Run(args) => {
             let broker = Box::new(LinuxBroker::new());
             run::run(args.config.as_deref(), socket, broker, output)?;

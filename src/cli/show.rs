@@ -28,6 +28,7 @@ pub fn show(socket: &Path, args: &ShowArgs, output: &mut Output) -> Result<(), F
         Table::Hosts => answer.print("/v1/hosts", |rows: &Vec<_>| render::hosts(rows)),
         Table::Names => answer.print("/v1/names", render::names),
         Table::Drops => answer.print("/v1/drops", |rows: &Vec<_>| render::drops(rows)),
+        Table::Leases => answer.print("/v1/leases", |rows: &Vec<_>| render::leases(rows)),
         Table::Stats => answer.print("/v1/stats", render::stats),
     }
 }

@@ -5,8 +5,10 @@
 //! log and works without: names at the gateway are not touched by it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::dhcp::Leases;
 use super::follower::{Follower, Stage};
 use super::model::{Model, PortEntry};
 use super::rejection::{Rejection, RejectionKind};
@@ -14,6 +16,7 @@ use super::resolver::{
     Counters, HostResolvers, Resolver, ResolverStats, Served, Upstreams, own_file,
 };
 use crate::engine::Command;
+use crate::id::NetworkId;
 use crate::io::{EtcFile, Namespace, Netns, PortPlan, TapPlan, Written};
 use crate::local::dns::{NameRow, NameTable, Place};
 
@@ -33,7 +36,13 @@ pub struct Names {
     /// By what the namespace is known by.
     serving: HashMap<String, Serving>,
     host: HostResolvers,
+    leases: Leases,
+    /// Names that were leased when the table was made.
+    leased: Vec<LeasedName>,
 }
+
+/// What the host with a lease calls itself.
+type LeasedName = (NetworkId, String, Ipv4Addr);
 
 /// A namespace that has a resolver.
 struct Serving {
@@ -68,6 +77,11 @@ impl NamesView {
 }
 
 impl Names {
+    /// Those of the model, and of hosts with a lease.
+    pub fn new(leases: Leases) -> Self {
+        Self { leases, ..Self::default() }
+    }
+
     /// What of the names can be shown.
     pub fn view(&self) -> NamesView {
         self.view.clone()
@@ -75,11 +89,9 @@ impl Names {
 
     /// Goes to the names and namespaces of a model.
     fn follow(&mut self, stage: &mut Stage<'_>, to: &Model) -> Result<(), Rejection> {
-        let gone = |error| Rejection::new(RejectionKind::Failed, error, "");
-        stage.dataplane.apply(Command::SetNames(to.names.clone())).map_err(gone)?;
-        self.view.set(to.names.clone());
+        self.leased = self.leases.lock().names();
+        self.set_table(stage, to)?;
         let Some(resolver) = &self.resolver else { return Ok(()) };
-        resolver.set_names(to.names.clone());
         resolver.set_upstreams(upstreams(to));
         let wanted = wanted(to);
         for (name, serving) in &mut self.serving {
@@ -95,6 +107,24 @@ impl Names {
         for (name, wanted) in new {
             self.serve(stage, name, wanted);
         }
+        Ok(())
+    }
+
+    /// The names of the model and of leases are those that all know. Nobody takes a configured
+    /// name by asking for a lease.
+    fn set_table(&self, stage: &Stage<'_>, model: &Model) -> Result<(), Rejection> {
+        let mut table = model.names.clone();
+        for (network, name, address) in &self.leased {
+            if !model.names.has(*network, name) {
+                Arc::make_mut(&mut table).add_host(*network, name, *address);
+            }
+        }
+        let gone = |error| Rejection::new(RejectionKind::Failed, error, "");
+        stage.dataplane.apply(Command::SetNames(table.clone())).map_err(gone)?;
+        if let Some(resolver) = &self.resolver {
+            resolver.set_names(table.clone());
+        }
+        self.view.set(table);
         Ok(())
     }
 
@@ -189,6 +219,12 @@ impl Follower for Names {
     }
 
     fn look_after(&mut self, stage: &mut Stage<'_>) {
+        let leased = self.leases.lock().names();
+        if leased != self.leased {
+            self.leased = leased;
+            // Only a dataplane that has ended takes none.
+            let _ = self.set_table(stage, stage.new);
+        }
         let Some(resolver) = &self.resolver else { return };
         let wanted = wanted(stage.new);
         let mut named = Vec::new();

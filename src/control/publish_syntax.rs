@@ -43,6 +43,23 @@ pub struct PublishSyntax {
     pub protocol: u8,
 }
 
+impl fmt::Display for PublishSyntax {
+    /// As it is parsed.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, host, container, protocol } = self;
+        if let Some(address) = address {
+            write!(out, "{address}:")?;
+        }
+        match host {
+            Some(host) => write!(out, "{host}:")?,
+            None if address.is_some() => write!(out, ":")?,
+            None => {}
+        }
+        write!(out, "{container}")?;
+        if *protocol == PROTOCOL_UDP { write!(out, "/udp") } else { Ok(()) }
+    }
+}
+
 /// What is wrong with a published port.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishSyntaxError {
@@ -168,6 +185,7 @@ mod tests {
         for (text, address, host, container, protocol) in cases {
             let expected = PublishSyntax { address, host, container, protocol };
             assert_eq!(text.parse(), Ok(expected), "{text}");
+            assert_eq!(expected.to_string().parse(), Ok(expected), "{expected}");
         }
     }
 

@@ -10,6 +10,8 @@ pub enum RejectionKind {
     Failed,
     /// What was asked for makes no sense.
     Wrong,
+    /// The configuration file is wrong.
+    Configuration,
     /// Something that was named is not there.
     NotFound,
     /// Something is in the way.

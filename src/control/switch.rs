@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Sender, bounded};
+use ipnet::Ipv4Net;
 
 use super::follower::Follower;
 use super::model::{Change, Model};
 use super::registry::Registry;
+use super::rejection::{Rejection, RejectionKind};
 use super::supervisor::{Charge, Order, PATIENCE, Supervisor};
 use crate::engine::{Engine, Share};
 use crate::io::{Broker, Clock, Dataplane, OpenError, ask_for_huge_pages};
@@ -44,8 +46,21 @@ impl Orders {
     /// Why not; everything runs as before then.
     pub fn apply(&self, model: Model) -> Result<Change, ApplyError> {
         let (reply, answer) = bounded(1);
-        self.orders.send(Order { model, reply }).map_err(|_| ApplyError::Stopped)?;
+        let order = Order::Apply { model: Box::new(model), reply };
+        self.orders.send(order).map_err(|_| ApplyError::Stopped)?;
         answer.recv().map_err(|_| ApplyError::Stopped)?
+    }
+
+    /// Subnets that this host has routes to.
+    ///
+    /// # Errors
+    /// If the system does not tell them.
+    pub fn host_routes(&self) -> Result<Vec<Ipv4Net>, Rejection> {
+        let stopped = |_| Rejection::from(ApplyError::Stopped);
+        let (reply, answer) = bounded(1);
+        self.orders.send(Order::HostRoutes { reply }).map_err(|_| ApplyError::Stopped)?;
+        let routes = answer.recv().map_err(stopped)?;
+        routes.map_err(|error| Rejection::new(RejectionKind::Failed, error, ""))
     }
 }
 

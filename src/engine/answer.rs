@@ -194,6 +194,9 @@ impl Engine {
         packet: &[u8],
         ipv4: &Ipv4,
     ) -> Verdict {
+        if self.is_dhcp(frame.network, ipv4) {
+            return self.dhcp_datagram(pass, frame, packet, ipv4);
+        }
         if let Some(verdict) = self.answer_names(pass, frame, packet, ipv4) {
             return verdict;
         }
@@ -257,7 +260,9 @@ impl Engine {
         let Held { port, network, origin, .. } = *held;
         // `at` is not used: the report quotes the frame that waited.
         let frame = Frame { at: FrameRef::Own(u16::MAX), port, network, headers, origin };
-        let quoted = FrameView { bytes: &held.frame, offload: held.offload }.first_segment();
+        let mut bytes = held.frame.to_vec();
+        let frame = self.unlooped(&mut bytes, held.offload, &frame);
+        let quoted = FrameView { bytes: &bytes, offload: held.offload }.first_segment();
         let packet = quoted.get(ETHERNET_HEADER..).unwrap_or_default();
         self.report_packet(pass, &frame, packet, error);
     }

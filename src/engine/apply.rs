@@ -4,13 +4,14 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
+use super::dhcp::{REQUEST_BURST, REQUESTS_PER_SECOND};
 use super::{Command, CommandError, Engine, Gateway, Network, NetworkSpec, PortSpec, Reply};
 use crate::id::{NetworkId, PortId};
 use crate::nat::{Publish, StaticNat};
 use crate::packet::PortSpan;
 use crate::route::{Interface, Route, RouteKind};
-use crate::switch::{Bridge, FdbKey, Port, PortCounters};
-use crate::table::TokenBucket;
+use crate::switch::{Bridge, FdbKey, Guard, Port, PortCounters};
+use crate::table::{SharedBucket, TokenBucket};
 use crate::time::Instant;
 
 impl Engine {
@@ -22,6 +23,14 @@ impl Engine {
         let mut reply = Reply::default();
         match command {
             // What changes no way makes none invalid.
+            Command::Send(port, frame) => {
+                self.send_later(port, frame)?;
+                return Ok(reply);
+            }
+            Command::AskNeighbour(network, ip, port) => {
+                self.ask_neighbour(now, (network, ip), port);
+                return Ok(reply);
+            }
             Command::SetNames(names) => {
                 self.names.set(names);
                 return Ok(reply);
@@ -40,6 +49,7 @@ impl Engine {
             Command::SetPortMtu(id, mtu) => {
                 self.port_mut(id).ok_or(CommandError::UnknownPort(id))?.mtu = mtu;
             }
+            Command::SetPortGuard(id, guard) => self.set_port_guard(id, guard)?,
             Command::AddRoute(destination, via) => self.add_route(destination, via)?,
             Command::RemoveRoute(destination) => self.remove_route(destination)?,
             Command::Publish(publish) => reply.ended_sessions = self.publish(now, publish)?,
@@ -82,8 +92,16 @@ impl Engine {
             }
         }
         let is_retranslated = self.network(id).is_some_and(|old| old.nat != spec.nat);
+        let is_closed = spec.is_internal && self.network(id).is_some_and(|old| !old.is_internal);
         let before = self.interfaces.get(id).cloned();
-        let network = Network { bridge, nat: spec.nat, icc: spec.icc };
+        let network = Network {
+            bridge,
+            nat: spec.nat,
+            icc: spec.icc,
+            is_internal: spec.is_internal,
+            open_port: spec.open_port,
+            serves_dhcp: spec.serves_dhcp,
+        };
         if self.networks.len() <= id.index() {
             self.networks.resize_with(id.index() + 1, || None);
         }
@@ -96,18 +114,19 @@ impl Engine {
             ended += self.add_interface(now, id, gateway, (spec.mtu, spec.is_outside));
         }
         let limit = spec.bridge.storm_limit;
-        for port in self.ports.iter_mut().flatten().filter(|port| port.network == id) {
-            port.is_isolated = !spec.icc;
-            port.storm = TokenBucket::new(limit, limit, now);
+        for (at, port) in self.ports.iter_mut().enumerate() {
+            let Some(port) = port.as_mut().filter(|port| port.network == id) else { continue };
+            port.is_isolated = !spec.icc && spec.open_port.is_none_or(|open| open.index() != at);
+            port.storm = port.storm.at_rate(limit, limit);
         }
         if before.as_ref() != self.interfaces.get(id) {
             self.announce_network(id);
         }
         ended += self.end_orphaned(now);
-        if is_retranslated {
+        if is_retranslated || is_closed {
             // What was opened under the old modes must not stay open under the new ones.
             ended += self.nat.end_where(now, |session| {
-                !session.is_published()
+                (is_closed || !session.is_published())
                     && (session.original.network == id || session.reply.network == id)
             });
         }
@@ -228,7 +247,7 @@ impl Engine {
             .and_then(Option::as_mut)
             .ok_or(CommandError::UnknownNetwork(spec.network))?;
         network.bridge.join(id);
-        let (limit, is_isolated) = (network.bridge.settings.storm_limit, !network.icc);
+        let (limit, is_isolated) = (network.bridge.settings.storm_limit, network.isolates(id));
         let port = Port {
             name: spec.name,
             network: spec.network,
@@ -238,7 +257,8 @@ impl Engine {
             guard: spec.guard,
             gateway: FdbKey::NONE,
             publishes: false,
-            storm: TokenBucket::new(limit, limit, now),
+            storm: SharedBucket::new(limit, limit, self.share.storms.at(id.0)),
+            dhcp: TokenBucket::new(REQUESTS_PER_SECOND, REQUEST_BURST, now),
             counters: PortCounters::default(),
         };
         if self.ports.len() <= id.index() {
@@ -281,6 +301,21 @@ impl Engine {
         if !is_up {
             self.forget_neighbours_behind(id, network);
             self.fdb.flush_port(id, false);
+        }
+        Ok(())
+    }
+
+    fn set_port_guard(&mut self, id: PortId, guard: Option<Guard>) -> Result<(), CommandError> {
+        let port = self.port_mut(id).ok_or(CommandError::UnknownPort(id))?;
+        let (network, before) = (port.network, std::mem::replace(&mut port.guard, guard));
+        let (old, new) = (before.map(|guard| guard.mac), guard.map(|guard| guard.mac));
+        if old != new {
+            if let Some(mac) = old {
+                self.fdb.remove_static(FdbKey::new(network, mac), id);
+            }
+            if let Some(mac) = new {
+                self.fdb.insert_static(FdbKey::new(network, mac), id);
+            }
         }
         Ok(())
     }

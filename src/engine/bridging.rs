@@ -84,8 +84,14 @@ impl Engine {
         }
     }
 
-    /// A frame to a group: flooded, and read by the gateway if it is ARP.
+    /// A frame to a group: flooded, and read by the gateway if it is ARP or asks its DHCP server.
     fn group(&mut self, pass: &mut Pass<'_>, frame: &Frame) -> Verdict {
+        if let Layer::Ipv4(ipv4) = frame.headers.layer
+            && self.is_dhcp(frame.network, &ipv4)
+            && !frame.headers.is_tagged()
+        {
+            return self.group_with_dhcp(pass, frame);
+        }
         let has_gateway = self.interfaces.get(frame.network).is_some();
         let is_for_gateway = frame.headers.layer == Layer::Arp && !frame.headers.is_tagged();
         if has_gateway && is_for_gateway && !self.is_arp_worker() {
@@ -96,6 +102,21 @@ impl Engine {
             (Verdict::Dropped(_), Some(Verdict::Local)) => Verdict::Local,
             (Verdict::Dropped(DropReason::NoOtherPort | DropReason::Isolated), Some(local)) => {
                 local
+            }
+            (flooded, _) => flooded,
+        }
+    }
+
+    /// A request for the DHCP server that others may serve, too. Where tapway does not take its copy
+    /// while others get theirs, that is counted at the port besides the frame's own outcome.
+    fn group_with_dhcp(&mut self, pass: &mut Pass<'_>, frame: &Frame) -> Verdict {
+        let local = self.dhcp(pass, frame);
+        match (self.flood(pass, frame), local) {
+            (Verdict::Dropped(_), Verdict::Local) => Verdict::Local,
+            (Verdict::Dropped(DropReason::NoOtherPort | DropReason::Isolated), local) => local,
+            (flooded, Verdict::Dropped(reason)) => {
+                self.count_device_drops(frame.port, reason, 1);
+                flooded
             }
             (flooded, _) => flooded,
         }

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use ipnet::Ipv4Net;
 
 use super::NameAsker;
@@ -42,8 +43,14 @@ pub struct NetworkSpec {
     /// Its hosts may talk to each other. If not, they reach each other by published ports only,
     /// and tapway answers ARP for them, see `answer`.
     pub icc: bool,
+    /// It has no way out and none in: its hosts reach each other and the gateway itself.
+    pub is_internal: bool,
+    /// The one port, if any, that all hosts may talk to and that may talk to all, without `icc`.
+    pub open_port: Option<PortId>,
     /// How it is translated.
     pub nat: NatPolicy,
+    /// DHCP requests of its hosts go to control.
+    pub serves_dhcp: bool,
     /// Policy of its bridge.
     pub bridge: BridgeSettings,
 }
@@ -57,7 +64,10 @@ impl NetworkSpec {
             mtu: 1500,
             is_outside: false,
             icc: true,
+            is_internal: false,
+            open_port: None,
             nat: NatPolicy::default(),
+            serves_dhcp: false,
             bridge: BridgeSettings { forward_reserved: false, storm_limit: 10_000 },
         }
     }
@@ -95,6 +105,8 @@ pub enum Command {
     SetPortUp(PortId, bool),
     /// The port's device takes packets of another size now.
     SetPortMtu(PortId, u16),
+    /// Changes what the port's host may call itself.
+    SetPortGuard(PortId, Option<Guard>),
     /// Adds a route, replacing one for the same prefix; the next hop must be on a connected
     /// subnet.
     AddRoute(Ipv4Net, Ipv4Addr),
@@ -104,6 +116,11 @@ pub enum Command {
     Publish(Publish),
     /// Takes a published port or range back.
     Unpublish(Publish),
+    /// Sends a frame by a port, as it is.
+    Send(PortId, Bytes),
+    /// Asks by ARP whether somebody has an address, on behalf of who is behind the port; see
+    /// [`Engine::neighbour`](super::Engine::neighbour).
+    AskNeighbour(NetworkId, Ipv4Addr, PortId),
     /// Replaces the names of all networks.
     SetNames(Arc<NameTable>),
     /// Answers a [`NameQuery`](super::NameQuery).
@@ -156,6 +173,9 @@ pub enum CommandError {
     /// A published range that is empty or leaves the 16 bits.
     #[error("a published range must have ports between 1 and 65535")]
     BadRange,
+    /// More frames were to be sent than may wait.
+    #[error("too many frames wait to be sent; try again")]
+    TooManyFrames,
     /// The subnet overlaps that of another network (RFC 4787 REQ-7).
     #[error("subnet {0} overlaps {1} of another network")]
     SubnetOverlap(Ipv4Net, Ipv4Net),

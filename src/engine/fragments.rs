@@ -201,6 +201,7 @@ impl Engine {
 
     /// A fragment of a datagram for tapway itself: answered when it is whole.
     fn local_fragment(&mut self, pass: &mut Pass<'_>, frame: &Frame, key: DatagramKey) -> Verdict {
+        let frame = &self.unloop(pass, frame);
         self.fragments.hold(pass.now, key, frame.to_held(pass));
         let waiting = self.fragments.held(&key);
         let packets: Vec<&[u8]> =

@@ -5,7 +5,7 @@ use super::slow_path::Stop;
 use super::{Engine, Pass, Tier};
 use crate::drop_reason::DropReason;
 use crate::nat::{Direction, NatMode, Quote};
-use crate::packet::{Delta, ETHERNET_HEADER, HandOver, Ipv4, Origin, icmp, put};
+use crate::packet::{BeforeLoop, Delta, ETHERNET_HEADER, HandOver, Ipv4, Origin, icmp, ipv4, put};
 
 impl Engine {
     /// True if an ICMP error quotes a packet of a session.
@@ -52,13 +52,15 @@ impl Engine {
         // A router inside must not show its address outside (RFC 5508 REQ-5).
         let src = if key.src == to.src.ip { ipv4.src } else { to.src.ip };
         if let Some(owner) = self.loops_to(key.protocol, to.dst) {
-            // About a packet that came looping back goes the same way, in two passes.
+            // About a packet that came looping back goes the same way, in two passes. Nobody is
+            // told what becomes of an error.
+            let before = BeforeLoop { src: ipv4.src, sport: 0, id: ipv4.id };
             let bytes = pass.tx.frame_mut(frame.at, pass.burst);
             if let Some(packet) = bytes.get_mut(ETHERNET_HEADER..) {
                 quote.translate(packet, to.reversed(), (src, to.dst.ip));
             }
             let (frame, port) = (frame.at, frame.port);
-            let looped = HandOver { to: owner, frame, port, origin: Origin::Looped };
+            let looped = HandOver { to: owner, frame, port, origin: Origin::Looped(before) };
             return Ok(self.hand_over(pass, looped));
         }
         let hop = self.fib.lookup(to.dst.ip).ok_or(unmatched)?;
@@ -68,6 +70,7 @@ impl Engine {
         put(bytes, 6, &path.macs.0.0);
         if let Some(packet) = bytes.get_mut(ETHERNET_HEADER..) {
             quote.translate(packet, to.reversed(), (src, to.dst.ip));
+            ipv4::decrement_ttl(packet, Delta::NONE);
         }
         self.report(pass.now, frame.port, Tier::IcmpError);
         Ok(self.emit(pass, frame, &path))
@@ -102,7 +105,7 @@ impl Engine {
         put(bytes, 0, &path.macs.1.0);
         put(bytes, 6, &path.macs.0.0);
         if let Some(packet) = bytes.get_mut(ETHERNET_HEADER..) {
-            crate::packet::ipv4::decrement_ttl(packet, Delta::NONE);
+            ipv4::decrement_ttl(packet, Delta::NONE);
         }
         Ok(self.emit(pass, frame, &path))
     }

@@ -11,6 +11,7 @@
 //!   replay,
 //! * `fragments`, `icmp_errors`: packets that have no flow,
 //! * `answer`: ARP, echo, refusals and ICMP errors that tapway sends itself,
+//! * `dhcp`: requests for control's DHCP server,
 //! * `names`: DNS at the gateways,
 //! * `outcome`: the lists of the ports, the counters.
 //!
@@ -24,11 +25,13 @@ mod apply;
 mod bridging;
 mod command;
 mod config;
+mod dhcp;
 mod emit;
 mod event;
 mod flow_cache;
 mod fragments;
 mod icmp_errors;
+mod looping;
 mod names;
 mod notice;
 mod observer;
@@ -37,6 +40,7 @@ mod ownership;
 mod pipeline;
 mod plan;
 mod replay;
+mod restore;
 mod shared;
 mod slow_path;
 mod snapshot;
@@ -46,11 +50,13 @@ mod view;
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
 
 use crate::drop_reason::DropReason;
 use crate::id::{NetworkId, PortId};
+use crate::local::dhcp::DhcpRequest;
 use crate::nat::{Fragments, Nat, NatPolicy, Random};
 use crate::packet::{Burst, FrameView, Headers, Offload, Origin, TxLists};
 use crate::route::{Fib, IcmpLimiter, Interfaces, NeighbourEvent, Neighbours};
@@ -91,6 +97,16 @@ struct Network {
     bridge: Bridge,
     nat: NatPolicy,
     icc: bool,
+    is_internal: bool,
+    open_port: Option<PortId>,
+    serves_dhcp: bool,
+}
+
+impl Network {
+    /// True if a port of it may not talk to others that may not.
+    fn isolates(&self, port: PortId) -> bool {
+        !self.icc && self.open_port != Some(port)
+    }
 }
 
 /// One worker's dataplane: bridge, neighbours, routes, NAPT.
@@ -115,6 +131,9 @@ pub struct Engine {
     owner_hash: FixedState,
     notices: VecDeque<(Audience, Notice)>,
     events: VecDeque<Event>,
+    dhcp_requests: VecDeque<DhcpRequest>,
+    /// Frames of control for a port.
+    outgoing: VecDeque<(PortId, Bytes)>,
     names: Names,
     /// By kind: a flood of one kind hides none of another.
     event_limits: [TokenBucket; Event::KINDS],
@@ -170,6 +189,8 @@ impl Engine {
             owner_hash: FixedState::with_seed(owner_seed),
             notices: VecDeque::new(),
             events: VecDeque::new(),
+            dhcp_requests: VecDeque::new(),
+            outgoing: VecDeque::new(),
             names: Names::new(random.next_u64(), now),
             event_limits: [TokenBucket::new(EVENTS_PER_SECOND, EVENT_BURST, now); Event::KINDS],
             observer: None,
@@ -193,7 +214,8 @@ impl Engine {
     /// When [`Engine::handle_timeout`] wants to be called, if nothing happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
         // What a command left to do: announcements, frames that waited for what is gone.
-        if !self.announce.is_empty() || self.neighbours.has_events() {
+        let has_frames = !self.announce.is_empty() || !self.outgoing.is_empty();
+        if has_frames || self.neighbours.has_events() {
             return Some(Instant::ZERO);
         }
         [
@@ -223,6 +245,7 @@ impl Engine {
         for port in ports.into_iter().filter(|_| announces) {
             self.announce_gateway(&mut pass, port);
         }
+        self.send_outgoing(&mut pass);
         self.handle_names(&mut pass);
         self.settle(&mut pass);
         self.observe_sent(&pass);

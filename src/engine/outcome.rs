@@ -5,7 +5,7 @@ use super::pipeline::{Frame, Verdict};
 use super::{Engine, Pass, Tier};
 use crate::drop_reason::DropReason;
 use crate::id::PortId;
-use crate::packet::{FrameRef, FrameView, Headers, Held, Layer, Offload, Origin};
+use crate::packet::{FrameRef, FrameView, Headers, Held, Layer, Offload};
 use crate::time::Instant;
 
 impl Engine {
@@ -82,7 +82,7 @@ impl Engine {
     /// True if the port a frame came in by is still the same. A looped frame's need not be: it
     /// came in by an inside port, and arrived outside.
     pub(super) fn is_there(&self, held: &Held) -> bool {
-        let is_looped = held.origin == Origin::Looped;
+        let is_looped = held.origin.is_looped();
         self.port(held.port).is_some_and(|port| port.network == held.network || is_looped)
     }
 

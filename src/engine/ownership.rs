@@ -13,14 +13,12 @@ use std::hash::BuildHasher;
 use std::net::Ipv4Addr;
 
 use super::pipeline::{Frame, Verdict};
-use super::slow_path::Stop;
 use super::{Engine, Pass};
-use crate::drop_reason::DropReason;
-use crate::id::{NetworkId, WorkerId};
-use crate::nat::{Destination, Endpoint, Opening, Quote, Rewrite, Source, Tuple};
+use crate::id::WorkerId;
+use crate::nat::{Destination, Endpoint, Quote};
 use crate::packet::{
-    ETHERNET_HEADER, FlowKey, HandOver, Ipv4, MacAddr, Origin, PROTOCOL_ICMP, PROTOCOL_TCP,
-    PROTOCOL_UDP, Transport,
+    ETHERNET_HEADER, FlowKey, HandOver, Ipv4, Origin, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP,
+    Transport,
 };
 
 impl Engine {
@@ -90,7 +88,7 @@ impl Engine {
         (to != self.share.worker).then_some(HandOver { to, frame, port, origin })
     }
 
-    fn owner_of(&mut self, key: &FlowKey) -> WorkerId {
+    pub(super) fn owner_of(&mut self, key: &FlowKey) -> WorkerId {
         let is_from_inside = self.is_inside(key.network);
         let is_own = self.interfaces.owner_of(key.dst).is_some();
         let target = match self.nat.destination(key, is_own) {
@@ -152,106 +150,5 @@ impl Engine {
     ) -> Verdict {
         let to = super::notice::ARP_WORKER;
         self.hand_over(pass, HandOver { to, frame: frame.at, port: frame.port, origin })
-    }
-
-    /// The other engine to whose host a packet loops back by an external endpoint, if it does.
-    pub(super) fn loop_of(&mut self, frame: &Frame, ipv4: &Ipv4) -> Option<WorkerId> {
-        if self.share.is_sole() {
-            return None;
-        }
-        let key = ipv4.datagram_key(frame.network)?;
-        if let Some((index, way)) = self.nat.find(&key) {
-            let to = self.nat.session(index)?.translated(way).dst;
-            return self.loops_to(key.protocol, to);
-        }
-        let is_own = self.interfaces.owner_of(key.dst).is_some();
-        let is_plain = self.nat.destination(&key, is_own) == Destination::Plain;
-        let may_loop = is_own && is_plain && self.is_inside(frame.network);
-        if may_loop { self.loops_to(key.protocol, Endpoint::new(key.dst, key.dport)) } else { None }
-    }
-
-    /// The other engine to which a packet for this external endpoint goes once it is translated;
-    /// none if there is nobody else, or it is no such endpoint.
-    pub(super) fn loops_to(&mut self, protocol: u8, to: Endpoint) -> Option<WorkerId> {
-        let has_ports = matches!(protocol, PROTOCOL_TCP | PROTOCOL_UDP);
-        if self.share.is_sole() || !has_ports || self.interfaces.owner_of(to.ip).is_none() {
-            return None;
-        }
-        // As if it came from outside; a published host may have this endpoint, too.
-        let network = self.looped_network()?;
-        let (src, sport) = (Ipv4Addr::UNSPECIFIED, 0);
-        let Endpoint { ip: dst, port: dport } = to;
-        let key = FlowKey { network, protocol, src, dst, sport, dport };
-        let owner = self.owner_of(&key);
-        (owner != self.share.worker).then_some(owner)
-    }
-
-    /// A packet of an inside host to a mapping of another engine's host, in the first of two passes
-    /// (RFC 4787 REQ-9): it gets its external source here, and its destination there.
-    pub(super) fn forward_looped(
-        &mut self,
-        pass: &mut Pass<'_>,
-        frame: &Frame,
-        ipv4: &Ipv4,
-        (to, id): (WorkerId, Option<u16>),
-    ) -> Result<(Verdict, Ipv4Addr), Stop> {
-        let key =
-            ipv4.datagram_key(frame.network).ok_or(Stop::Drop(DropReason::TransportTruncated))?;
-        let tcp_flags = match ipv4.transport {
-            Transport::Tcp { flags, .. } => flags,
-            _ => 0,
-        };
-        let (index, way) = match self.nat.find(&key) {
-            Some((index, way)) => {
-                self.nat.track(pass.now, index, way, tcp_flags);
-                (index, way)
-            }
-            None => (self.open_looped(pass, &key, tcp_flags)?, crate::nat::Direction::Original),
-        };
-        let gone = Stop::Drop(DropReason::NoSession);
-        let translated = self.nat.session(index).ok_or(gone)?.translated(way);
-        let verdict = self.loop_rewritten(pass, frame, ipv4, (key.into(), translated, id), to);
-        Ok((verdict, translated.src.ip))
-    }
-
-    /// Gives a packet its new source and hands it on to the second pass, where the identification
-    /// of one that is not in fragments is made unique.
-    pub(super) fn loop_rewritten(
-        &mut self,
-        pass: &mut Pass<'_>,
-        frame: &Frame,
-        ipv4: &Ipv4,
-        (from, translated, id): (Tuple, Tuple, Option<u16>),
-        to: WorkerId,
-    ) -> Verdict {
-        let macs = (MacAddr::ZERO, MacAddr::ZERO);
-        let rewrite = Rewrite::new(ipv4.protocol, from, translated, macs);
-        let is_partial = !pass.tx.offload(frame.at, pass.burst).is_none();
-        rewrite.apply(pass.tx.frame_mut(frame.at, pass.burst), ipv4, id, is_partial);
-        let (frame, port) = (frame.at, frame.port);
-        self.hand_over(pass, HandOver { to, frame, port, origin: Origin::Looped })
-    }
-
-    fn open_looped(&mut self, pass: &Pass<'_>, key: &FlowKey, tcp_flags: u8) -> Result<u32, Stop> {
-        let local = Stop::Local;
-        let outside = self.interfaces.outside().ok_or(local)?;
-        let mode = self.network(key.network).ok_or(local)?.nat.mode(key.protocol, key.dst);
-        let mode = if mode == crate::nat::NatMode::None { Default::default() } else { mode };
-        let opening = Opening {
-            key: *key,
-            destination: Destination::Plain,
-            source: Source::Masquerade(mode, outside.external()),
-            egress: outside.network,
-            hash: self.nat.hash(key),
-            is_from_inside: true,
-            is_looped: false,
-            tcp_flags,
-        };
-        self.nat.open(pass.now, &opening).map_err(Stop::Drop)
-    }
-
-    /// The network in which a looped packet arrives.
-    pub(super) fn looped_network(&self) -> Option<NetworkId> {
-        self.interfaces.outside().map(|outside| outside.network)
     }
 }

@@ -85,7 +85,7 @@ impl Frame {
         let frame = Bytes::copy_from_slice(bytes);
         // Whoever waits here is here to stay.
         let origin = match self.origin {
-            Origin::Looped => Origin::Looped,
+            Origin::Looped(before) => Origin::Looped(before),
             _ => Origin::Owned,
         };
         Held { port: self.port, network: self.network, frame, offload, origin }
@@ -161,7 +161,7 @@ impl Engine {
     pub(super) fn take_over(&mut self, pass: &mut Pass<'_>, frame: &Frame) -> Verdict {
         let Headers { dst, src, layer, .. } = frame.headers;
         match (frame.origin, layer) {
-            (Origin::Looped, Layer::Ipv4(ipv4)) => {
+            (Origin::Looped(_), Layer::Ipv4(ipv4)) => {
                 let Some(network) = self.looped_network() else {
                     return Verdict::Dropped(DropReason::NoExternalAddress);
                 };

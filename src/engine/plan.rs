@@ -10,7 +10,7 @@ use crate::drop_reason::DropReason;
 use crate::id::{NetworkId, PortId};
 use crate::nat::{Destination, Direction, HopRef, NatMode};
 use crate::packet::icmp::IcmpError;
-use crate::packet::{FlowKey, Ipv4, MacAddr, Origin, Transport};
+use crate::packet::{FlowKey, Ipv4, MacAddr, Transport};
 use crate::policy::Crossing;
 use crate::route::{Interface, NextHop, Resolution};
 use crate::switch::FdbKey;
@@ -105,7 +105,7 @@ impl Engine {
             self.report(pass.now, frame.port, Tier::Session);
         }
         let is_from_inside = self.is_inside(frame.network);
-        let is_looped = frame.origin == Origin::Looped;
+        let is_looped = frame.origin.is_looped();
         Ok(Plan { path, key, hash, session, opening, tcp_flags, is_from_inside, is_looped })
     }
 
@@ -124,11 +124,13 @@ impl Engine {
         let mode = self
             .network(inside)
             .map_or(NatMode::None, |network| network.nat.mode(key.protocol, remote));
+        let is_internal = |id| self.network(id).is_some_and(|network| network.is_internal);
         Crossing {
             from_outside,
             to_outside,
             same_network: ingress == egress,
             is_isolated: self.network(ingress).is_some_and(|network| !network.icc),
+            is_internal: is_internal(ingress) || is_internal(egress),
             is_translated,
             is_routed: mode == NatMode::None,
         }

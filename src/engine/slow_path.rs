@@ -8,9 +8,10 @@ use crate::drop_reason::DropReason;
 use crate::id::NetworkId;
 use crate::nat::{Destination, Direction, HopRef, Opening, Rewrite, Source, Tuple};
 use crate::packet::icmp::IcmpError;
-use crate::packet::{ETHERNET_HEADER, Ipv4, Origin, Transport};
+use crate::packet::{ETHERNET_HEADER, FlowKey, Ipv4, Transport};
 use crate::route::{Interface, is_martian_destination, is_martian_source};
 use crate::switch::FdbKey;
+use crate::time::Instant;
 
 /// Why a packet does not go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +35,11 @@ impl Engine {
         ipv4: &Ipv4,
         flow: Option<Flow<'_>>,
     ) -> Verdict {
-        let is_looped = frame.origin == Origin::Looped;
+        if self.is_dhcp(frame.network, ipv4) {
+            // Before the addresses are judged: a client without one is nobody yet.
+            return self.dhcp(pass, frame);
+        }
+        let is_looped = frame.origin.is_looped();
         let outcome = if let Err(reason) = self.check_addresses(frame, ipv4)
             && !is_looped
         {
@@ -61,13 +66,17 @@ impl Engine {
     /// What a stop means for the frame.
     pub(super) fn stop(&mut self, pass: &mut Pass<'_>, frame: &Frame, stop: Stop) -> Verdict {
         match stop {
-            Stop::Local => self.local(pass, frame),
+            Stop::Local => {
+                let frame = self.unloop(pass, frame);
+                self.local(pass, &frame)
+            }
             Stop::Hold(neighbour) => {
                 self.neighbours.hold(neighbour, frame.to_held(pass));
                 Verdict::Held
             }
             Stop::Drop(reason) => Verdict::Dropped(reason),
             Stop::Report(reason, error) => {
+                let frame = &self.unloop(pass, frame);
                 self.report_error(pass, frame, error);
                 Verdict::Dropped(reason)
             }
@@ -183,20 +192,21 @@ impl Engine {
             is_looped: plan.is_looped,
             tcp_flags: plan.tcp_flags,
         };
-        self.nat.open(pass.now, &opening).map_err(|reason| {
-            let host = plan.key.src;
-            match reason {
-                DropReason::Filtered => Stop::Drop(reason),
-                _ => {
-                    self.tell(pass.now, Event::Exhausted { network: plan.key.network, host });
-                    if plan.is_from_inside {
-                        Stop::Report(reason, IcmpError::Prohibited)
-                    } else {
-                        Stop::Drop(reason)
-                    }
-                }
-            }
+        self.nat.open(pass.now, &opening).map_err(|reason| match reason {
+            DropReason::Filtered => Stop::Drop(reason),
+            _ => self.exhausted(pass.now, &plan.key, reason),
         })
+    }
+
+    /// What it means for a packet that its session found no room.
+    pub(super) fn exhausted(&mut self, now: Instant, key: &FlowKey, reason: DropReason) -> Stop {
+        let (network, host) = (key.network, key.src);
+        self.tell(now, Event::Exhausted { network, host });
+        if self.is_inside(network) {
+            Stop::Report(reason, IcmpError::Prohibited)
+        } else {
+            Stop::Drop(reason)
+        }
     }
 
     /// Notes the way of this direction for the packets that follow, if its port is known.

@@ -8,10 +8,8 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use super::Engine;
-use crate::id::{NetworkId, PortId};
-use crate::nat::{Endpoint, Mapping, NatMode, Session, TcpState, Tuple};
-use crate::packet::{FlowKey, MacAddr, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP};
-use crate::switch::FdbKey;
+use crate::nat::{Endpoint, Mapping, NatMode, Session};
+use crate::packet::{FlowKey, MacAddr};
 use crate::time::Instant;
 
 /// Version of the format; another one is refused.
@@ -22,9 +20,9 @@ pub const SNAPSHOT_VERSION: u32 = 1;
 pub struct Snapshot {
     /// [`SNAPSHOT_VERSION`].
     pub version: u32,
-    fdb: Vec<FdbRecord>,
-    neighbours: Vec<NeighbourRecord>,
-    sessions: Vec<SessionRecord>,
+    pub(super) fdb: Vec<FdbRecord>,
+    pub(super) neighbours: Vec<NeighbourRecord>,
+    pub(super) sessions: Vec<SessionRecord>,
 }
 
 /// What of a snapshot could be used.
@@ -45,39 +43,59 @@ pub enum SnapshotError {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct FdbRecord {
-    network: String,
-    port: String,
-    mac: MacAddr,
-    age_s: u64,
+pub(super) struct FdbRecord {
+    pub network: String,
+    pub port: String,
+    pub mac: MacAddr,
+    pub age_s: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct NeighbourRecord {
-    network: String,
-    address: Ipv4Addr,
-    mac: MacAddr,
+pub(super) struct NeighbourRecord {
+    pub network: String,
+    pub address: Ipv4Addr,
+    pub mac: MacAddr,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct SessionRecord {
-    protocol: u8,
-    original: SideRecord,
-    reply: SideRecord,
-    idle_s: u64,
-    tcp: u8,
-    refreshes: (bool, bool),
-    is_published: bool,
-    is_answered: bool,
-    is_overloaded: bool,
-    mapping: Option<(Endpoint, Endpoint, NatMode)>,
+pub(super) struct SessionRecord {
+    pub protocol: u8,
+    pub original: SideRecord,
+    pub reply: SideRecord,
+    pub idle_s: u64,
+    pub tcp: u8,
+    pub refreshes: (bool, bool),
+    pub is_published: bool,
+    pub is_answered: bool,
+    pub is_overloaded: bool,
+    pub mapping: Option<(Endpoint, Endpoint, NatMode)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct SideRecord {
-    network: String,
-    src: Endpoint,
-    dst: Endpoint,
+pub(super) struct SideRecord {
+    pub network: String,
+    pub src: Endpoint,
+    pub dst: Endpoint,
+}
+
+impl Snapshot {
+    /// One snapshot out of those of all engines that carry a switch together.
+    pub fn joined(of_each: impl IntoIterator<Item = Self>) -> Option<Self> {
+        let mut all = of_each.into_iter().reduce(|mut all, one| {
+            all.fdb.extend(one.fdb);
+            all.neighbours.extend(one.neighbours);
+            all.sessions.extend(one.sessions);
+            all
+        })?;
+        // What several know, whoever heard of it last knows best.
+        all.fdb.sort_by(|a, b| (&a.network, a.mac, a.age_s).cmp(&(&b.network, b.mac, b.age_s)));
+        all.fdb.dedup_by(|later, first| (&later.network, later.mac) == (&first.network, first.mac));
+        all.neighbours.sort_by(|a, b| (&a.network, a.address).cmp(&(&b.network, b.address)));
+        all.neighbours.dedup_by(|later, first| {
+            (&later.network, later.address) == (&first.network, first.address)
+        });
+        Some(all)
+    }
 }
 
 impl Engine {
@@ -107,57 +125,6 @@ impl Engine {
         }
     }
 
-    /// Takes a snapshot's state over, as far as it fits the present networks and ports.
-    ///
-    /// # Errors
-    /// [`SnapshotError::Version`] if it was written by another version; nothing has changed then.
-    pub fn restore(&mut self, now: Instant, from: &Snapshot) -> Result<Restored, SnapshotError> {
-        if from.version != SNAPSHOT_VERSION {
-            return Err(SnapshotError::Version(from.version));
-        }
-        let mut restored = Restored::default();
-        for record in &from.fdb {
-            if self.restore_mac(now, record).is_none() {
-                restored.left_out += 1;
-            }
-        }
-        for record in &from.neighbours {
-            if self.restore_neighbour(now, record).is_none() {
-                restored.left_out += 1;
-            }
-        }
-        for record in &from.sessions {
-            match self.restore_session(now, record) {
-                Some(()) => restored.sessions += 1,
-                None => restored.left_out += 1,
-            }
-        }
-        Ok(restored)
-    }
-
-    /// Enters a learned MAC, unless it is known already or cannot be there.
-    fn restore_mac(&mut self, now: Instant, record: &FdbRecord) -> Option<()> {
-        let network = self.network_by_name(&record.network)?;
-        let port = self.port_by_name(&record.port)?;
-        let key = FdbKey::new(network, record.mac);
-        let fits = record.mac.is_station()
-            && !self.is_gateway_mac(network, record.mac)
-            && self.port(port).is_some_and(|port| port.network == network)
-            && self.fdb.lookup(now, key).is_none();
-        fits.then(|| self.fdb.learn(now, key, port, self.fdb.hash(key))).map(|_| ())
-    }
-
-    /// Enters a neighbour, unless it is known already or cannot be there.
-    fn restore_neighbour(&mut self, now: Instant, record: &NeighbourRecord) -> Option<()> {
-        let network = self.network_by_name(&record.network)?;
-        let (ip, mac) = (record.address, record.mac);
-        let fits = self.interfaces.get(network)?.subnet.contains(&ip)
-            && self.interfaces.owner_of(ip).is_none()
-            && mac.is_station()
-            && !self.neighbours.iter().any(|known| known.network == network && known.ip == ip);
-        fits.then(|| self.neighbours.restore(now, network, ip, mac))
-    }
-
     fn record(
         &self,
         now: Instant,
@@ -181,83 +148,5 @@ impl Engine {
             is_overloaded: session.is_overloaded(),
             mapping: own.map(|mapping| (mapping.inside, mapping.external, mapping.mode)),
         })
-    }
-
-    fn restore_session(&mut self, now: Instant, record: &SessionRecord) -> Option<()> {
-        let protocol = record.protocol;
-        let key = |side: &SideRecord, network| FlowKey {
-            network,
-            protocol,
-            src: side.src.ip,
-            dst: side.dst.ip,
-            sport: side.src.port,
-            dport: side.dst.port,
-        };
-        let original = key(&record.original, self.network_by_name(&record.original.network)?);
-        let reply = key(&record.reply, self.network_by_name(&record.reply.network)?);
-        let idle = std::time::Duration::from_secs(record.idle_s);
-        let last_seen = Instant::from_nanos(
-            now.as_nanos().saturating_sub(u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX)),
-        );
-        let session = Session::restored(
-            (original, reply),
-            last_seen,
-            TcpState::from_bits(record.tcp),
-            record.refreshes,
-            (record.is_published, record.is_answered),
-        );
-        let session = if record.is_overloaded { session.overloaded() } else { session };
-        if !self.still_holds(&session, record.mapping.as_ref()) {
-            return None;
-        }
-        let from_inside = self.is_inside(original.network);
-        let held_by = if from_inside { original } else { reply };
-        let mapping = record.mapping.map(|(inside, external, mode)| Mapping {
-            network: original.network,
-            protocol,
-            inside,
-            external,
-            mode,
-            sessions: 0,
-        });
-        self.nat.restore(now, (held_by.network, held_by.src), session, mapping).then_some(())
-    }
-
-    /// Whether the present configuration would translate a session the same way.
-    fn still_holds(
-        &self,
-        session: &Session,
-        mapping: Option<&(Endpoint, Endpoint, NatMode)>,
-    ) -> bool {
-        let (original, reply) = (session.original, session.reply);
-        let (source, external) = (Tuple::from(original).src, Tuple::from(reply).dst);
-        let is_owned = |address| self.interfaces.owner_of(address).is_some();
-        let leads_to = |key: &FlowKey, to: (NetworkId, Endpoint)| {
-            self.nat.inside_of(self.nat.destination(key, is_owned(key.dst))) == Some(to)
-        };
-        if self.is_inside(reply.network) {
-            return leads_to(&original, (reply.network, Tuple::from(reply).src));
-        }
-        if let Some((inside, mapped, _)) = mapping {
-            return is_owned(external.ip) && (*inside, *mapped) == (source, external);
-        }
-        let is_by_address =
-            !matches!(original.protocol, PROTOCOL_TCP | PROTOCOL_UDP | PROTOCOL_ICMP);
-        is_owned(external.ip)
-            && (session.is_overloaded()
-                || is_by_address
-                || leads_to(&reply, (original.network, source)))
-    }
-
-    fn network_by_name(&self, name: &str) -> Option<NetworkId> {
-        let at = self
-            .networks
-            .iter()
-            .position(|network| network.as_ref().is_some_and(|n| n.bridge.name == name))?;
-        Some(NetworkId(at as u16))
-    }
-
-    fn port_by_name(&self, name: &str) -> Option<PortId> {
-        self.ports_with_ids().find(|(_, port)| port.name == name).map(|(id, _)| id)
     }
 }

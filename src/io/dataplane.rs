@@ -11,16 +11,20 @@ use super::{DataplaneSettings, OpenError, PortIo, WorkerError, WorkerEvent, Writ
 use crate::crew::Relay;
 use crate::engine::{Command, Engine, NameAsker, Observer, Reply};
 use crate::id::{PortId, WorkerId};
+use crate::local::dhcp::DhcpRequest;
 use crate::time::Instant;
 
 /// Events that wait for their reader; more are lost.
 const MAX_EVENTS: usize = 4096;
+/// DHCP requests that wait for their server; more are lost, and counted at their port.
+const MAX_REQUESTS: usize = 1024;
 
 /// The workers; dropping them stops their threads.
 #[derive(Debug)]
 pub struct Dataplane {
     workers: Vec<Worker>,
     events: Receiver<WorkerEvent>,
+    dhcp: Receiver<DhcpRequest>,
 }
 
 impl Dataplane {
@@ -48,12 +52,15 @@ impl Dataplane {
         let starts: Vec<Start> = starts.collect::<Result<_, _>>()?;
         let bells: Vec<_> = starts.iter().map(|start| start.bell.clone()).collect();
         let (outbox, events) = bounded(MAX_EVENTS);
+        let (dhcp, requests) = bounded(MAX_REQUESTS);
         let members = starts.into_iter().zip(engines).zip(Relay::between(count)).enumerate();
         let workers = members.map(|(at, ((start, engine), relay))| {
-            let ties = Ties { relay, bells: bells.clone(), outbox: outbox.clone() };
+            let (bells, outbox) = (bells.clone(), outbox.clone());
+            let ties = Ties { relay, bells, outbox, dhcp: dhcp.clone() };
             start.spawn(&name(at), engine, ties)
         });
-        Ok(Self { workers: workers.collect::<Result<_, _>>()?, events })
+        let workers = workers.collect::<Result<_, _>>()?;
+        Ok(Self { workers, events, dhcp: requests })
     }
 
     /// How many workers there are.
@@ -171,6 +178,11 @@ impl Dataplane {
             done.recv().map_err(|_| WorkerError::Gone)?;
         }
         Ok(())
+    }
+
+    /// Requests of DHCP clients.
+    pub const fn dhcp(&self) -> &Receiver<DhcpRequest> {
+        &self.dhcp
     }
 
     /// Says whom hosts' questions about names go to that are nobody's here.

@@ -12,8 +12,10 @@ use super::{
     Clock, Devices, Egress, Faults, OpenError, PortIo, WaitMode, WriteChoice, WriteMethod,
 };
 use crate::crew::Relay;
+use crate::drop_reason::DropReason;
 use crate::engine::{Command, CommandError, Engine, Event, NameQuery, Reply};
 use crate::id::{PortId, WorkerId};
+use crate::local::dhcp::DhcpRequest;
 use crate::packet::{Burst, TxLists};
 use crate::time::Instant;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -113,6 +115,7 @@ pub(super) struct Ties {
     /// Of all workers, by id.
     pub(super) bells: Vec<Arc<Bell>>,
     pub(super) outbox: Sender<WorkerEvent>,
+    pub(super) dhcp: Sender<DhcpRequest>,
 }
 
 impl Start {
@@ -299,12 +302,23 @@ impl Running {
             while let Some(event) = self.engine.poll_event() {
                 let _ = self.ties.outbox.try_send(WorkerEvent::Engine(event));
             }
-            while let Some(query) = self.engine.poll_name_query() {
-                // One that is lost is asked again.
-                let _ = self.resolver.as_ref().is_some_and(|ask| ask(query));
-            }
+            self.pass_on_requests();
             if self.wait(had_frames).is_err() {
                 return;
+            }
+        }
+    }
+
+    /// Hands what the engine took for control's servers to them.
+    fn pass_on_requests(&mut self) {
+        while let Some(query) = self.engine.poll_name_query() {
+            // One that is lost is asked again.
+            let _ = self.resolver.as_ref().is_some_and(|ask| ask(query));
+        }
+        while let Some(request) = self.engine.poll_dhcp() {
+            let port = request.port;
+            if self.ties.dhcp.try_send(request).is_err() {
+                self.engine.count_device_drops(port, DropReason::DhcpLimit, 1);
             }
         }
     }
@@ -501,7 +515,8 @@ mod tests {
 
     fn running(relay: Relay) -> Running {
         let start = Start::new("test", DataplaneSettings::default()).unwrap();
-        let ties = Ties { relay, bells: Vec::new(), outbox: unbounded().0 };
+        let (outbox, dhcp) = (unbounded().0, unbounded().0);
+        let ties = Ties { relay, bells: Vec::new(), outbox, dhcp };
         let engine = Engine::new(EngineConfig::with_sessions(16), 1, Clock.now());
         start.into_running(engine, unbounded().1, ties)
     }

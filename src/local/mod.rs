@@ -4,6 +4,7 @@
 //! kernel would; strangers outside get silence, except for echo.
 #![warn(clippy::indexing_slicing)]
 
+pub mod dhcp;
 pub mod dns;
 mod reassembly;
 

@@ -40,6 +40,11 @@ pub(super) struct Lessee {
 }
 
 impl PortLeases {
+    /// The number of the chunk that a port is in.
+    pub const fn chunk(port: u16) -> u16 {
+        port / CHUNK
+    }
+
     /// The chunks of an external address and protocol.
     pub(super) fn chunks(&self, address: Ipv4Addr, protocol: u8) -> Arc<Chunks> {
         // A worker that panicked has left no chunk half leased.

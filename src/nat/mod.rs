@@ -113,9 +113,9 @@ impl Nat {
             transitory_links: Links::default(),
             host_links: Links::default(),
             ip_ids: IpIds::new(&mut random, share.worker, share.workers),
+            random: random.of_worker(share.worker),
             share,
             span: PortSpan::ALL,
-            random,
         }
     }
 

@@ -31,7 +31,7 @@ use crate::time::Instant;
 
 const WORDS: usize = 1024;
 /// Ports below are of a class of their own.
-const WELL_KNOWN: u16 = 1024;
+pub(super) const WELL_KNOWN: u16 = 1024;
 const EVEN_BITS: u64 = 0x5555_5555_5555_5555;
 
 /// Ports of one external address and protocol.

@@ -9,7 +9,7 @@ use crate::drop_reason::DropReason;
 use crate::id::NetworkId;
 use crate::packet::{
     Delta, FlowKey, IPV4_HEADER, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, be16, checksum, icmp,
-    ipv4, put, put16,
+    put, put16,
 };
 
 /// ICMP header before the quote, in bytes.
@@ -103,7 +103,6 @@ impl Quote {
         put(packet, 12, &src.octets());
         put(packet, 16, &dst.octets());
         put16(packet, 10, sum);
-        ipv4::decrement_ttl(packet, Delta::NONE);
     }
 
     fn translate_quoted(&self, packet: &mut [u8], inner: Tuple) {

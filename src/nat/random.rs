@@ -2,6 +2,8 @@
 
 use std::hash::{DefaultHasher, Hasher};
 
+use crate::id::WorkerId;
+
 /// A keyed generator; the same seed gives the same numbers.
 #[derive(Clone, Debug)]
 pub struct Random {
@@ -15,6 +17,13 @@ impl Random {
     /// A generator under a secret seed.
     pub const fn new(seed: u128) -> Self {
         Self { seed, counter: 0, rest: (0, 0) }
+    }
+
+    /// The part of its numbers that is one worker's: workers have the same seed, and must not try
+    /// the same ports one after the other.
+    #[must_use]
+    pub const fn of_worker(self, worker: WorkerId) -> Self {
+        Self { counter: self.counter + ((worker.0 as u64) << 56), ..self }
     }
 
     /// The next number.

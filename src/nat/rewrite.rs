@@ -21,6 +21,7 @@ pub struct Rewrite {
     pub(super) protocol: u8,
     pub(super) is_translated: bool,
     pub(super) has_new_source: bool,
+    pub(super) keeps_ttl: bool,
 }
 
 impl Rewrite {
@@ -41,7 +42,14 @@ impl Rewrite {
             protocol,
             is_translated: from != to,
             has_new_source: from.src.ip != to.src.ip,
+            keeps_ttl: false,
         }
+    }
+
+    /// The same without taking one off the TTL, for a packet that goes through the router again.
+    #[must_use]
+    pub const fn keeping_ttl(self) -> Self {
+        Self { keeps_ttl: true, ..self }
     }
 
     /// New MACs and nothing else: a packet that keeps its addresses.
@@ -55,6 +63,7 @@ impl Rewrite {
             protocol,
             is_translated: false,
             has_new_source: false,
+            keeps_ttl: false,
         }
     }
 
@@ -83,7 +92,12 @@ impl Rewrite {
             delta = delta.word(ipv4.id, id);
             put16(header, 4, id);
         }
-        ipv4::decrement_ttl(header, delta);
+        if self.keeps_ttl {
+            let sum = be16(header, 10).unwrap_or(0);
+            put16(header, 10, delta.apply(sum));
+        } else {
+            ipv4::decrement_ttl(header, delta);
+        }
         if !self.is_translated {
             return;
         }

@@ -244,6 +244,7 @@ impl Session {
             protocol: self.original.protocol,
             is_translated: self.has(TRANSLATED),
             has_new_source: self.gives_new_source(direction),
+            keeps_ttl: false,
         }
     }
 

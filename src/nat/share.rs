@@ -2,6 +2,7 @@
 
 use super::PortLeases;
 use crate::id::WorkerId;
+use crate::table::BucketStates;
 
 /// The part of one of several engines that carry a switch together. Each inside host belongs to
 /// one of them, and so do its mappings, sessions and external ports.
@@ -13,19 +14,26 @@ pub struct Share {
     pub workers: u8,
     /// The external ports they share.
     pub leases: PortLeases,
+    /// What each port has caused to be flooded, by whichever worker it came in.
+    pub storms: BucketStates,
 }
 
 impl Share {
     /// All of it.
     pub fn sole() -> Self {
-        Self { worker: WorkerId(0), workers: 1, leases: PortLeases::default() }
+        Self {
+            worker: WorkerId(0),
+            workers: 1,
+            leases: PortLeases::default(),
+            storms: BucketStates::default(),
+        }
     }
 
     /// The shares of `workers` engines, at least one and at most [`WorkerId::MAX`].
     pub fn of(workers: usize) -> Vec<Self> {
         let workers = workers.clamp(1, WorkerId::MAX) as u8;
-        let leases = PortLeases::default();
-        let share = |worker| Self { worker: WorkerId(worker), workers, leases: leases.clone() };
+        let all = Self { workers, ..Self::sole() };
+        let share = |worker| Self { worker: WorkerId(worker), ..all.clone() };
         (0..workers).map(share).collect()
     }
 

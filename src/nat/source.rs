@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::external_ports::{pool_of, port_class};
-use super::port_pool::PortPool;
+use super::port_pool::{PortPool, WELL_KNOWN};
 use super::{Endpoint, Mapping, Nat, NatMode, Opening, Publishes, Random, Source};
 use crate::drop_reason::DropReason;
 use crate::packet::{FlowKey, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, PortSpan};
@@ -151,13 +151,12 @@ impl Nat {
         None
     }
 
-    /// An external port by chance, none of the well-known.
+    /// An external port by chance, none of the well-known if there are others.
     fn any_port(&mut self) -> u16 {
-        let number = self.random.next_u16();
-        if self.span == PortSpan::ALL {
-            return number | 1024;
-        }
-        self.span.first + (u32::from(number) % self.span.count()) as u16
+        let PortSpan { first, last } = self.span;
+        let first = if last < WELL_KNOWN { first } else { first.max(WELL_KNOWN) };
+        let count = u32::from(last - first) + 1;
+        first + ((u32::from(self.random.next_u16()) * count) >> 16) as u16
     }
 
     /// True if a reply would seem, to workers that do not know its session, to be for the host that

@@ -1,5 +1,7 @@
 //! Frames that one worker's engine hands to another's.
 
+use std::net::Ipv4Addr;
+
 use super::FrameRef;
 use crate::id::{PortId, WorkerId};
 
@@ -17,10 +19,29 @@ pub enum Origin {
     Asked,
     /// The same, after the other worker had none.
     Settled,
-    /// Another worker has translated it: it arrives as from outside, at an external address.
-    Looped,
+    /// Another worker has given it an external source: it arrives as from outside, at an external
+    /// address.
+    Looped(BeforeLoop),
     /// A copy of what another worker has received and counted.
     Copy,
+}
+
+/// What a looped packet said before its source was translated: what its sender knows it by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BeforeLoop {
+    /// Source address.
+    pub src: Ipv4Addr,
+    /// Source port; any of a packet without.
+    pub sport: u16,
+    /// Identification.
+    pub id: u16,
+}
+
+impl Origin {
+    /// True if it loops.
+    pub const fn is_looped(self) -> bool {
+        matches!(self, Self::Looped(_))
+    }
 }
 
 /// A frame for another worker.

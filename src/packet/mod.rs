@@ -35,7 +35,7 @@ pub use checksum::Delta;
 pub use coalesce::{Coalescer, Joined, OPEN_FLOWS, Outgoing};
 pub use flow_key::{Address, FlowKey};
 pub use frame_view::FrameView;
-pub use hand_over::{HandOver, Origin};
+pub use hand_over::{BeforeLoop, HandOver, Origin};
 pub use headers::{Headers, Ipv4, Layer, Transport};
 pub use held::Held;
 pub use mac::{MacAddr, ParseMacError};

@@ -220,6 +220,17 @@ impl Fdb {
         self.insert(key, hash, Place::fixed(port)).is_some()
     }
 
+    /// Sets a MAC free that was bound to a port.
+    pub fn remove_static(&mut self, key: FdbKey, port: PortId) {
+        let found = self.find(key, self.hash(key));
+        if let Some((slot, place)) = found
+            && place.is_static()
+            && place.port() == port
+        {
+            self.remove(slot);
+        }
+    }
+
     /// Forgets what was learned behind a port, and with `statics` what was bound to it.
     pub fn flush_port(&mut self, port: PortId, statics: bool) {
         let gone: Vec<u32> = self

@@ -13,11 +13,16 @@ const DHCP_SERVER: u16 = 67;
 pub struct Guard {
     /// Its MAC.
     pub mac: MacAddr,
-    /// Its IPv4 address.
+    /// Its IPv4 address; unspecified: it has none until it has a lease by DHCP.
     pub address: Ipv4Addr,
 }
 
 impl Guard {
+    /// True if the host has no address yet.
+    pub const fn is_unleased(&self) -> bool {
+        self.address.is_unspecified()
+    }
+
     /// Checks a frame the host sent.
     ///
     /// # Errors
@@ -28,7 +33,7 @@ impl Guard {
             return Err(DropReason::GuardMac);
         }
         match headers.layer {
-            Layer::Ipv4(ipv4) if ipv4.src == self.address => Ok(()),
+            Layer::Ipv4(ipv4) if ipv4.src == self.address && !self.is_unleased() => Ok(()),
             Layer::Ipv4(ipv4)
                 if ipv4.src.is_unspecified()
                     && matches!(

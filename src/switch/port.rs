@@ -3,7 +3,7 @@
 use super::{FdbKey, Guard};
 use crate::drop_reason::DropReason;
 use crate::id::NetworkId;
-use crate::table::TokenBucket;
+use crate::table::{SharedBucket, TokenBucket};
 
 /// A port.
 #[derive(Clone, Debug)]
@@ -24,8 +24,10 @@ pub struct Port {
     pub gateway: FdbKey,
     /// Its host publishes something, so unicast from it may belong to a hairpin session.
     pub publishes: bool,
-    /// Limit of frames it may cause to be flooded.
-    pub storm: TokenBucket,
+    /// Limit of frames it may cause to be flooded, by all workers together.
+    pub storm: SharedBucket,
+    /// Limit of DHCP requests.
+    pub dhcp: TokenBucket,
     /// What passed and what did not.
     pub counters: PortCounters,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::crew::{Relay, merge};
 use crate::engine::{
     Command, CommandError, DropRow, Engine, EngineConfig, FdbRow, NeighbourRow, PortStats, Reply,
-    SessionRow, Share, Totals,
+    Restored, SessionRow, Share, Snapshot, SnapshotError, Totals,
 };
 use crate::id::{PortId, WorkerId};
 use crate::packet::{Burst, FrameView, Offload, TxLists};
@@ -127,6 +127,25 @@ impl Crew {
             }
         }
         out
+    }
+
+    /// What all of them know.
+    pub fn snapshot(&self, now: Instant) -> Option<Snapshot> {
+        Snapshot::joined(self.members.iter().map(|member| member.engine.snapshot(now)))
+    }
+
+    /// Lets each take over what is its own; gives back what they could use together.
+    ///
+    /// # Errors
+    /// As [`Engine::restore`].
+    pub fn restore(&mut self, now: Instant, from: &Snapshot) -> Result<Restored, SnapshotError> {
+        let mut sum = Restored::default();
+        for member in &mut self.members {
+            let restored = member.engine.restore(now, from)?;
+            sum.sessions += restored.sessions;
+            sum.left_out += restored.left_out;
+        }
+        Ok(sum)
     }
 
     /// When one of them wants to be called.

@@ -3,6 +3,7 @@
 
 pub mod build;
 mod crew;
+pub mod dhcp;
 pub mod fuzz;
 mod host;
 mod lab;

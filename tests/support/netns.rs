@@ -1,5 +1,5 @@
 //! Namespaces for tests: unique names, gone when the test ends, however it ends.
-#![allow(dead_code, reason = "each test crate uses its part")]
+#![allow(dead_code, unused_imports, reason = "each test crate uses its part")]
 
 #[path = "skip.rs"]
 mod skip;
@@ -9,6 +9,8 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tapway::io::Namespace;
+
+pub use skip::skip;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 

@@ -71,11 +71,17 @@ impl Bench {
 
     /// A host on `bridge` that has asked for its gateway.
     pub fn host(&mut self) -> LabPort {
+        self.host_with_mtu(1500)
+    }
+
+    /// The same behind a port of another MTU.
+    pub fn host_with_mtu(&mut self, mtu: u16) -> LabPort {
         self.hosts += 1;
         let [high, low] = (self.hosts + 1).to_be_bytes();
         let ip = std::net::Ipv4Addr::new(172, 17, high, low);
         let port = PortId(self.hosts);
-        self.must(Command::AddPort(port, port_spec(&format!("host{}", self.hosts))));
+        let spec = PortSpec { mtu, ..port_spec(&format!("host{}", self.hosts)) };
+        self.must(Command::AddPort(port, spec));
         let host = LabPort {
             port,
             mac: MacAddr::from_ipv4(ip),

@@ -140,3 +140,18 @@ fn ports_that_have_rested_are_given_back_though_their_worker_needs_none() {
         }
     }
 }
+
+/// Random ports are tried one after the other: if all workers tried the same, one would find only
+/// what the others have leased.
+#[test]
+fn workers_try_other_random_ports_than_each_other() {
+    everywhere_with(NatMode::Apdm, |mut bench| {
+        let hosts: Vec<LabPort> = (0..4).map(|_| bench.host()).collect();
+        let mut seen = HashSet::new();
+        for host in &hosts {
+            for sport in 7000..7150 {
+                assert!(seen.insert(bench.leave(host, sport, far(53))));
+            }
+        }
+    });
+}

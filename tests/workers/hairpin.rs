@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use tapway::packet::tcp::SYN;
+
 use super::bench::*;
 use super::support::*;
 
@@ -177,4 +179,115 @@ fn hairpin_from_inside_keeps_the_mapping_it_goes_to() {
             bench.advance(Duration::from_secs(100));
         }
     });
+}
+
+/// An ICMP error that tapway sent a host about a packet of its own: its type and code, and that
+/// it quotes the packet as it was sent.
+fn error_about(out: &[(PortId, Vec<u8>)], host: &LabPort, sent: &[u8]) -> [u8; 2] {
+    let frame = only(out, host);
+    let seen = only_icmp(out, host);
+    assert_eq!((seen.src_mac, seen.dst_mac), (host.gateway, host.mac));
+    assert_eq!((seen.src.ip, seen.dst.ip, seen.ttl), (Lab::GATEWAY, host.ip, 64));
+    let quoted = &seen.payload[8..];
+    assert!(sent[14..].starts_with(quoted) && quoted.len() >= 28, "{frame:x?} about {sent:x?}");
+    [seen.payload[0], seen.payload[1]]
+}
+
+#[test]
+fn a_hairpin_takes_one_off_the_ttl_and_so_does_an_error_about_it() {
+    everywhere_with(NatMode::EimEif, |mut bench| {
+        let hosts: Vec<LabPort> = (0..4).map(|_| bench.host()).collect();
+        let mapped: Vec<Endpoint> =
+            hosts.iter().map(|host| bench.leave(host, 6000, far(53))).collect();
+        for from in &hosts {
+            for (b, to) in hosts.iter().enumerate().filter(|(_, to)| to.ip != from.ip) {
+                let frame = build::udp(from.to_gateway(), from.at(6000), mapped[b], b"hairpin");
+                let sent = only(&bench.send(from, &frame), to);
+                assert_eq!((read(&frame).ttl, read(&sent).ttl), (64, 63));
+                let error =
+                    icmp_error(to.to_gateway(), (to.ip, Lab::EXTERNAL), (3, 3), &sent[14..]);
+                assert_eq!(only_icmp(&bench.send(to, &error), from).ttl, 63);
+            }
+        }
+        bench.assert_balanced();
+    });
+}
+
+#[test]
+fn what_ends_a_hairpin_is_told_its_sender_in_his_own_words() {
+    everywhere_with(NatMode::EimEif, |mut bench| {
+        let narrow: Vec<LabPort> = (0..4).map(|_| bench.host_with_mtu(1000)).collect();
+        let from = bench.host();
+        let mapped: Vec<Endpoint> =
+            narrow.iter().map(|host| bench.leave(host, 6000, far(53))).collect();
+        for to in &mapped {
+            let last = Hop { ttl: 1, ..from.to_gateway() };
+            let frame = build::udp(last, from.at(6000), *to, b"near its end");
+            assert_eq!(error_about(&bench.send(&from, &frame), &from, &frame), [11, 0]);
+            let frame = build::udp(from.to_gateway(), from.at(6000), *to, &[7; 1200]);
+            assert_eq!(error_about(&bench.send(&from, &frame), &from, &frame), [3, 4]);
+            let frame = build::udp(from.to_gateway(), from.at(6000), *to, b"fits");
+            assert_eq!(bench.send(&from, &frame).len(), 1);
+        }
+        // Nobody answers to the probes that followed.
+        bench.advance(Duration::from_secs(20));
+        for to in &mapped {
+            let frame = build::udp(from.to_gateway(), from.at(6000), *to, b"anybody?");
+            let mut out = bench.send(&from, &frame);
+            out.extend(bench.advance(Duration::from_secs(5)));
+            // All hear the requests that ask for it.
+            let is_told =
+                |(port, frame): &(PortId, Vec<u8>)| *port == from.port && frame[12..14] == [8, 0];
+            let told: Vec<_> = out.into_iter().filter(is_told).collect();
+            assert_eq!(error_about(&told, &from, &frame), [3, 1]);
+        }
+        bench.assert_balanced();
+    });
+}
+
+#[test]
+fn a_port_that_nobody_has_is_refused_whoever_has_leased_its_chunk() {
+    everywhere_with(NatMode::EimEif, |mut bench| {
+        let router = router();
+        let hosts: Vec<LabPort> = (0..6).map(|_| bench.host()).collect();
+        // A chunk for every worker, if its hosts are among these.
+        let mapped: Vec<Endpoint> =
+            hosts.iter().map(|host| bench.leave(host, 6000, far(53))).collect();
+        for at in mapped {
+            let closed = Endpoint::new(at.ip, at.port ^ 1);
+            let frame = build::udp(hosts[0].to_gateway(), hosts[0].at(7000), closed, b"hello?");
+            assert_eq!(error_about_at(&bench.send(&hosts[0], &frame), &hosts[0], closed), [3, 3]);
+            let frame = build::tcp(hosts[0].to_gateway(), hosts[0].at(7000), closed, SYN, b"");
+            let reset = only_tcp(&bench.send(&hosts[0], &frame), &hosts[0]);
+            assert_eq!((reset.src, reset.dst), (closed, hosts[0].at(7000)));
+            let pieces = build::fragments(
+                &udp_df_clear(hosts[0].to_gateway(), hosts[0].at(7000), closed, &[7; 2000]),
+                closed.port,
+                1400,
+            );
+            let mut out = bench.send(&hosts[0], &pieces[1]);
+            out.extend(bench.send(&hosts[0], &pieces[0]));
+            assert_eq!(error_about_at(&out, &hosts[0], closed), [3, 3]);
+            // A stranger outside hears nothing, for a reason that has one name.
+            let frame = build::udp(router.to_gateway(), far(9), closed, b"hello?");
+            assert_eq!(bench.send(&router, &frame), []);
+        }
+        let rows = bench.drops();
+        let count = |name: &str| {
+            rows.iter().filter(|(reason, _)| reason == name).map(|(_, count)| count).sum::<u64>()
+        };
+        assert_eq!((count("local_port_closed"), count("no_session")), (18, 6), "{rows:?}");
+        bench.assert_balanced();
+    });
+}
+
+/// The same for an error from the address that was asked.
+fn error_about_at(out: &[(PortId, Vec<u8>)], host: &LabPort, asked: Endpoint) -> [u8; 2] {
+    let seen = only_icmp(out, host);
+    assert_eq!((seen.src_mac, seen.dst_mac), (host.gateway, host.mac));
+    assert_eq!((seen.src.ip, seen.dst.ip, seen.ttl), (asked.ip, host.ip, 64));
+    let quoted = &seen.payload[8..];
+    assert_eq!(quoted[12..20], [host.ip.octets(), asked.ip.octets()].concat()[..]);
+    assert_eq!(quoted[20..22], 7000u16.to_be_bytes());
+    [seen.payload[0], seen.payload[1]]
 }

@@ -1,6 +1,7 @@
 //! How evenly work falls on the workers, and what becomes of too much.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use tapway::id::WorkerId;
 use tapway::packet::TxLists;
@@ -84,4 +85,25 @@ fn a_full_queue_between_workers_is_a_named_loss() {
     }
     let lost: u64 = engine.drop_rows().iter().map(|row| row.frames).sum();
     assert_eq!(lost, 36 * 64, "{:?}", engine.drop_rows());
+}
+
+/// A host is held to the limit of its port, not of each queue of its port.
+#[test]
+fn a_storm_is_limited_over_all_workers_together() {
+    for workers in WORKERS {
+        let mut bench = bench(workers, 3, |bridge| bridge.bridge.storm_limit = 20);
+        let (host, _other) = (bench.host(), bench.host());
+        bench.advance(Duration::from_secs(10));
+        let flooded = (0..200u8)
+            .filter(|n| {
+                let to = MacAddr::BROADCAST;
+                let frame = ether(host.mac, to, 0x88b5, &[*n; 46]);
+                !bench.send(&host, &frame).is_empty()
+            })
+            .count();
+        // 20 at once, and one for each of the 200 ms.
+        assert!((20..=24).contains(&flooded), "{workers} workers: {flooded}");
+        assert_eq!(bench.drops(), [("storm_limit".to_owned(), 200 - flooded as u64)]);
+        bench.assert_balanced();
+    }
 }

@@ -9,4 +9,5 @@ mod bench;
 mod connections;
 mod hairpin;
 mod load;
+mod snapshot;
 mod stations;

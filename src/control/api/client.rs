@@ -88,6 +88,15 @@ impl Client {
         self.ask(Method::GET, path, Bytes::new())
     }
 
+    /// The answer to a question that answers with a text.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn get_text(&self, path: &str) -> Result<String, ClientError> {
+        let body = self.receive(Method::GET, path, Bytes::new())?;
+        String::from_utf8(body.into()).map_err(|error| self.broken(&error))
+    }
+
     /// The answer to a request with a body in JSON.
     ///
     /// # Errors
@@ -120,11 +129,15 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<T, ClientError> {
+        let answer = self.receive(method, path, body)?;
+        serde_json::from_slice(&answer).map_err(|error| self.broken(&error))
+    }
+
+    fn receive(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, ClientError> {
         let answer = async {
             let response = self.request(method, path, body).await?;
             let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES);
-            let body = body.collect().await.map_err(|error| self.broken(&error))?.to_bytes();
-            serde_json::from_slice(&body).map_err(|error| self.broken(&error))
+            Ok(body.collect().await.map_err(|error| self.broken(&error))?.to_bytes())
         };
         self.runtime.block_on(async {
             match timeout(ANSWER_TIME, answer).await {

@@ -6,14 +6,18 @@
 //!
 //! * `server`: the thread, its socket, who may connect, and the bounds on connections,
 //! * `routes`: the paths under `/v1`, each a question to the worker between two bursts,
+//! * `edits`: the paths that change what runs, `body`: what such a request brings,
 //! * `views`: the answers that are not rows of the engine,
 //! * `refusal`: every other answer: `{"error": ..., "remedy": ...}`,
 //! * `client`: what the command line asks by.
 //!
-//! It reads only; nothing here changes the dataplane. Not by it: metrics and authentication by
-//! anything but the socket's owner.
+//! Changes go through `live` and nothing else. Not by it: metrics and authentication by anything
+//! but the socket's owner.
 
+mod body;
 mod client;
+mod edits;
+mod hosts;
 mod refusal;
 mod routes;
 mod server;
@@ -22,6 +26,7 @@ mod stall;
 mod views;
 
 pub use client::{Client, ClientError, escape};
+pub use hyper::Method;
 pub use refusal::Refusal;
 pub use server::{ApiError, ApiHandle, ApiState, serve};
-pub use views::{LinkRow, NamesReport, SessionUsage, StatsView};
+pub use views::{ChangedView, LinkRow, NamesReport, SessionUsage, StatsView};

@@ -5,9 +5,11 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
+use crate::control::rejection::{Rejection, RejectionKind};
+
 /// What was refused and what to do instead: the body of every status but 200.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{error}; {remedy}")]
+#[error("{error}{}{remedy}", if .remedy.is_empty() { "" } else { "; " })]
 pub struct Refusal {
     #[serde(skip)]
     status: u16,
@@ -31,6 +33,20 @@ impl Refusal {
     /// The HTTP status.
     pub const fn status(&self) -> u16 {
         self.status
+    }
+}
+
+impl From<Rejection> for Refusal {
+    fn from(rejection: Rejection) -> Self {
+        let status = match rejection.kind {
+            RejectionKind::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+            RejectionKind::Wrong => StatusCode::BAD_REQUEST,
+            RejectionKind::Configuration => StatusCode::UNPROCESSABLE_ENTITY,
+            RejectionKind::NotFound => StatusCode::NOT_FOUND,
+            RejectionKind::Conflict => StatusCode::CONFLICT,
+            RejectionKind::Permission => StatusCode::FORBIDDEN,
+        };
+        Self::new(status, rejection.what, &rejection.remedy)
     }
 }
 

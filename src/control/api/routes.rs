@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{FromRequestParts, Query, State};
+use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -18,7 +18,9 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::{ApiState, LinkRow, NamesReport, Refusal, StatsView};
+use super::{edits, hosts};
 use crate::control::capture::{self, CaptureError};
+use crate::control::dhcp::LeaseRow;
 use crate::control::tables;
 use crate::engine::{DropRow, FdbRow, NatView, NeighbourRow, PortStats, RouteRow, SessionRow};
 use crate::id::PortId;
@@ -39,13 +41,16 @@ pub(super) fn router(state: ApiState) -> Router {
         .route("/v1/links", get(links))
         .route("/v1/fdb", get(fdb))
         .route("/v1/neighbours", get(neighbours))
-        .route("/v1/routes", get(routes))
+        .route("/v1/routes", get(routes).post(edits::add_route).delete(edits::remove_route))
         .route("/v1/nat", get(nat))
         .route("/v1/sessions", get(sessions))
         .route("/v1/names", get(names))
         .route("/v1/drops", get(drops))
         .route("/v1/stats", get(stats))
+        .route("/v1/leases", get(leases))
         .route("/v1/capture", get(capture))
+        .merge(edits::router())
+        .merge(hosts::router())
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .with_state(state)
@@ -118,6 +123,13 @@ async fn drops(state: State<ApiState>, _: Params<Nothing>) -> Result<Json<Vec<Dr
 
 async fn stats(state: State<ApiState>, _: Params<Nothing>) -> Result<Json<StatsView>, Refusal> {
     ask(&state, tables::stats).await.map(Json)
+}
+
+async fn leases(
+    state: State<ApiState>,
+    _: Params<Nothing>,
+) -> Result<Json<Vec<LeaseRow>>, Refusal> {
+    Ok(Json(state.leases.rows()))
 }
 
 /// Streams pcapng until the client hangs up or tapway stops.
@@ -199,7 +211,8 @@ async fn unknown_path(uri: Uri) -> Refusal {
     Refusal::new(
         StatusCode::NOT_FOUND,
         format!("no such path: {}", uri.path()),
-        "paths are /v1/links, fdb, neighbours, routes, nat, sessions, names, drops, stats and capture",
+        "paths are /v1/links, fdb, neighbours, routes, nat, sessions, names, drops, stats, leases \
+         and capture",
     )
 }
 
@@ -207,14 +220,14 @@ async fn unknown_method(method: Method, uri: Uri) -> Refusal {
     Refusal::new(
         StatusCode::METHOD_NOT_ALLOWED,
         format!("{method} is not served on {}", uri.path()),
-        "use GET",
+        "GET reads, POST and DELETE change what can be changed",
     )
 }
 
 /// No parameters.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Nothing {}
+pub(super) struct Nothing {}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -229,7 +242,7 @@ struct CaptureQuery {
 }
 
 /// The query's parameters; what is not understood is refused, not ignored.
-struct Params<T>(T);
+pub(super) struct Params<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     type Rejection = Refusal;
@@ -242,11 +255,29 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     }
 }
 
+/// The name in a path.
+pub(super) struct Name(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(name)) => Ok(Self(name)),
+            Err(error) => {
+                let what = error.body_text();
+                Err(Refusal::new(StatusCode::BAD_REQUEST, what, "escape the name as UTF-8"))
+            }
+        }
+    }
+}
+
 fn bad_query(error: &QueryRejection) -> Refusal {
     Refusal::new(
         StatusCode::BAD_REQUEST,
         error.body_text(),
-        "sessions takes limit=NUMBER, capture takes port=NAME, the others nothing",
+        "sessions takes limit=NUMBER, capture port=NAME, DELETE of a network force=true, DELETE of a \
+         route to=PREFIX, the others nothing",
     )
 }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::control::live::ChangeRow;
 use crate::control::registry::LinkInfo;
 use crate::control::resolver::ResolverStats;
 use crate::engine::{PortStats, Totals};
@@ -17,6 +18,13 @@ pub struct LinkRow {
     pub stats: PortStats,
     /// Its device; none: a port in memory.
     pub device: Option<LinkInfo>,
+}
+
+/// What a change of the state came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangedView {
+    /// What is other than before.
+    pub changes: Vec<ChangeRow>,
 }
 
 /// Names of hosts, and what became of questions about others.

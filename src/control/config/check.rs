@@ -11,6 +11,7 @@ use super::nets::{Nets, Subnet, subnets};
 use super::problem::Problems;
 use super::read::Draft;
 use super::{Network, NetworkRouter, UPLINK_NAME, Uplink, UplinkKind};
+use crate::control::rejection::RejectionKind;
 use crate::packet::MacAddr;
 use crate::route::{is_martian_destination, is_martian_source};
 
@@ -77,6 +78,7 @@ fn example_host(subnet: Ipv4Net) -> Ipv4Addr {
 fn check_network(problems: &mut Problems<'_>, network: &Network) {
     let name = network.name.get_ref();
     let key = format!("network.{name}");
+    super::dhcp::check(problems, network);
     if let Err(remedy) = check_name(name) {
         problems.error(network.name.span(), &key, "not a name for a network", remedy);
     }
@@ -84,6 +86,7 @@ fn check_network(problems: &mut Problems<'_>, network: &Network) {
         let what = "this name is the uplink's own";
         problems.error(network.name.span(), &key, what, "choose another name");
     }
+    super::host::check(problems, network);
     let Some(NetworkRouter { subnet, gateway, mac }) = &network.router else { return };
     let net = *subnet.get_ref();
     let subnet_key = format!("{key}.subnet");
@@ -237,7 +240,8 @@ fn check_overlaps(problems: &mut Problems<'_>, draft: &Draft) {
             };
             let line = problems.line(&other.span);
             let what = format!("{net} overlaps {} of {} (line {line})", other.net, other.name);
-            problems.error(span.clone(), key, what, "give each network a subnet of its own");
+            let remedy = "give each network a subnet of its own";
+            problems.error(span.clone(), key, what, remedy).is(RejectionKind::Conflict);
         }
         earlier.insert(*net, index);
     }
@@ -265,7 +269,8 @@ fn check_routes(problems: &mut Problems<'_>, draft: &Draft) {
         }
         if let Some(what) = seen.get(&to.trunc()) {
             let what = format!("{to} is {what}");
-            problems.error(route.to.span(), "route.to", what, "keep one of them");
+            let problem = problems.error(route.to.span(), "route.to", what, "keep one of them");
+            problem.is(RejectionKind::Conflict);
         }
         let line = problems.line(&route.to.span());
         seen.entry(to.trunc()).or_insert_with(|| format!("routed already (line {line})"));

@@ -13,17 +13,26 @@ use super::publishes::{self, Misplaced};
 use super::read::Draft;
 use super::{Network, Port, PortKind, UPLINK_NAME, Uplink, UplinkKind};
 use crate::control::publish_syntax::PublishSyntax;
+use crate::control::rejection::RejectionKind;
 use crate::packet::MacAddr;
 
 /// Ports that a configuration may have, the uplink's besides (see [`crate::id::PortId`]).
 const MAX_PORTS: usize = 65_533;
+
+/// Where an interface is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Home<'d> {
+    Here,
+    Netns(&'d str),
+    Process(u32),
+}
 
 /// Addresses and MACs in use, by network, with who has them.
 #[derive(Default)]
 struct Taken<'d> {
     addresses: HashMap<(&'d str, Ipv4Addr), String>,
     macs: HashMap<(&'d str, MacAddr), String>,
-    interfaces: HashMap<(Option<&'d str>, &'d str), String>,
+    interfaces: HashMap<(Home<'d>, &'d str), String>,
     /// The networks by name.
     networks: HashMap<&'d str, &'d Network>,
 }
@@ -51,6 +60,7 @@ fn enter_own<'d>(problems: &mut Problems<'_>, draft: &'d Draft, taken: &mut Take
         let mac = router.mac.as_ref().map_or(MacAddr::from_ipv4(gateway), |mac| *mac.get_ref());
         taken.addresses.insert((name, gateway), "the gateway".to_owned());
         taken.macs.insert((name, mac), "the gateway".to_owned());
+        enter_host(problems, network, taken);
     }
     let Some(uplink) = &draft.config.uplink else { return };
     if let Some(own) = uplink.own_address().map(|own| own.addr()) {
@@ -77,8 +87,37 @@ fn enter_own<'d>(problems: &mut Problems<'_>, draft: &'d Draft, taken: &mut Take
         UplinkKind::Device { .. } | UplinkKind::Shared { .. } => "uplink.device",
     };
     check_place(problems, (key, "uplink.netns"), (uplink.netns.as_ref(), interface));
-    let netns = uplink.netns.as_ref().map(|netns| netns.get_ref().as_str());
-    taken.interfaces.insert((netns, interface.get_ref()), "the uplink".to_owned());
+    let home = uplink.netns.as_ref().map_or(Home::Here, |netns| Home::Netns(netns.get_ref()));
+    if let Some(other) =
+        taken.interfaces.insert((home, interface.get_ref()), "the uplink".to_owned())
+    {
+        let what = format!("{} is that of {other}", interface.get_ref());
+        problems.error(interface.span(), key, what, "give one of them another name");
+    }
+}
+
+/// This host's own place in a network.
+fn enter_host<'d>(problems: &mut Problems<'_>, network: &'d Network, taken: &mut Taken<'d>) {
+    let (Some(place), Some(address)) = (&network.host, network.host_address()) else { return };
+    let name = network.name.get_ref().as_str();
+    let by = "this host (`host`)".to_owned();
+    if let Some(other) = taken.addresses.insert((name, address), by.clone()) {
+        let span = place.address.as_ref().map_or(network.name.span(), Spanned::span);
+        let what = format!("{address} is that of {other}");
+        let remedy = "give this host another one: `host = \"172.17.0.254\"`";
+        let problem = problems.error(span, format!("network.{name}.host"), what, remedy);
+        problem.is(RejectionKind::Conflict);
+    }
+    taken.macs.insert((name, MacAddr::from_ipv4(address)), by);
+    let interface = (Home::Here, place.interface.get_ref().as_str());
+    let by = format!("this host in network {name}");
+    if let Some(other) = taken.interfaces.insert(interface, by) {
+        let what = format!("{} is that of {other}", place.interface.get_ref());
+        let key = format!("network.{name}.host_interface");
+        let remedy = "set `host_interface` to another name";
+        let problem = problems.error(place.interface.span(), key, what, remedy);
+        problem.is(RejectionKind::Conflict);
+    }
 }
 
 fn check_port<'d>(
@@ -88,15 +127,16 @@ fn check_port<'d>(
     taken: &mut Taken<'d>,
 ) {
     let name = port.name.get_ref();
-    if let Err(remedy) = check_name(name) {
+    // A further port of a host has its name from tapway.
+    if let (Err(remedy), true) = (check_name(name), *name == port.host) {
         problems.error(port.name.span(), format!("port.{name}"), "not a name for a port", remedy);
     }
     if name == UPLINK_NAME {
         let what = "this name is the uplink's own";
         problems.error(port.name.span(), format!("port.{name}"), what, "choose another name");
     }
-    if let PortKind::Tap { netns, interface, .. } = &port.kind {
-        check_tap(problems, port, (netns.as_ref(), interface), taken);
+    if let PortKind::Tap { netns, process, interface, .. } = &port.kind {
+        check_tap(problems, port, (netns.as_ref(), *process, interface), taken);
     }
     let network = taken.networks.get(port.network.get_ref().as_str()).copied();
     if check_network_of(problems, draft, port, network) {
@@ -108,25 +148,50 @@ fn check_port<'d>(
         check_address(problems, port, subnet, taken);
         check_macs(problems, port, taken);
         check_mtu(problems, port, network);
+        check_guard(problems, port, network);
     }
     check_publish(problems, draft, port);
+}
+
+/// A host without a configured address is guarded by its lease.
+fn check_guard(problems: &mut Problems<'_>, port: &Port, network: Option<&Network>) {
+    let is_leased = network.is_some_and(|network| network.dhcp.is_some());
+    // With neither, that has been told.
+    let Some(mac) = port.mac.as_ref().filter(|_| port.guard && port.address.is_none()) else {
+        return;
+    };
+    if is_leased {
+        return;
+    }
+    let key = format!("port.{}.guard", port.name.get_ref());
+    let what = "a port without `address` cannot be guarded on a network without `dhcp`";
+    problems.error(mac.span(), key, what, "add the address, or remove it");
 }
 
 fn check_tap<'d>(
     problems: &mut Problems<'_>,
     port: &Port,
-    (netns, interface): (Option<&'d Spanned<String>>, &'d Spanned<String>),
+    (netns, process, interface): (Option<&'d Spanned<String>>, Option<u32>, &'d Spanned<String>),
     taken: &mut Taken<'d>,
 ) {
     let key = format!("port.{}.interface", port.name.get_ref());
     let netns_key = format!("port.{}.netns", port.name.get_ref());
     check_place(problems, (&key, &netns_key), (netns, interface));
-    let place = (netns.map(|netns| netns.get_ref().as_str()), interface.get_ref().as_str());
+    let home = match process {
+        Some(pid) => Home::Process(pid),
+        None => netns.map_or(Home::Here, |netns| Home::Netns(netns.get_ref())),
+    };
+    let place = (home, interface.get_ref().as_str());
     let by = format!("port {}", port.name.get_ref());
     if let Some(other) = taken.interfaces.insert(place, by) {
-        let home = place.0.map_or("this host".to_owned(), |netns| format!("namespace {netns}"));
+        let home = match place.0 {
+            Home::Here => "this host".to_owned(),
+            Home::Netns(netns) => format!("namespace {netns}"),
+            Home::Process(pid) => format!("the namespace of process {pid}"),
+        };
         let what = format!("interface {} in {home} is that of {other}", place.1);
-        problems.error(interface.span(), key, what, "set another `interface` or `netns`");
+        let remedy = "set another `interface` or `netns`";
+        problems.error(interface.span(), key, what, remedy).is(RejectionKind::Conflict);
     }
 }
 
@@ -178,7 +243,7 @@ fn check_network_of(
         "" => "the name is empty".to_owned(),
         name => format!("there is no network {name}"),
     };
-    problems.error(port.network.span(), key, what, remedy);
+    problems.error(port.network.span(), key, what, remedy).is(RejectionKind::NotFound);
     false
 }
 
@@ -192,7 +257,9 @@ fn check_address<'d>(
     subnet: Option<Ipv4Net>,
     taken: &mut Taken<'d>,
 ) {
-    let Some(address) = &port.address else { return };
+    let wish = port.wish.iter().map(|wish| Spanned::new(wish.clone(), Ipv4Addr::UNSPECIFIED));
+    let wish = wish.filter(|_| subnet.is_none()).next();
+    let Some(address) = port.address.as_ref().or(wish.as_ref()) else { return };
     let key = format!("port.{}.address", port.name.get_ref());
     let network = port.network.get_ref();
     let Some(subnet) = subnet else {
@@ -206,7 +273,8 @@ fn check_address<'d>(
     let by = format!("port {}", port.name.get_ref());
     if let Some(other) = taken.addresses.insert((network, *address.get_ref()), by) {
         let what = format!("{} is that of {other}", address.get_ref());
-        problems.error(address.span(), key, what, "give each host an address of its own");
+        let remedy = "give each host an address of its own";
+        problems.error(address.span(), key, what, remedy).is(RejectionKind::Conflict);
     }
 }
 
@@ -219,7 +287,8 @@ fn check_macs<'d>(problems: &mut Problems<'_>, port: &'d Port, taken: &mut Taken
         let by = format!("port {name}");
         if let Some(other) = taken.macs.insert((port.network.get_ref(), *mac.get_ref()), by) {
             let what = format!("{} is that of {other}", mac.get_ref());
-            problems.error(mac.span(), key, what, "give each station of a network its own MAC");
+            let remedy = "give each station of a network its own MAC";
+            problems.error(mac.span(), key, what, remedy).is(RejectionKind::Conflict);
         }
     }
     if let (None, Some(address)) = (&port.mac, &port.address) {
@@ -243,7 +312,16 @@ fn check_mtu(problems: &mut Problems<'_>, port: &Port, network: Option<&Network>
 fn check_publish(problems: &mut Problems<'_>, draft: &Draft, port: &Port) {
     let Some(first) = port.publish.first() else { return };
     let key = format!("port.{}.publish", port.name.get_ref());
-    if port.address.is_none() {
+    let networks = draft.config.ports_of(&port.host).map(|port| port.network.get_ref());
+    let mut networks = networks.map(|name| draft.config.network(name));
+    if networks.all(|network| network.is_some_and(|network| network.internal)) {
+        let network = port.network.get_ref();
+        let what = format!("network {network} is internal: nothing comes in from outside");
+        let remedy = "remove `publish`, or connect the host to another network";
+        problems.error(first.span(), &key, what, remedy);
+        return;
+    }
+    if port.address.is_none() && port.wish.is_none() {
         let remedy = "add `address` to the port, so that it is known where to deliver";
         problems.error(first.span(), &key, "a port without `address` cannot publish", remedy);
     }
@@ -251,7 +329,11 @@ fn check_publish(problems: &mut Problems<'_>, draft: &Draft, port: &Port) {
         let what = "a host on the uplink is outside already";
         problems.error(first.span(), &key, what, "remove `publish`, or use another network");
     }
-    if draft.config.uplink.is_none() && !draft.is_uplink_broken {
+    let has_host = |network: &Network| {
+        network.host.is_some() && network.name.get_ref() == port.network.get_ref()
+    };
+    let has_host = draft.config.networks.iter().any(has_host);
+    if draft.config.uplink.is_none() && !draft.is_uplink_broken && !has_host {
         let what = "there is no uplink, so it is published on the gateways only";
         problems.warning(first.span(), &key, what, "add [uplink]");
     }
@@ -263,10 +345,21 @@ fn check_places(problems: &mut Problems<'_>, draft: &Draft) {
     let is_shared = draft.config.uplink.as_ref().is_some_and(Uplink::is_shared);
     let is_known = !draft.is_uplink_broken && !is_shared && draft.broken_networks.is_empty();
     let set: HashSet<Ipv4Addr> = own.iter().copied().collect();
-    let foreign = |entry: &PublishSyntax| entry.address.filter(|at| is_known && !set.contains(at));
+    // Where this host has a place, its own addresses are known at start.
+    let hosts: HashSet<&str> = draft
+        .config
+        .networks
+        .iter()
+        .filter(|network| network.host.is_some())
+        .map(|network| network.name.get_ref().as_str())
+        .collect();
+    let foreign = |port: &Port, entry: &PublishSyntax| {
+        let has_host = hosts.contains(port.network.get_ref().as_str());
+        entry.address.filter(|at| is_known && !has_host && !set.contains(at))
+    };
     for port in &draft.config.ports {
         for entry in &port.publish {
-            let Some(address) = foreign(entry.get_ref()) else { continue };
+            let Some(address) = foreign(port, entry.get_ref()) else { continue };
             let key = format!("port.{}.publish", port.name.get_ref());
             let what = format!("{address} is not an address of tapway");
             let remedy = match own.as_slice() {
@@ -277,7 +370,8 @@ fn check_places(problems: &mut Problems<'_>, draft: &Draft) {
         }
     }
     // What is published nowhere is in nobody's way.
-    let (_, misplaced) = publishes::place_those(&draft.config, |entry| foreign(entry).is_none());
+    let (_, misplaced) =
+        publishes::place_those(&draft.config, |port, entry| foreign(port, entry).is_none());
     for Misplaced { port, span, wanted, by } in misplaced {
         let key = format!("port.{}.publish", name_at(draft, port));
         let what = match &by {
@@ -291,7 +385,8 @@ fn check_places(problems: &mut Problems<'_>, draft: &Draft) {
             }
             None => format!("no free port is left in {wanted}"),
         };
-        problems.error(span, key, what, "choose other external ports");
+        let problem = problems.error(span, key, what, "choose other external ports");
+        problem.is(RejectionKind::Conflict);
     }
 }
 

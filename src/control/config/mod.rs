@@ -7,7 +7,10 @@
 mod check;
 mod check_ports;
 mod dataplane;
+mod dhcp;
 mod dns;
+mod host;
+mod joins;
 mod limits;
 mod links;
 mod names;
@@ -15,6 +18,7 @@ mod nets;
 mod problem;
 pub mod publishes;
 mod read;
+mod resolve;
 mod section;
 mod syntax;
 
@@ -24,6 +28,7 @@ mod tests;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::Ipv4Addr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use ipnet::Ipv4Net;
@@ -34,11 +39,14 @@ use crate::io::{DataplaneSettings, TapBackend};
 use crate::nat::NatPolicy;
 use crate::packet::{MacAddr, PortSpan};
 
+use super::addresses::AddressRange;
 use super::hosts::{ExposeSyntax, LinkSyntax};
 use super::publish_syntax::PublishSyntax;
 
 pub use dns::Dns;
+pub use host::HostPlace;
 pub use problem::{ConfigErrors, Problem};
+pub use resolve::Memory;
 
 /// The configuration that holds when no file is given.
 pub const DEFAULT_CONFIG: &str = include_str!("../../../tools/configs/default.toml");
@@ -73,6 +81,22 @@ pub struct Config {
     pub dns: Dns,
     /// The API's socket.
     pub api_socket: PathBuf,
+    /// Where what is made live is kept.
+    pub state: StateSetting,
+    /// Places from here on are of what was made live, and in no file.
+    pub live_at: usize,
+}
+
+/// `[state]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum StateSetting {
+    /// The system's usual directory for the tapway on the usual socket; others keep nothing.
+    #[default]
+    Usual,
+    /// Nothing is kept.
+    None,
+    /// This directory.
+    Directory(PathBuf),
 }
 
 /// `[uplink]`.
@@ -157,8 +181,18 @@ pub struct Network {
     pub name: Spanned<String>,
     /// Subnet and tapway's address in it; none: switched only.
     pub router: Option<NetworkRouter>,
+    /// Where it says that tapway chooses the subnet.
+    pub wish: Option<Range<usize>>,
+    /// Where automatic addresses come from; none: the whole subnet.
+    pub range: Option<Spanned<AddressRange>>,
+    /// Addresses that no host is given.
+    pub exclude: Vec<Spanned<AddressRange>>,
     /// Largest packet, in bytes.
     pub mtu: u16,
+    /// It has no way out and none in.
+    pub internal: bool,
+    /// This host's own place in it; none: it is not there.
+    pub host: Option<HostPlace>,
     /// Its hosts may talk to each other.
     pub icc: bool,
     /// How it is translated.
@@ -167,8 +201,25 @@ pub struct Network {
     pub storm_limit: u32,
     /// Relay link-local group addresses (LLDP, LACP, STP).
     pub forward_reserved: bool,
+    /// Addresses for hosts that ask; none: hosts are not served.
+    pub dhcp: Option<Dhcp>,
     /// Its hosts know each other by name.
     pub dns: bool,
+}
+
+/// `dhcp` of a network.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Dhcp {
+    /// Where it is in the file.
+    pub span: Range<usize>,
+    /// Where leases come from; none: the whole subnet.
+    pub range: Option<Spanned<AddressRange>>,
+    /// Never leased.
+    pub exclude: Vec<Spanned<AddressRange>>,
+    /// How long a lease lasts, in seconds.
+    pub lease_s: u32,
+    /// The domain that clients search names in; none: the network's name, if names are served.
+    pub domain: Option<String>,
 }
 
 /// tapway's own place in a network.
@@ -187,12 +238,16 @@ pub struct NetworkRouter {
 pub struct Port {
     /// Its name.
     pub name: Spanned<String>,
+    /// The host behind it: the port's name, unless it joins a further network.
+    pub host: String,
     /// The network it joins.
     pub network: Spanned<String>,
     /// What it is.
     pub kind: PortKind,
     /// The host's address.
     pub address: Option<Spanned<Ipv4Addr>>,
+    /// Where it says that tapway chooses the address.
+    pub wish: Option<Range<usize>>,
     /// The host's MAC.
     pub mac: Option<Spanned<MacAddr>>,
     /// Largest packet, in bytes; none: the network's.
@@ -220,6 +275,8 @@ pub enum PortKind {
         netns: Option<Spanned<String>>,
         /// Make the namespace if it is missing.
         create_netns: bool,
+        /// The process in whose namespace it is opened, in place of one with a name.
+        process: Option<u32>,
         /// Its name there.
         interface: Spanned<String>,
         /// How it is opened.
@@ -286,38 +343,65 @@ impl Loaded {
     }
 }
 
+/// What a configuration is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Sources<'s> {
+    /// What the file is called in messages.
+    pub name: &'s str,
+    /// The file's text.
+    pub text: &'s str,
+    /// What was made live: networks, ports, routes and joins, in the same language.
+    pub live: &'s str,
+    /// Subnets that this host has routes to: none of them is chosen for a network.
+    pub routed: &'s [Ipv4Net],
+}
+
 impl Config {
     /// Reads and checks a file; without one, the embedded default.
     ///
     /// # Errors
     /// Everything that is wrong with it.
     pub fn load(path: Option<&Path>) -> Result<Loaded, LoadError> {
-        let Some(path) = path else { return Ok(Self::parse(DEFAULT_NAME, DEFAULT_CONFIG)?) };
+        let (name, text) = Self::read_text(path)?;
+        Ok(Self::parse(&name, &text)?)
+    }
+
+    /// A file's name in messages, and its text; without one, the embedded default.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is no text.
+    pub fn read_text(path: Option<&Path>) -> Result<(String, String), LoadError> {
+        let Some(path) = path else {
+            return Ok((DEFAULT_NAME.to_owned(), DEFAULT_CONFIG.to_owned()));
+        };
         let name = path.display().to_string();
         let bytes =
             read_file(path).map_err(|error| LoadError::Unreadable { path: name.clone(), error })?;
         if bytes.len() as u64 > MAX_FILE {
             return Err(LoadError::TooLong { path: name });
         }
-        Ok(Self::parse_bytes(&name, &bytes)?)
+        match String::from_utf8(bytes) {
+            Ok(text) => Ok((name, text)),
+            Err(error) => Err(Self::not_text(&name, error.as_bytes()).into()),
+        }
     }
 
-    /// Reads and checks what should be a text. Bytes that are none are replaced, so that what
-    /// else is wrong is told as well.
-    fn parse_bytes(name: &str, bytes: &[u8]) -> Result<Loaded, ConfigErrors> {
+    /// What is wrong with bytes that are no text. They are replaced, so that what else is wrong
+    /// is told as well.
+    fn not_text(name: &str, bytes: &[u8]) -> ConfigErrors {
         let text = String::from_utf8_lossy(bytes);
-        let Err(error) = std::str::from_utf8(bytes) else { return Self::parse(name, &text) };
-        let at = error.valid_up_to();
+        let at = std::str::from_utf8(bytes).map_or_else(|error| error.valid_up_to(), str::len);
         let byte = bytes.get(at).copied().unwrap_or_default();
-        let mut problems = problem::Problems::new(&text);
+        let mut problems = problem::Problems::new(&text, usize::MAX);
         let what = format!("byte 0x{byte:02x} is not UTF-8");
         problems.error(at..at, "", what, "save the file as UTF-8 text");
         // Another encoding, or no text at all: what else would be said of it means nothing.
         if !bytes.contains(&0) {
-            return Self::judge(name, problems, &text);
+            let draft = Self::draft(&mut problems, (&text, ""), &mut Memory::default(), &[]);
+            drop(draft);
         }
         problems.finish();
-        Err(ConfigErrors { file: name.to_owned(), errors: problems.errors })
+        ConfigErrors { file: name.to_owned(), errors: problems.errors }
     }
 
     /// Reads and checks a text; `name` stands for the file in messages.
@@ -325,18 +409,23 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn parse(name: &str, text: &str) -> Result<Loaded, ConfigErrors> {
-        Self::judge(name, problem::Problems::new(text), text)
+        let sources = Sources { name, text, live: "", routed: &[] };
+        Self::compose(sources, &mut Memory::default())
     }
 
-    fn judge<'i>(
-        name: &str,
-        mut problems: problem::Problems<'i>,
-        text: &'i str,
-    ) -> Result<Loaded, ConfigErrors> {
-        let config = read::read(&mut problems, text);
-        check::check(&mut problems, &config);
-        check_ports::check(&mut problems, &config);
-        links::check(&mut problems, &config);
+    /// Reads and checks a file's text with what was made live. What is left to tapway is chosen
+    /// as `memory` says, and entered there.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn compose(sources: Sources<'_>, memory: &mut Memory) -> Result<Loaded, ConfigErrors> {
+        let Sources { name, text, live, routed } = sources;
+        // Places of what was made live come behind those of the file.
+        let live_at = text.len() + 1;
+        let whole = format!("{text}\n{live}");
+        let placed = " ".repeat(live_at) + live;
+        let mut problems = problem::Problems::new(&whole, live_at);
+        let draft = Self::draft(&mut problems, (text, &placed), memory, routed);
         problems.finish();
         if !problems.errors.is_empty() {
             return Err(ConfigErrors { file: name.to_owned(), errors: problems.errors });
@@ -345,7 +434,54 @@ impl Config {
             let Problem { line, column, key, what, remedy, .. } = odd;
             format!("{name}:{line}:{column}: warning: {key}: {what}; {remedy}")
         });
-        Ok(Loaded { name: name.to_owned(), warnings: warnings.collect(), config: config.config })
+        let config = Self { live_at, ..draft.config };
+        Ok(Loaded { name: name.to_owned(), warnings: warnings.collect(), config })
+    }
+
+    fn draft<'i>(
+        problems: &mut problem::Problems<'i>,
+        (text, live): (&'i str, &'i str),
+        memory: &mut Memory,
+        routed: &[Ipv4Net],
+    ) -> read::Draft {
+        let mut draft = read::read(problems, text, live);
+        resolve::resolve(problems, &mut draft, memory, routed);
+        check::check(problems, &draft);
+        check_ports::check(problems, &draft);
+        links::check(problems, &draft);
+        draft
+    }
+
+    /// A network.
+    pub fn network(&self, name: &str) -> Option<&Network> {
+        self.networks.iter().find(|network| network.name.get_ref() == name)
+    }
+
+    /// The ports of a host, its first one first.
+    pub fn ports_of(&self, host: &str) -> impl Iterator<Item = &Port> {
+        self.ports.iter().filter(move |port| port.host == host)
+    }
+
+    /// The port by which a host has its default route and is published: the first whose network
+    /// has a way out.
+    pub fn way_out_of(&self, host: &str) -> Option<&Port> {
+        let has_way = |port: &&Port| match self.network(port.network.get_ref()) {
+            Some(network) => network.router.is_some() && !network.internal,
+            // The uplink's.
+            None => true,
+        };
+        self.ports_of(host).find(has_way)
+    }
+
+    /// True if a host lives in the namespace of a process.
+    pub fn uses_process(&self, pid: u32) -> bool {
+        let is_it = |port: &Port| matches!(port.kind, PortKind::Tap { process, .. } if process == Some(pid));
+        self.ports.iter().any(is_it)
+    }
+
+    /// True if a place is of what was made live.
+    pub const fn is_live(&self, at: &Range<usize>) -> bool {
+        at.start >= self.live_at
     }
 }
 

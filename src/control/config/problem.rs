@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 
+use crate::control::rejection::{Rejection, RejectionKind};
+
 /// How much of an offending value is shown, in characters.
 const SHOWN_CHARS: usize = 60;
 
@@ -22,13 +24,32 @@ pub struct Problem {
     pub what: String,
     /// What to do.
     pub remedy: String,
+    /// What kind of no it is where it was asked for live.
+    pub kind: RejectionKind,
+    /// It is about something that was made live, and so is in no file.
+    pub is_live: bool,
 }
 
 impl Problem {
     /// A problem whose line and column are still to be counted.
     fn new(at: usize, key: String, what: String, remedy: String) -> Self {
         let [key, what, remedy] = [key, what, remedy].map(|text| escape(&text));
-        Self { at, line: 1, column: 1, key, what, remedy }
+        let kind = RejectionKind::Wrong;
+        Self { at, line: 1, column: 1, key, what, remedy, kind, is_live: false }
+    }
+
+    /// Says what kind of no it is, if it was asked for live.
+    pub(super) fn is(&mut self, kind: RejectionKind) {
+        self.kind = kind;
+    }
+
+    /// The same without its place: nobody wrote what was made live into a file.
+    pub fn rejection(&self) -> Rejection {
+        let what = match self.key.as_str() {
+            "" => self.what.clone(),
+            key => format!("{key}: {}", self.what),
+        };
+        Rejection::new(self.kind, what, &self.remedy)
     }
 }
 
@@ -56,7 +77,10 @@ impl fmt::Display for ConfigErrors {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, error) in self.errors.iter().enumerate() {
             let end = if index + 1 == self.errors.len() { "" } else { "\n" };
-            write!(out, "{}:{error}{end}", self.file)?;
+            match error.is_live {
+                true => write!(out, "made live: {}{end}", error.rejection())?,
+                false => write!(out, "{}:{error}{end}", self.file)?,
+            }
         }
         Ok(())
     }
@@ -68,6 +92,8 @@ impl std::error::Error for ConfigErrors {}
 #[derive(Debug)]
 pub(super) struct Problems<'i> {
     text: &'i str,
+    /// Where the part begins that is in no file.
+    live_at: usize,
     /// Where each line starts, in bytes.
     lines: Vec<usize>,
     /// Lines of which only the syntax is judged.
@@ -77,10 +103,18 @@ pub(super) struct Problems<'i> {
 }
 
 impl<'i> Problems<'i> {
-    pub(super) fn new(text: &'i str) -> Self {
+    /// Problems of a text whose part from `live_at` on is in no file.
+    pub(super) fn new(text: &'i str, live_at: usize) -> Self {
         let breaks = text.match_indices('\n').map(|(at, _)| at + 1);
         let lines = std::iter::once(0).chain(breaks).collect();
-        Self { text, lines, muted: HashSet::new(), errors: Vec::new(), warnings: Vec::new() }
+        Self {
+            text,
+            live_at,
+            lines,
+            muted: HashSet::new(),
+            errors: Vec::new(),
+            warnings: Vec::new(),
+        }
     }
 
     pub(super) fn error(
@@ -89,8 +123,15 @@ impl<'i> Problems<'i> {
         key: impl Into<String>,
         what: impl Into<String>,
         remedy: impl Into<String>,
-    ) {
-        self.errors.push(Problem::new(at.start, key.into(), what.into(), remedy.into()));
+    ) -> &mut Problem {
+        let mut problem = Problem::new(at.start, key.into(), what.into(), remedy.into());
+        problem.is_live = at.start >= self.live_at;
+        self.errors.push_mut(problem)
+    }
+
+    /// True if a place is in no file: it was made live.
+    pub(super) const fn is_live(&self, at: &Range<usize>) -> bool {
+        at.start >= self.live_at
     }
 
     pub(super) fn warning(

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::ops::Range;
 
-use super::Config;
+use super::{Config, Port};
 use crate::control::publish_syntax::{PortRange, PublishSyntax};
 
 /// Where ports that nobody chose come from (RFC 6335: dynamic ports), and Docker's choice.
@@ -45,18 +45,51 @@ pub struct Misplaced {
 
 /// Places the published ports of a configuration.
 pub fn place(config: &Config) -> (Vec<Placed>, Vec<Misplaced>) {
-    place_those(config, |_| true)
+    place_those(config, |_, _| true)
+}
+
+/// The external ports that one more published port gets beside those of a configuration and
+/// `more`, which name theirs; none: all that it could have are taken.
+pub fn settle(
+    config: &Config,
+    more: impl Iterator<Item = PublishSyntax>,
+    syntax: &PublishSyntax,
+) -> Option<PortRange> {
+    let (mut places, _) = fill(config, |_, _| true);
+    for other in more {
+        let Some(external) = other.host else { continue };
+        if places.in_the_way(&other, external).is_none() {
+            places.insert(Placed {
+                port: usize::MAX,
+                span: 0..0,
+                protocol: other.protocol,
+                address: other.address,
+                external,
+                target: other.container.first,
+            });
+        }
+    }
+    places.first_free(syntax, syntax.host.unwrap_or(EPHEMERAL)).ok()
 }
 
 /// Places the published ports that `is_good` lets through; the others take no place.
 pub(super) fn place_those(
     config: &Config,
-    is_good: impl Fn(&PublishSyntax) -> bool,
+    is_good: impl Fn(&Port, &PublishSyntax) -> bool,
 ) -> (Vec<Placed>, Vec<Misplaced>) {
+    let (places, misplaced) = fill(config, is_good);
+    (places.placed, misplaced)
+}
+
+fn fill(
+    config: &Config,
+    is_good: impl Fn(&Port, &PublishSyntax) -> bool,
+) -> (Places, Vec<Misplaced>) {
+    let is_good = &is_good;
     let all = config.ports.iter().enumerate().flat_map(|(port, spec)| {
-        spec.publish.iter().map(move |syntax| (port, syntax.span(), *syntax.get_ref()))
+        let good = spec.publish.iter().filter(move |syntax| is_good(spec, syntax.get_ref()));
+        good.map(move |syntax| (port, syntax.span(), *syntax.get_ref()))
     });
-    let all = all.filter(|(_, _, syntax)| is_good(syntax));
     let (fixed, open): (Vec<_>, Vec<_>) = all.partition(|(_, _, syntax)| {
         syntax.host.is_some_and(|host| host.count() == syntax.container.count())
     });
@@ -79,7 +112,7 @@ pub(super) fn place_those(
             }
         }
     }
-    (places.placed, misplaced)
+    (places, misplaced)
 }
 
 /// What a search was for: protocol, address, ports to choose from, ports needed.

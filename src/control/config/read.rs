@@ -9,26 +9,28 @@ use ipnet::Ipv4Net;
 use toml::Spanned;
 use toml::de::DeTable;
 
+use super::joins::{Choice, read_address};
 use super::links::{read_expose, read_links};
 use super::names::check_host_name;
 use super::problem::Problems;
 use super::section::Section;
-use super::syntax;
 use super::{
-    Config, DEFAULT_NETWORK, DEFAULT_SOCKET, Network, NetworkRouter, Port, PortKind, StaticNat,
-    StaticRoute, Uplink, UplinkKind,
+    Config, DEFAULT_NETWORK, DEFAULT_SOCKET, Network, NetworkRouter, Port, PortKind, StateSetting,
+    StaticNat, StaticRoute, Uplink, UplinkKind,
 };
+use super::{joins, syntax};
 use crate::control::publish_syntax::PublishSyntax;
 use crate::io::TapBackend;
 use crate::nat::{NatMode, NatPolicy};
 use crate::packet::{MacAddr, PortSpan};
 
-const ADDRESS: &str = "an IPv4 address such as 172.17.0.1";
+pub(super) const ADDRESS: &str = "an IPv4 address such as 172.17.0.1";
 const ADDRESS_AND_PREFIX: &str = "an IPv4 address and prefix such as 192.168.33.10/24";
+const RANGE: &str = "an address, a subnet, or a range such as 172.17.0.10-172.17.0.20";
 const SUBNET: &str = "an IPv4 subnet such as 172.17.0.0/16";
-const MAC: &str = "a MAC address such as 02:42:ac:11:00:02";
+pub(super) const MAC: &str = "a MAC address such as 02:42:ac:11:00:02";
 pub(super) const TEXT: &str = "a text in quotes";
-const BOOL: &str = "true or false";
+pub(super) const BOOL: &str = "true or false";
 const MODE: &str = "a NAT mode: \"none\", \"eim-eif\", \"eim-adf\", \"eim-apdf\" or \"apdm\"";
 const BACKEND: &str = "\"own\" or \"tun-tap\"";
 /// Packets in bytes: from what IPv4 demands of every link to what a frame buffer holds.
@@ -53,36 +55,59 @@ pub(super) struct Draft {
     pub is_uplink_broken: bool,
 }
 
-pub(super) fn read<'i>(problems: &mut Problems<'i>, text: &'i str) -> Draft {
-    let (table, errors) = DeTable::parse_recoverable(text);
-    let mut file = Section::new("", 0..0, table.into_inner());
+/// Reads a file's text, and what was made live: a text whose places follow those of the file's.
+pub(super) fn read<'i>(problems: &mut Problems<'i>, text: &'i str, live: &'i str) -> Draft {
     let mut draft = Draft::default();
-    if !syntax::report(problems, text, &errors) {
-        // Where the syntax is wrong, keys may seem to be where they are not.
-        return draft;
-    }
+    let Some(mut file) = parse(problems, text) else { return draft };
+    let Some(mut live) = parse(problems, live) else { return draft };
     draft.is_uplink_broken = file.has("uplink");
     if let Some(section) = file.take_section(problems, "uplink") {
         (draft.config.uplink, draft.is_uplink_broken) = read_uplink(problems, section);
     }
-    for (name, section) in file.take_sections(problems, "network") {
+    for source in [&mut file, &mut live] {
+        read_things(problems, source, &mut draft);
+    }
+    // Joins may be of any port, wherever that is written.
+    for source in [&mut file, &mut live] {
+        for section in source.take_section_list(problems, "connect") {
+            joins::read_connect(problems, &mut draft, section);
+        }
+        for section in source.take_section_list(problems, "publish") {
+            joins::read_publish(problems, &mut draft, section);
+        }
+    }
+    draft.config.dataplane = super::dataplane::read(problems, &mut file);
+    draft.config.engine = super::limits::read(problems, &mut file);
+    draft.config.dns = super::dns::read(problems, &mut file);
+    draft.config.api_socket = read_api(problems, &mut file);
+    draft.config.state = read_state(problems, &mut file);
+    file.finish(problems);
+    live.finish(problems);
+    draft
+}
+
+/// The whole text as a section; none where the syntax is wrong, for then keys may seem to be
+/// where they are not.
+fn parse<'i>(problems: &mut Problems<'i>, text: &'i str) -> Option<Section<'i>> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    syntax::report(problems, text, &errors).then(|| Section::new("", 0..0, table.into_inner()))
+}
+
+/// Networks, ports and routes.
+fn read_things<'i>(problems: &mut Problems<'i>, source: &mut Section<'i>, draft: &mut Draft) {
+    for (name, section) in source.take_sections(problems, "network") {
         let key = name.get_ref().clone();
         match read_network(problems, name, section) {
             Some(network) => draft.config.networks.push(network),
             None => drop(draft.broken_networks.insert(key)),
         }
     }
-    let ports = file.take_sections(problems, "port").into_iter();
-    draft.config.ports =
-        ports.filter_map(|(name, section)| read_port(problems, name, section)).collect();
-    let routes = file.take_section_list(problems, "route").into_iter();
-    draft.config.routes = routes.filter_map(|section| read_route(problems, section)).collect();
-    draft.config.dataplane = super::dataplane::read(problems, &mut file);
-    draft.config.engine = super::limits::read(problems, &mut file);
-    draft.config.dns = super::dns::read(problems, &mut file);
-    draft.config.api_socket = read_api(problems, &mut file);
-    file.finish(problems);
-    draft
+    for (name, section) in source.take_sections(problems, "port") {
+        draft.config.ports.extend(read_port(problems, name, section));
+    }
+    for section in source.take_section_list(problems, "route") {
+        draft.config.routes.extend(read_route(problems, section));
+    }
 }
 
 /// The uplink as far as it could be read, and whether something was wrong with it.
@@ -218,16 +243,26 @@ fn read_network<'i>(
     name: Spanned<String>,
     mut section: Section<'i>,
 ) -> Option<Network> {
-    let subnet = section.take::<Ipv4Net>(problems, "subnet", SUBNET);
+    let subnet = section.take::<Choice<Ipv4Net>>(problems, "subnet", SUBNET);
+    let (subnet, wish) = match subnet.map(|subnet| (subnet.span(), subnet.into_inner())) {
+        None => (None, None),
+        Some((span, Choice::Auto)) => (None, Some(span)),
+        Some((span, Choice::Is(subnet))) => (Some(Spanned::new(span, subnet)), None),
+    };
     let gateway = section.take::<Ipv4Addr>(problems, "gateway", ADDRESS);
     let mac = section.take::<MacAddr>(problems, "gateway_mac", MAC);
     let mtu = read_mtu(problems, &mut section).unwrap_or(DEFAULT_MTU);
     let icc = section.take(problems, "icc", BOOL).is_none_or(Spanned::into_inner);
+    let internal = section.take(problems, "internal", BOOL).is_some_and(Spanned::into_inner);
+    let range = section.take(problems, "range", RANGE);
+    let exclude = section.take_list(problems, "exclude", RANGE);
+    let host = super::host::read(problems, &mut section, &name);
     let mut nat = read_nat(problems, &mut section);
     let exempt = section.take_list::<Ipv4Net>(problems, "nat_exempt", SUBNET);
     nat.exempt = exempt.iter().map(|net| net.get_ref().trunc()).collect();
     let storm = section.take_number(problems, "storm_limit", 0..=u64::from(u32::MAX));
     let reserved = section.take(problems, "forward_reserved", BOOL);
+    let dhcp = super::dhcp::read(problems, &mut section);
     let dns = section.take::<bool>(problems, "dns", BOOL).map(Spanned::into_inner);
     if subnet.is_none() && !section.has_failed(&["subnet"]) {
         let spans = [
@@ -236,7 +271,10 @@ fn read_network<'i>(
         ];
         for (key, span) in spans {
             let Some(span) = span else { continue };
-            let what = "there is no `subnet` it could be in";
+            let what = match wish {
+                Some(_) => "a subnet of tapway's choice has a gateway of its choice",
+                None => "there is no `subnet` it could be in",
+            };
             problems.error(span, section.key(key), what, "add the subnet, or remove it");
         }
     }
@@ -255,16 +293,22 @@ fn read_network<'i>(
         dns: dns.unwrap_or(name.get_ref() != DEFAULT_NETWORK),
         name,
         router,
+        wish,
+        range,
+        exclude,
         mtu,
+        internal,
+        host,
         icc,
         nat,
         storm_limit: storm.map_or(DEFAULT_STORM_LIMIT, Spanned::into_inner) as u32,
         forward_reserved: reserved.is_some_and(Spanned::into_inner),
+        dhcp,
     })
 }
 
 /// The gateway unless configured: the subnet's first host, as Docker does.
-fn first_host(subnet: &Spanned<Ipv4Net>) -> Spanned<Ipv4Addr> {
+pub(super) fn first_host(subnet: &Spanned<Ipv4Net>) -> Spanned<Ipv4Addr> {
     let address = subnet.get_ref().hosts().next().unwrap_or_else(|| subnet.get_ref().addr());
     Spanned::new(subnet.span(), address)
 }
@@ -301,13 +345,16 @@ fn read_port<'i>(
     let network = section.take(problems, "network", TEXT);
     let network = network.unwrap_or_else(|| Spanned::new(name.span(), DEFAULT_NETWORK.to_owned()));
     let kind = read_port_kind(problems, &mut section, &name);
-    let address = section.take(problems, "address", ADDRESS);
+    let (address, wish) = read_address(problems, &mut section);
     let mac = section.take(problems, "mac", MAC);
     let mtu = read_mtu(problems, &mut section);
     let guard = section.take::<bool>(problems, "guard", BOOL);
-    let has_address = address.is_some() || section.has_failed(&["address"]);
+    let has_address = address.is_some()
+        || wish.is_some()
+        || mac.is_some()
+        || section.has_failed(&["address", "mac"]);
     if let Some(guard) = guard.as_ref().filter(|guard| *guard.get_ref() && !has_address) {
-        let what = "a port without `address` cannot be guarded";
+        let what = "a port with neither `address` nor `mac` cannot be guarded";
         problems.error(guard.span(), section.key("guard"), what, "add the address, or remove it");
     }
     let publish = read_publish(problems, &mut section);
@@ -320,12 +367,15 @@ fn read_port<'i>(
     if is_broken {
         return None;
     }
-    let guard = guard.map_or(address.is_some(), Spanned::into_inner);
+    let guard = guard.map_or(address.is_some() || wish.is_some(), Spanned::into_inner);
+    let host = name.get_ref().clone();
     Some(Port {
         kind: kind?,
         name,
+        host,
         network,
         address,
+        wish,
         mac,
         mtu,
         guard,
@@ -337,7 +387,7 @@ fn read_port<'i>(
     })
 }
 
-fn read_aliases<'i>(
+pub(super) fn read_aliases<'i>(
     problems: &mut Problems<'i>,
     section: &mut Section<'i>,
 ) -> Vec<Spanned<String>> {
@@ -373,16 +423,29 @@ fn read_port_kind<'i>(
     }
     let netns = section.take::<String>(problems, "netns", TEXT);
     let create_netns = read_create_netns(problems, section, netns.is_some());
+    let process = read_process(problems, section);
     let interface = section.take::<String>(problems, "interface", TEXT);
-    let default = if netns.is_some() { "eth0" } else { name.get_ref() };
+    let is_inside = netns.is_some() || process.is_some();
+    let default = if is_inside { "eth0" } else { name.get_ref() };
     let (backend, offload) = read_backend(problems, section);
     Some(PortKind::Tap {
         interface: interface.unwrap_or_else(|| Spanned::new(name.span(), default.to_owned())),
         netns,
         create_netns,
+        process,
         backend,
         offload,
     })
+}
+
+/// The process in whose namespace the TAP is: only who holds that process can say so.
+fn read_process<'i>(problems: &mut Problems<'i>, section: &mut Section<'i>) -> Option<u32> {
+    if !problems.is_live(&section.span()) {
+        return None;
+    }
+    section
+        .take_number(problems, "process", 1..=u64::from(u32::MAX))
+        .map(|pid| *pid.get_ref() as u32)
 }
 
 fn read_publish<'i>(
@@ -391,17 +454,26 @@ fn read_publish<'i>(
 ) -> Vec<Spanned<PublishSyntax>> {
     let mut publish = Vec::new();
     for text in section.take_list::<String>(problems, "publish", "a text such as \"8080:80/tcp\"") {
-        match text.get_ref().parse() {
-            Ok(syntax) => publish.push(Spanned::new(text.span(), syntax)),
-            Err(error) => {
-                let what = format!("\"{}\": {error}", text.get_ref());
-                let remedy =
-                    "examples: \"80:80\", \"192.168.33.10:53:53/udp\", \"8000-8009:8000-8009\"";
-                problems.error(text.span(), section.key("publish"), what, remedy);
-            }
-        }
+        publish.extend(read_syntax(problems, &section.key("publish"), text));
     }
     publish
+}
+
+pub(super) fn read_syntax(
+    problems: &mut Problems<'_>,
+    key: &str,
+    text: Spanned<String>,
+) -> Option<Spanned<PublishSyntax>> {
+    match text.get_ref().parse() {
+        Ok(syntax) => Some(Spanned::new(text.span(), syntax)),
+        Err(error) => {
+            let what = format!("\"{}\": {error}", text.get_ref());
+            let remedy =
+                "examples: \"80:80\", \"192.168.33.10:53:53/udp\", \"8000-8009:8000-8009\"";
+            problems.error(text.span(), key, what, remedy);
+            None
+        }
+    }
 }
 
 fn read_route<'i>(problems: &mut Problems<'i>, mut section: Section<'i>) -> Option<StaticRoute> {
@@ -429,6 +501,26 @@ fn read_api<'i>(problems: &mut Problems<'i>, file: &mut Section<'i>) -> PathBuf 
         problems.error(socket.span(), "api.socket", what, "use a shorter path");
     }
     socket.map_or(default, Spanned::into_inner)
+}
+
+fn read_state<'i>(problems: &mut Problems<'i>, file: &mut Section<'i>) -> StateSetting {
+    let Some(mut section) = file.take_section(problems, "state") else {
+        return StateSetting::Usual;
+    };
+    let directory = section.take::<PathBuf>(problems, "directory", TEXT);
+    section.finish(problems);
+    match directory {
+        None => StateSetting::Usual,
+        Some(none) if none.get_ref().as_os_str() == "none" => StateSetting::None,
+        Some(directory) => {
+            if !directory.get_ref().is_absolute() {
+                let what = format!("{} is not an absolute path", directory.get_ref().display());
+                let remedy = "name a directory such as \"/var/lib/tapway\", or \"none\"";
+                problems.error(directory.span(), "state.directory", what, remedy);
+            }
+            StateSetting::Directory(directory.into_inner())
+        }
+    }
 }
 
 /// Whether a namespace that is missing is made: yes, unless the file says otherwise.

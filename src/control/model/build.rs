@@ -1,19 +1,22 @@
 //! From a checked configuration to a model.
 
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 
 use super::ids::Ids;
-use super::{HostEntry, Model, PortEntry, UPLINK, UPLINK_PORT};
+use super::{HostEntry, Model, PortEntry, Processes, UPLINK, UPLINK_PORT};
 use crate::control::config::{
     Config, Network, Port, PortKind, UPLINK_NAME, Uplink, UplinkKind, publishes,
 };
+use crate::control::dhcp::{ScopePort, ScopeSettings};
 use crate::control::hosts::{ExposeSyntax, ExposedPort};
 use crate::engine::{Gateway, NetworkSpec, PortSpec};
-use crate::id::NetworkId;
-use crate::io::{DevicePlan, Netns, PortPlan, SharedPlan, TapPlan};
+use crate::id::{NetworkId, PortId};
+use crate::io::{DevicePlan, Netns, PortPlan, SharedPlan, TapBackend, TapPlan};
+use crate::local::dhcp::Parameters;
 use crate::nat::{Endpoint, NatPolicy, Publish};
 use crate::packet::MacAddr;
 use crate::switch::{BridgeSettings, Guard};
@@ -23,19 +26,22 @@ use crate::switch::{BridgeSettings, Guard};
 /// environment.
 const MAX_SERVED: usize = 1024;
 
-pub(super) fn build(config: &Config, ids: &Ids) -> Model {
+pub(super) fn build(config: &Config, ids: &Ids, processes: &Processes) -> Model {
     let uplink = config.uplink.iter().map(|uplink| (UPLINK, uplink_network(config, uplink, ids)));
     let networks = config.networks.iter();
     let networks =
-        networks.map(|network| (ids.network(network.name.get_ref()), network_spec(network)));
+        networks.map(|network| (ids.network(network.name.get_ref()), network_spec(ids, network)));
     let uplink_port = config.uplink.iter().map(|uplink| uplink_port(config, uplink));
-    let ports = config.ports.iter().map(|port| port_entry(config, ids, port));
+    let ports = config.ports.iter().map(|port| port_entry(config, (ids, processes), port));
+    let host_ports = config.networks.iter().filter_map(|network| host_port(config, ids, network));
     Model {
         networks: uplink.chain(networks).collect(),
-        ports: uplink_port.chain(ports).collect(),
-        hosts: config.ports.iter().map(|port| host_entry(ids, port)).collect(),
+        ports: uplink_port.chain(ports).chain(host_ports).collect(),
+        hosts: hosts(config, ids),
         routes: routes(config),
+        host_places: host_places(config, ids),
         publishes: publishes(config, ids),
+        dhcp: dhcp_networks(config, ids, processes),
         engine: config.engine,
         dataplane: config.dataplane,
         names: Arc::new(super::names::names(config, ids)),
@@ -65,7 +71,7 @@ fn uplink_network(config: &Config, uplink: &Uplink, ids: &Ids) -> NetworkSpec {
     NetworkSpec { mtu: uplink.mtu, is_outside: true, nat: NatPolicy::default(), ..spec }
 }
 
-fn network_spec(network: &Network) -> NetworkSpec {
+fn network_spec(ids: &Ids, network: &Network) -> NetworkSpec {
     let gateway = network.router.as_ref().map(|router| {
         let address = *router.gateway.get_ref();
         let prefix = router.subnet.get_ref().prefix_len();
@@ -84,6 +90,9 @@ fn network_spec(network: &Network) -> NetworkSpec {
         mtu: network.mtu,
         is_outside: false,
         icc: network.icc,
+        is_internal: network.internal,
+        open_port: network.host.is_some().then(|| ids.port(&host_port_name(network))),
+        serves_dhcp: network.dhcp.is_some(),
         nat: network.nat.clone(),
         bridge: BridgeSettings {
             forward_reserved: network.forward_reserved,
@@ -186,22 +195,32 @@ fn home(config: &Config, ids: &Ids, port: &Port) -> Home {
     }
 }
 
-fn port_entry(config: &Config, ids: &Ids, port: &Port) -> PortEntry {
+/// True if a host's default route, and what it publishes, is by this port.
+fn way_out(config: &Config, port: &Port) -> bool {
+    config.way_out_of(&port.host).is_some_and(|way| way.name == port.name)
+}
+
+fn port_entry(config: &Config, (ids, processes): (&Ids, &Processes), port: &Port) -> PortEntry {
     let home = home(config, ids, port);
     let address = port.address.as_ref().map(|address| *address.get_ref());
     let configured = port.mac.as_ref().map(|mac| *mac.get_ref());
     let mac = configured.or(address.map(MacAddr::from_ipv4));
     let mtu = port.mtu.unwrap_or(home.mtu);
+    let is_way_out = way_out(config, port);
     let plan = match &port.kind {
-        PortKind::Tap { netns, create_netns, interface, backend, offload } => {
+        PortKind::Tap { netns, create_netns, process, interface, backend, offload } => {
+            let is_inside = netns.is_some() || process.is_some();
             PortPlan::Tap(TapPlan {
-                netns: netns.as_ref().map(|name| Netns::named(name.get_ref(), *create_netns)),
+                netns: match process.and_then(|pid| processes.get(&pid)) {
+                    Some(process) => Some(Netns::OfProcess(process.clone())),
+                    None => netns.as_ref().map(|name| Netns::named(name.get_ref(), *create_netns)),
+                },
                 interface: interface.get_ref().clone(),
                 mac,
                 mtu,
                 address: address.zip(home.prefix).and_then(|(ip, len)| Ipv4Net::new(ip, len).ok()),
                 // The host's own default route is never touched.
-                gateway: home.gateway.filter(|_| netns.is_some() && address.is_some()),
+                gateway: home.gateway.filter(|_| is_inside && is_way_out && address.is_some()),
                 backend: *backend,
                 offload: *offload,
                 queues: config.dataplane.workers,
@@ -210,7 +229,9 @@ fn port_entry(config: &Config, ids: &Ids, port: &Port) -> PortEntry {
         PortKind::Replay(file) => PortPlan::Replay(file.clone()),
         PortKind::Record(file) => PortPlan::Record(file.clone()),
     };
-    let guard = mac.zip(address).filter(|_| port.guard);
+    // Without an address: the one it will have leased.
+    let guarded = mac.filter(|_| port.guard);
+    let guard = guarded.map(|mac| (mac, address.unwrap_or(Ipv4Addr::UNSPECIFIED)));
     let spec = PortSpec {
         name: port.name.get_ref().clone(),
         network: home.network,
@@ -222,7 +243,22 @@ fn port_entry(config: &Config, ids: &Ids, port: &Port) -> PortEntry {
     PortEntry { id: ids.port(port.name.get_ref()), spec, plan, mac, address }
 }
 
-fn host_entry(ids: &Ids, port: &Port) -> HostEntry {
+/// Each host with all of its ports.
+fn hosts(config: &Config, ids: &Ids) -> Vec<HostEntry> {
+    let mut ports: HashMap<&str, Vec<PortId>> = HashMap::new();
+    for port in &config.ports {
+        ports.entry(&port.host).or_default().push(ids.port(port.name.get_ref()));
+    }
+    let first = config.ports.iter().filter(|port| *port.name.get_ref() == port.host);
+    first
+        .map(|port| {
+            let ports = ports.remove(port.host.as_str()).unwrap_or_default();
+            HostEntry { ports, ..host_entry(port) }
+        })
+        .collect()
+}
+
+fn host_entry(port: &Port) -> HostEntry {
     let name = port.name.get_ref().clone();
     let exposed = port.expose.iter().map(|syntax| *syntax.get_ref());
     let published = port.publish.iter().map(|syntax| ExposeSyntax::published(syntax.get_ref()));
@@ -232,11 +268,52 @@ fn host_entry(ids: &Ids, port: &Port) -> HostEntry {
     serves.dedup();
     serves.truncate(MAX_SERVED);
     HostEntry {
-        ports: vec![ids.port(&name)],
+        ports: Vec::new(),
         name,
         serves,
         links: port.links.iter().map(|link| link.get_ref().clone()).collect(),
     }
+}
+
+/// This host's addresses in networks.
+fn host_places(config: &Config, ids: &Ids) -> Vec<(NetworkId, Ipv4Addr)> {
+    let networks = config.networks.iter();
+    let hosts = networks
+        .filter_map(|network| Some((ids.network(network.name.get_ref()), network.host_address()?)));
+    hosts.collect()
+}
+
+/// What the port of this host in a network is called: no name of a file can be so.
+pub(super) fn host_port_name(network: &Network) -> String {
+    format!("host:{}", network.name.get_ref())
+}
+
+/// This host's own port in a network: a TAP in tapway's namespace, with a route to the subnet.
+fn host_port(config: &Config, ids: &Ids, network: &Network) -> Option<PortEntry> {
+    let (place, address) = (network.host.as_ref()?, network.host_address()?);
+    let prefix = network.router.as_ref()?.subnet.get_ref().prefix_len();
+    let (name, mac) = (host_port_name(network), MacAddr::from_ipv4(address));
+    let plan = TapPlan {
+        netns: None,
+        interface: place.interface.get_ref().clone(),
+        mac: Some(mac),
+        mtu: network.mtu,
+        address: Ipv4Net::new(address, prefix).ok(),
+        gateway: None,
+        backend: TapBackend::Own,
+        offload: true,
+        queues: config.dataplane.workers,
+    };
+    let spec = PortSpec {
+        name: name.clone(),
+        network: ids.network(network.name.get_ref()),
+        mtu: network.mtu,
+        guard: Some(Guard { mac, address }),
+        static_macs: Vec::new(),
+        is_up: false,
+    };
+    let plan = PortPlan::Tap(plan);
+    Some(PortEntry { id: ids.port(&name), spec, plan, mac: Some(mac), address: Some(address) })
 }
 
 fn routes(config: &Config) -> Vec<(Ipv4Net, Ipv4Addr)> {
@@ -249,10 +326,50 @@ fn routes(config: &Config) -> Vec<(Ipv4Net, Ipv4Addr)> {
     default.chain(others.map(|route| (*route.to.get_ref(), *route.via.get_ref()))).collect()
 }
 
+/// The networks whose hosts are served by DHCP.
+fn dhcp_networks(config: &Config, ids: &Ids, processes: &Processes) -> Vec<ScopeSettings> {
+    let served = config.networks.iter().filter_map(|network| {
+        let (dhcp, router) = (network.dhcp.as_ref()?, network.router.as_ref()?);
+        let name = network.name.get_ref();
+        let gateway = *router.gateway.get_ref();
+        let server = Ipv4Net::new(gateway, router.subnet.get_ref().prefix_len()).ok()?;
+        let mac = router.mac.as_ref().map_or(MacAddr::from_ipv4(gateway), |mac| *mac.get_ref());
+        let parameters = Parameters {
+            server,
+            server_mac: mac,
+            router: Some(gateway),
+            dns: if network.dns { vec![gateway] } else { Vec::new() },
+            domain: dhcp.domain.clone().or_else(|| network.dns.then(|| name.clone())),
+            mtu: network.mtu,
+        };
+        Some(ScopeSettings {
+            network: ids.network(network.name.get_ref()),
+            name: name.clone(),
+            range: dhcp.range.as_ref().map(|range| *range.get_ref()),
+            exclude: dhcp.exclude.iter().map(|range| *range.get_ref()).collect(),
+            lease_s: dhcp.lease_s,
+            parameters,
+            ports: Vec::new(),
+        })
+    });
+    let mut served: Vec<ScopeSettings> = served.collect();
+    let own = config.networks.iter().filter_map(|network| host_port(config, ids, network));
+    let ports = config.ports.iter().map(|port| port_entry(config, (ids, processes), port));
+    for port in ports.chain(own) {
+        let PortEntry { id, spec, mac, address, .. } = port;
+        let home = served.iter_mut().find(|scope| scope.network == spec.network);
+        if let Some(home) = home {
+            let (name, guard) = (spec.name, spec.guard);
+            home.ports.push(ScopePort { id, name, mac, address, guard });
+        }
+    }
+    served
+}
+
 fn publishes(config: &Config, ids: &Ids) -> Vec<Publish> {
     let (placed, _) = publishes::place(config);
     let publish = |placed: publishes::Placed| {
-        let port = config.ports.get(placed.port)?;
+        let port = config.way_out_of(&config.ports.get(placed.port)?.host)?;
         Some(Publish {
             protocol: placed.protocol,
             address: placed.address,

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::build::host_port_name;
 use super::{Model, UPLINK, UPLINK_PORT};
 use crate::control::config::{Config, UPLINK_NAME};
 use crate::id::{NetworkId, PortId};
@@ -27,7 +28,9 @@ impl Ids {
         let (networks, ports) = before.map(known).unwrap_or_default();
         let names = config.networks.iter().map(|network| network.name.get_ref());
         let networks = number(names, &networks).map(|(name, id)| (name, NetworkId(id)));
-        let names = config.ports.iter().map(|port| port.name.get_ref());
+        let hosts = config.networks.iter().filter(|network| network.host.is_some());
+        let hosts: Vec<String> = hosts.map(host_port_name).collect();
+        let names = config.ports.iter().map(|port| port.name.get_ref()).chain(&hosts);
         let ports = number(names, &ports).map(|(name, id)| (name, PortId(id)));
         let uplink = UPLINK_NAME.to_owned();
         Self {
@@ -69,12 +72,17 @@ fn number<'n>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::model::Processes;
 
     fn model(names: &[&str], before: Option<&Model>) -> Model {
         let text: String = names.iter().map(|name| format!("[network.{name}]\n")).collect();
         let ports: String =
             names.iter().map(|name| format!("[port.{name}]\nnetwork = \"{name}\"\n")).collect();
-        Model::succeeding(&Config::parse("f", &(text + &ports)).unwrap().config, before)
+        Model::succeeding(
+            &Config::parse("f", &(text + &ports)).unwrap().config,
+            before,
+            &Processes::new(),
+        )
     }
 
     fn ids(model: &Model) -> Vec<(&str, u16, u16)> {

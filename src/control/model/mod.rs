@@ -15,25 +15,31 @@ mod station;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::config::Config;
+use super::dhcp::ScopeSettings;
 use crate::engine::{Command, EngineConfig, NetworkSpec, PortSpec};
 use crate::id::{NetworkId, PortId};
-use crate::io::{DataplaneSettings, PortPlan};
+use crate::io::{DataplaneSettings, PortPlan, ProcessNetns};
 use crate::local::dns::NameTable;
 use crate::nat::Publish;
 use crate::packet::MacAddr;
 
 pub use change::{Change, PortChange, Route, Step};
 pub use host::{HostEntry, HostIndex};
+pub use names::HOST_NAME;
 
 /// The uplink's network.
 pub const UPLINK: NetworkId = NetworkId(0);
 /// The uplink's port.
 pub const UPLINK_PORT: PortId = PortId(0);
+
+/// The namespaces of processes that hosts live in, by their number.
+pub type Processes = HashMap<u32, ProcessNetns>;
 
 /// A port: what the engine knows of it, and its device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,8 +67,12 @@ pub struct Model {
     pub hosts: Vec<HostEntry>,
     /// Routes: prefix and next hop.
     pub routes: Vec<Route>,
+    /// This host's own addresses in networks.
+    pub host_places: Vec<(NetworkId, Ipv4Addr)>,
     /// Published ports.
     pub publishes: Vec<Publish>,
+    /// Networks whose hosts are served by DHCP.
+    pub dhcp: Vec<ScopeSettings>,
     /// Bounds and timers.
     pub engine: EngineConfig,
     /// How the dataplane uses the system.
@@ -78,12 +88,13 @@ pub struct Model {
 impl Model {
     /// The state a configuration asks for. Ports start down: each goes up with its device.
     pub fn new(config: &Config) -> Self {
-        Self::succeeding(config, None)
+        Self::succeeding(config, None, &Processes::new())
     }
 
-    /// The same, where names that `before` has keep their numbers.
-    pub fn succeeding(config: &Config, before: Option<&Self>) -> Self {
-        build::build(config, &ids::Ids::of(config, before))
+    /// The same, where names that `before` has keep their numbers. `processes` are those that
+    /// ports live in the namespaces of.
+    pub fn succeeding(config: &Config, before: Option<&Self>, processes: &Processes) -> Self {
+        build::build(config, &ids::Ids::of(config, before), processes)
     }
 
     /// A state without networks under the same settings.
@@ -94,7 +105,9 @@ impl Model {
             ports: Vec::new(),
             hosts: Vec::new(),
             routes: Vec::new(),
+            host_places: Vec::new(),
             publishes: Vec::new(),
+            dhcp: Vec::new(),
             engine: self.engine,
             dataplane: self.dataplane,
             names: Arc::default(),
@@ -106,6 +119,16 @@ impl Model {
     /// What leads from `before` to this state.
     pub fn since(&self, before: &Self) -> Change {
         Change::between(before, self)
+    }
+
+    /// The section with settings that are other than those of `before` and hold from a start only.
+    pub fn needs_restart(&self, before: &Self) -> Option<&'static str> {
+        let sections = [
+            ("[limits] or [timeouts]", self.engine != before.engine),
+            ("[dataplane]", self.dataplane != before.dataplane),
+            ("[api]", self.api_socket != before.api_socket),
+        ];
+        sections.into_iter().find_map(|(section, is_other)| is_other.then_some(section))
     }
 
     /// The network whose subnet an address is in.
@@ -130,6 +153,16 @@ impl Model {
     /// tapway's own address on the uplink.
     pub fn uplink_address(&self) -> Option<Ipv4Addr> {
         self.network(UPLINK)?.gateway.as_ref().map(|gateway| gateway.address.addr())
+    }
+
+    /// True if this host has a place in a network.
+    pub fn has_host(&self, network: NetworkId) -> bool {
+        self.host_place(network).is_some()
+    }
+
+    /// This host's address in a network that it has a place in.
+    pub fn host_place(&self, network: NetworkId) -> Option<Ipv4Addr> {
+        self.host_places.iter().find(|(id, _)| *id == network).map(|(_, address)| *address)
     }
 
     /// The uplink's port.

@@ -5,26 +5,37 @@ use crate::control::config::{Config, Network};
 use crate::control::hosts::LinkSyntax;
 use crate::local::dns::NameTable;
 
+/// What this host is called in networks that it has a place in, as Docker users expect.
+pub const HOST_NAME: &str = "host.tapway.internal";
+
 /// The names of all networks that have some. A host without a configured address has none here.
 pub(super) fn names(config: &Config, ids: &Ids) -> NameTable {
     let mut table = NameTable::new(config.dns.ttl);
     for network in config.networks.iter().filter(|network| network.dns) {
         let Network { name, router, .. } = network;
         let subnet = router.as_ref().map(|router| *router.subnet.get_ref());
-        table.add_network(ids.network(name.get_ref()), name.get_ref(), subnet, true);
+        let forwards = !network.internal;
+        table.add_network(ids.network(name.get_ref()), name.get_ref(), subnet, forwards);
+    }
+    for network in &config.networks {
+        if let Some(address) = network.host_address() {
+            table.add_alias(ids.network(network.name.get_ref()), HOST_NAME, address);
+        }
     }
     for port in &config.ports {
         let Some(address) = port.address.as_ref().map(|address| *address.get_ref()) else {
             continue;
         };
         let network = ids.network(port.network.get_ref());
-        table.add_host(network, port.name.get_ref(), address);
+        table.add_host(network, &port.host, address);
         for alias in &port.aliases {
             table.add_alias(network, alias.get_ref(), address);
         }
         for link in &port.links {
             let LinkSyntax { target, alias } = link.get_ref();
-            let target = config.ports.iter().find(|other| other.name.get_ref() == target);
+            let target = config
+                .ports_of(target)
+                .find(|other| other.network.get_ref() == port.network.get_ref());
             if let Some(target) = target.and_then(|other| other.address.as_ref()) {
                 table.add_link(network, address, alias, *target.get_ref());
             }

@@ -5,6 +5,7 @@
 
 mod drops;
 mod hosts;
+mod leases;
 mod link;
 mod names;
 mod nat;
@@ -13,6 +14,7 @@ mod tables;
 
 pub use drops::drops;
 pub use hosts::hosts;
+pub use leases::leases;
 pub use link::{links, stats};
 pub use names::names;
 pub use nat::nat;

@@ -8,6 +8,9 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
+use crossbeam_channel::Sender;
+use ipnet::Ipv4Net;
+
 use super::failure::{ApplyError, PortFailure};
 use super::{State, Supervised, Supervisor};
 use crate::control::follower::{Follower, Stage};
@@ -416,9 +419,9 @@ fn shares_namespace(one: &PortPlan, other: &PortPlan) -> bool {
 }
 
 /// An order for the supervisor, with the way its answer takes.
-pub(in crate::control) struct Order {
-    /// What is to run.
-    pub model: Model,
-    /// Where the answer goes.
-    pub reply: crossbeam_channel::Sender<Result<Change, ApplyError>>,
+pub(in crate::control) enum Order {
+    /// Go to this model.
+    Apply { model: Box<Model>, reply: Sender<Result<Change, ApplyError>> },
+    /// Tell which subnets this host routes.
+    HostRoutes { reply: Sender<Result<Vec<Ipv4Net>, OpenError>> },
 }

@@ -120,9 +120,12 @@ impl Supervisor {
             select! {
                 recv(stop) -> _ => break,
                 recv(orders) -> order => match order {
-                    Ok(Order { model, reply }) => {
-                        // Whoever asked may have given up; the change holds all the same.
-                        let _ = reply.send(self.apply(model, Duration::ZERO));
+                    // Whoever asked may have given up; a change holds all the same.
+                    Ok(Order::Apply { model, reply }) => {
+                        let _ = reply.send(self.apply(*model, Duration::ZERO));
+                    }
+                    Ok(Order::HostRoutes { reply }) => {
+                        let _ = reply.send(self.broker.host_routes());
                     }
                     // With the switch the last one who can give orders goes.
                     Err(_) => break,

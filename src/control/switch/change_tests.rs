@@ -7,12 +7,13 @@ use super::tests::{CONFIG, FakeBroker, gateway_answers, mtu_of, start, state, wa
 use super::*;
 use crate::control::config::Config;
 use crate::control::follower::Stage;
+use crate::control::model::Processes;
 use crate::control::registry::LinkState;
 use crate::control::rejection::Rejection;
 
 fn model(text: &str, before: Option<&Model>) -> Model {
     let loaded = Config::parse("f", text).unwrap_or_else(|errors| panic!("{errors}"));
-    Model::succeeding(&loaded.config, before)
+    Model::succeeding(&loaded.config, before, &Processes::new())
 }
 
 fn base() -> Model {

@@ -106,6 +106,12 @@ impl NameTable {
         }
     }
 
+    /// True if a host of the network, or several, are called so.
+    pub fn has(&self, id: NetworkId, name: &str) -> bool {
+        let name = name.to_ascii_lowercase();
+        self.zones.get(&id).is_some_and(|zone| zone.names.contains_key(&name))
+    }
+
     /// True if the network has names at all: else nobody listens there.
     pub fn serves(&self, id: NetworkId) -> bool {
         self.zones.contains_key(&id)

@@ -144,6 +144,11 @@ impl Neighbours {
         }
     }
 
+    /// The entry of a neighbour.
+    pub fn get(&self, network: NetworkId, ip: Ipv4Addr) -> Option<&Neighbour> {
+        self.find(network, ip).and_then(|index| self.entries.get(index))
+    }
+
     /// The state of the entry at `index`.
     pub fn state(&self, now: Instant, index: u32) -> Option<NeighbourState> {
         self.entries.get(index).map(|entry| entry.state_at(now))

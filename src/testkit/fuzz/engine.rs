@@ -246,6 +246,11 @@ impl<H: Hasher> Run<H> {
         }
         self.sent.truncate(REMEMBERED);
         while self.engine.poll_event().is_some() {}
+        // Whatever the other resolver says.
+        while let Some(asked) = self.engine.poll_name_query() {
+            let answer = Command::AnswerName(asked.from, asked.message);
+            assert!(self.engine.apply(self.now, answer).is_ok());
+        }
     }
 
     fn check_books(&self) {

@@ -3,6 +3,8 @@
 //! A body takes any bytes and panics on a fault, which is how a fuzzer and a test learn of it.
 //! [`seeds`] makes the corpora to start from; `fuzz/README.md` says how they are used.
 
+mod dhcp;
+mod dns;
 mod engine;
 mod frames;
 mod offload;
@@ -13,6 +15,8 @@ pub mod seeds;
 mod streams;
 mod world;
 
+pub use dhcp::dhcp;
+pub use dns::dns;
 pub use engine::{Digest, engine, engine_unfinished};
 pub use offload::{check_coalesced, offload, offloads_of};
 pub use parse::parse;

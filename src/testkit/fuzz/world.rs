@@ -8,12 +8,14 @@
 //! | 3 plain: switched only | none | 6, 7 |
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
 
 use crate::engine::{Command, EngineConfig, Gateway, NetworkSpec, PortSpec};
 use crate::id::{NetworkId, PortId};
+use crate::local::dns::NameTable;
 use crate::nat::{Endpoint, NatMode, NatPolicy, Publish};
 use crate::packet::MacAddr;
 use crate::route::NeighbourLimits;
@@ -139,7 +141,16 @@ pub fn setup() -> Vec<Command> {
     let mut commands: Vec<Command> = (0..4).map(|id| add_network(NetworkId(id), 0, 0)).collect();
     commands.extend((0..8).map(|id| add_port(id, 0)));
     commands.push(Command::AddRoute(Ipv4Net::default(), HOSTS[0].1));
+    commands.push(Command::SetNames(names()));
     commands
+}
+
+/// The bridge has names, and asks for others.
+fn names() -> Arc<NameTable> {
+    let mut names = NameTable::default();
+    names.add_network(NetworkId(1), "bridge", "172.17.0.0/16".parse().ok(), true);
+    names.add_host(NetworkId(1), "a", HOSTS[2].1);
+    Arc::new(names)
 }
 
 /// The command that four bytes choose.

@@ -1,5 +1,6 @@
 //! Every error a configuration can have, word for word.
 
+mod joins;
 mod links;
 mod networks;
 mod ports;
@@ -36,7 +37,7 @@ fn every_error_of_a_file_is_told_at_once_with_place_and_remedy() {
     for whole in [syntax::CASES, uplink::CASES, networks::CASES] {
         check_golden("", whole);
     }
-    for based in [ports::CASES, routes_and_limits::CASES] {
+    for based in [ports::CASES, routes_and_limits::CASES, joins::CASES] {
         check_golden(BASE, based);
     }
 }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::control::config::Config;
+use crate::control::model::Processes;
 use crate::engine::{Engine, EngineConfig};
 use crate::time::Instant;
 
@@ -11,7 +12,7 @@ const START: Instant = Instant::from_nanos(0);
 
 fn model(text: &str, before: Option<&Model>) -> Model {
     let loaded = Config::parse("f", text).unwrap_or_else(|errors| panic!("{errors}"));
-    Model::succeeding(&loaded.config, before)
+    Model::succeeding(&loaded.config, before, &Processes::new())
 }
 
 fn engine(model: &Model) -> Engine {

@@ -3,6 +3,8 @@
 //! They are files in `fuzz/corpus`, written by `cargo test --test fuzz_corpus -- --ignored` from
 //! what is here. What a fuzzer finds is added to them by hand, under a name that says what it is.
 
+mod dhcp;
+mod dns;
 mod offload;
 mod programs;
 
@@ -14,6 +16,8 @@ use crate::packet::pcap::{CapturedFrame, FrameDirection, Writer};
 use crate::packet::{MacAddr, put16};
 use crate::testkit::build::{self, Hop};
 
+pub use dhcp::dhcp;
+pub use dns::dns;
 pub use offload::offload;
 pub use programs::engine;
 

@@ -1,0 +1,1 @@
+//! The desired state against a switch over memory wires.
