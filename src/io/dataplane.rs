@@ -73,9 +73,12 @@ impl Dataplane {
         self.workers.iter().any(Worker::has_ended)
     }
 
-    /// How frames are written to devices that are files.
+    /// How frames are written to devices that are files: the slower way, if workers differ.
     pub fn write_method(&self) -> WriteMethod {
-        self.workers.first().map_or(WriteMethod::Write, Worker::write_method)
+        let slower = self.workers.iter().map(Worker::write_method);
+        slower
+            .reduce(|a, b| if a == WriteMethod::Write { a } else { b })
+            .unwrap_or(WriteMethod::Write)
     }
 
     /// Applies a command to every engine.

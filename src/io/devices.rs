@@ -2,8 +2,8 @@
 //! ready.
 //!
 //! Readiness is edge-triggered, so it is remembered until a device says that it is empty. Ready
-//! devices take turns of [`TURN`] frames until the burst is full; the one whose turn it is then
-//! begins the next burst.
+//! devices take turns of [`TURN`] frames, or of [`TURN_SEGMENTS`] frames on the wire, until the
+//! burst is full; the one whose turn it is then, and that had nothing of it, begins the next burst.
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,6 +20,9 @@ use crate::packet::{BURST_FRAMES, Burst, Offloads};
 
 /// Frames taken from one device before the next gets its turn.
 const TURN: usize = 16;
+/// Frames on the wire that super-frames of one device may stand for before the next gets its turn.
+/// Of full packets a burst has no room for as many.
+const TURN_SEGMENTS: u64 = 512;
 /// Reads per burst: lost frames take no room in it.
 const MAX_READS: usize = 4 * BURST_FRAMES;
 /// Readiness events taken at once.
@@ -146,8 +149,8 @@ impl Devices {
     }
 
     /// Reads frames of ready devices, in turns, until none is ready or the burst has no room for
-    /// the largest frame of the next one, which then stays ready and is the first of the next
-    /// burst.
+    /// the largest frame of the next one, which then stays ready: the first of the next burst if
+    /// it had nothing of this one, else the last.
     pub fn gather(&mut self, burst: &mut Burst, faults: &mut Faults) {
         let mut reads = 0;
         while reads < MAX_READS
@@ -163,7 +166,8 @@ impl Devices {
                     reads += count;
                     device.is_ready = false;
                 }
-                Turn::NoRoom => return self.ready.push_front(port),
+                Turn::NoRoom(0) => return self.ready.push_front(port),
+                Turn::NoRoom(_) => return self.ready.push_back(port),
             }
         }
     }
@@ -206,17 +210,20 @@ enum Turn {
     Ended,
     /// It has nothing more, or is gone; so many reads it took.
     Empty(usize),
-    /// The burst is full for it.
-    NoRoom,
+    /// The burst is full for it; so many of its frames are there.
+    NoRoom(usize),
 }
 
 impl Device {
     fn take_turn(&mut self, port: PortId, burst: &mut Burst, faults: &mut Faults) -> Turn {
         let io = &mut self.io;
+        let mut segments = 0;
         for count in 1..=TURN {
             match burst.receive(port, self.max_frame, |room| io.receive(room)) {
-                Ok(Ok(_)) => {}
-                Ok(Err(_full)) => return Turn::NoRoom,
+                Ok(Ok(_)) => {
+                    segments += burst.len().checked_sub(1).map_or(0, |last| burst.segments(last));
+                }
+                Ok(Err(_full)) => return Turn::NoRoom(count - 1),
                 Err(ReceiveError::Empty) => return Turn::Empty(count),
                 Err(ReceiveError::Truncated) => {
                     faults.drops.push((port, DropReason::ReadTruncated));
@@ -226,6 +233,9 @@ impl Device {
                     faults.lose(port, error);
                     return Turn::Empty(count);
                 }
+            }
+            if segments >= TURN_SEGMENTS {
+                break;
             }
         }
         Turn::Ended

@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::RawFd;
 
 use super::devices::Output;
-use super::frame_writer::FrameWriter;
+use super::frame_writer::{FrameWriter, MethodInUse};
 use super::uring::FileWrite;
 use super::{Devices, Faults, OpenError, TransmitFile, WriteChoice, WriteMethod};
 use crate::drop_reason::DropReason;
@@ -93,8 +93,13 @@ impl Egress {
     }
 
     /// How it writes.
-    pub const fn method(&self) -> WriteMethod {
-        self.writer.method()
+    pub fn method(&self) -> WriteMethod {
+        self.writer.in_use().get()
+    }
+
+    /// The same for another thread to look at.
+    pub(super) fn method_in_use(&self) -> MethodInUse {
+        self.writer.in_use().clone()
     }
 
     /// Writes every list; `tx` and `burst` may be used again afterwards. Frames of a port without

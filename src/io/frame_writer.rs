@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::OpenError;
 use super::uring::{FileWrite, Ring, failure_of};
@@ -40,9 +42,21 @@ impl fmt::Display for WriteMethod {
     }
 }
 
+/// How a thread writes, for others to look at: io_uring may be given up, for good.
+#[derive(Clone, Debug)]
+pub(super) struct MethodInUse(Arc<AtomicBool>);
+
+impl MethodInUse {
+    /// What it is now.
+    pub(super) fn get(&self) -> WriteMethod {
+        if self.0.load(Ordering::Relaxed) { WriteMethod::IoUring } else { WriteMethod::Write }
+    }
+}
+
 /// Writes frames to files.
 pub(super) struct FrameWriter {
     ring: Option<Box<Ring>>,
+    in_use: MethodInUse,
 }
 
 impl FrameWriter {
@@ -52,22 +66,27 @@ impl FrameWriter {
     /// [`OpenError::Conflict`] if io_uring is a must and is not to be had.
     pub(super) fn open(choice: WriteChoice) -> Result<(Self, Option<String>), OpenError> {
         if choice == WriteChoice::Write {
-            return Ok((Self { ring: None }, None));
+            return Ok((Self::with(None), None));
         }
         match (Ring::open(), choice) {
-            (Ok(ring), _) => Ok((Self { ring: Some(Box::new(ring)) }, None)),
+            (Ok(ring), _) => Ok((Self::with(Some(Box::new(ring))), None)),
             (Err(error), WriteChoice::IoUring) => Err(OpenError::Conflict {
                 what: format!("io_uring is not to be had: {}", explain(&error)),
                 remedy: "allow it, or set `io = \"auto\"` or `io = \"write\"` in [dataplane]"
                     .to_owned(),
             }),
-            (Err(error), _) => Ok((Self { ring: None }, Some(explain(&error)))),
+            (Err(error), _) => Ok((Self::with(None), Some(explain(&error)))),
         }
     }
 
+    fn with(ring: Option<Box<Ring>>) -> Self {
+        let in_use = MethodInUse(Arc::new(AtomicBool::new(ring.is_some())));
+        Self { ring, in_use }
+    }
+
     /// How it writes.
-    pub(super) const fn method(&self) -> WriteMethod {
-        if self.ring.is_some() { WriteMethod::IoUring } else { WriteMethod::Write }
+    pub(super) const fn in_use(&self) -> &MethodInUse {
+        &self.in_use
     }
 
     /// Writes all of `writes`, each file's in order. The index of each that failed is appended to
@@ -89,6 +108,7 @@ impl FrameWriter {
                 return;
             }
             self.ring = None;
+            self.in_use.0.store(false, Ordering::Relaxed);
             let why = result.as_ref().map_or_else(
                 |(_, error)| error.to_string(),
                 |()| "a device takes no RWF_NOWAIT".to_owned(),

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::bell::Bell;
+use super::frame_writer::MethodInUse;
 use super::idle::Idle;
 use super::scheduling;
 use super::{
@@ -52,6 +53,8 @@ pub enum WorkerEvent {
         /// What the device said.
         error: io::Error,
     },
+    /// It has given io_uring up, and writes frame by frame.
+    WritesSingly,
 }
 
 /// The worker cannot be reached.
@@ -97,7 +100,7 @@ pub(super) enum OnAttach {
 pub(super) struct Worker {
     requests: Sender<Request>,
     bell: Arc<Bell>,
-    write_method: WriteMethod,
+    method: MethodInUse,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -141,8 +144,8 @@ impl Start {
     /// If the process is out of threads.
     pub(super) fn spawn(self, name: &str, engine: Engine, ties: Ties) -> Result<Worker, OpenError> {
         let (requests, inbox) = unbounded();
-        let (bell, write_method) = (self.bell.clone(), self.egress.method());
-        tracing::info!(io = %write_method, mode = ?self.mode, "{name} starts");
+        let (bell, method) = (self.bell.clone(), self.egress.method_in_use());
+        tracing::info!(io = %method.get(), mode = ?self.mode, "{name} starts");
         let mut running = self.into_running(engine, inbox, ties);
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
@@ -153,11 +156,12 @@ impl Start {
                 running.run();
             })
             .map_err(|error| OpenError::from_io(format!("the {name} thread"), error))?;
-        Ok(Worker { requests, bell, write_method, thread: Some(thread) })
+        Ok(Worker { requests, bell, method, thread: Some(thread) })
     }
 
     fn into_running(self, engine: Engine, inbox: Receiver<Request>, ties: Ties) -> Running {
         let Self { devices, egress, bell, mode } = self;
+        let method = egress.method();
         Running {
             engine,
             inbox,
@@ -165,6 +169,7 @@ impl Start {
             bell,
             devices,
             egress,
+            method,
             idle: Idle::new(mode),
             burst: Burst::new(),
             tx: TxLists::new(),
@@ -183,8 +188,8 @@ impl Worker {
     }
 
     /// How it writes frames to devices that are files.
-    pub(super) const fn write_method(&self) -> WriteMethod {
-        self.write_method
+    pub(super) fn write_method(&self) -> WriteMethod {
+        self.method.get()
     }
 
     /// Applies a command to the engine.
@@ -279,6 +284,8 @@ struct Running {
     bell: Arc<Bell>,
     devices: Devices,
     egress: Egress,
+    /// How it wrote until now.
+    method: WriteMethod,
     idle: Idle,
     burst: Burst,
     tx: TxLists,
@@ -389,6 +396,11 @@ impl Running {
         self.hand_over();
         let Self { tx, burst, devices, faults, .. } = self;
         self.egress.send(tx, burst, devices, faults);
+        let method = self.egress.method();
+        if method != self.method {
+            self.method = method;
+            let _ = self.ties.outbox.try_send(WorkerEvent::WritesSingly);
+        }
     }
 
     fn hand_over(&mut self) {

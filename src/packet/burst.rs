@@ -1,10 +1,14 @@
 //! A burst: the frames that are handled together, in one arena.
 
-use super::{FrameView, Offload, Origin, VNET_HEADER};
+use super::{FrameView, MAX_SEGMENTS, Offload, Origin, VNET_HEADER};
 use crate::id::PortId;
 
 /// Most frames in a burst.
 pub const BURST_FRAMES: usize = 64;
+/// Frames on the wire that a burst's frames stand for, at which it is full: where they leave by a
+/// port without offloads each is a write of its own. Super-frames of full packets stay far below,
+/// and tiny segments hold nobody up for longer. Two of the most segmented fit.
+pub const BURST_SEGMENTS: u64 = 2 * MAX_SEGMENTS as u64;
 /// Bytes of the arena: small enough to stay in a core's second-level cache.
 pub const ARENA_BYTES: usize = 256 * 1024;
 /// Free bytes before each frame, for a virtio-net header or an encapsulation to be written in
@@ -45,12 +49,14 @@ impl Received {
 }
 
 /// Frames received together, each with the port it came in by. Bounds: [`BURST_FRAMES`] frames,
-/// [`ARENA_BYTES`] bytes with [`HEADROOM`] before each.
+/// [`ARENA_BYTES`] bytes with [`HEADROOM`] before each, no further frame after [`BURST_SEGMENTS`]
+/// segments.
 #[derive(Debug)]
 pub struct Burst {
     arena: Vec<u8>,
     used: usize,
     slots: Vec<Slot>,
+    segments: u64,
 }
 
 /// No room for another frame; hand the burst to the engine first.
@@ -67,12 +73,13 @@ impl Default for Burst {
 impl Burst {
     /// An empty burst with its arena.
     pub fn new() -> Self {
-        Self { arena: vec![0; ARENA_BYTES], used: 0, slots: Vec::with_capacity(BURST_FRAMES) }
+        let slots = Vec::with_capacity(BURST_FRAMES);
+        Self { arena: vec![0; ARENA_BYTES], used: 0, slots, segments: 0 }
     }
 
     /// A burst that holds nothing and allocates nothing, for passes without received frames.
     pub const fn empty() -> Self {
-        Self { arena: Vec::new(), used: 0, slots: Vec::new() }
+        Self { arena: Vec::new(), used: 0, slots: Vec::new(), segments: 0 }
     }
 
     /// Appends a copy of a finished frame.
@@ -134,7 +141,7 @@ impl Burst {
         read: impl FnOnce(&mut [u8]) -> Result<Received, E>,
     ) -> Result<Result<usize, BurstFull>, E> {
         let start = self.next_start();
-        if self.slots.len() >= BURST_FRAMES {
+        if self.slots.len() >= BURST_FRAMES || self.segments >= BURST_SEGMENTS {
             return Ok(Err(BurstFull));
         }
         let Some(room) = self.arena.get_mut(start - VNET_HEADER..start + max_len) else {
@@ -152,6 +159,7 @@ impl Burst {
             };
             self.slots.push(slot);
             self.used = start + len;
+            self.segments += offload.segments(len);
         }
         Ok(Ok(len))
     }
@@ -164,6 +172,7 @@ impl Burst {
     pub fn clear(&mut self) {
         self.used = 0;
         self.slots.clear();
+        self.segments = 0;
     }
 
     /// How many frames it holds.
@@ -174,11 +183,6 @@ impl Burst {
     /// True without frames.
     pub const fn is_empty(&self) -> bool {
         self.slots.is_empty()
-    }
-
-    /// True if another frame of `max_len` bytes has room.
-    pub const fn has_room(&self, max_len: usize) -> bool {
-        self.slots.len() < BURST_FRAMES && self.next_start() + max_len <= self.arena.len()
     }
 
     /// The frame at `index`; empty if there is none.
@@ -277,6 +281,19 @@ impl Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tiny_segments_fill_a_burst_before_its_slots() {
+        let (mut burst, bytes) = (Burst::new(), [0; 2000]);
+        let frame = FrameView {
+            bytes: &bytes,
+            offload: Offload::NONE.segmented(super::super::Gso::Tcp4, 1),
+        };
+        let pushed = (0..64).take_while(|_| burst.push_view(PortId(1), frame).is_ok()).count();
+        assert_eq!((pushed, burst.push(PortId(2), &[0; 60])), (3, Err(BurstFull)));
+        burst.clear();
+        assert!(burst.push(PortId(2), &[0; 60]).is_ok());
+    }
 
     #[test]
     fn empty_frame_of_another_worker_changes_no_other_frame() {

@@ -29,7 +29,7 @@ mod tx_lists;
 pub mod udp;
 
 pub use arp::{Arp, ArpOperation};
-pub use burst::{ARENA_BYTES, BURST_FRAMES, Burst, BurstFull, HEADROOM, Received};
+pub use burst::{ARENA_BYTES, BURST_FRAMES, BURST_SEGMENTS, Burst, BurstFull, HEADROOM, Received};
 pub use bytes::{array, be16, be32, put, put16};
 pub use checksum::Delta;
 pub use coalesce::{Coalescer, Joined, OPEN_FLOWS, Outgoing};

@@ -257,8 +257,9 @@ fn check_address<'d>(
     subnet: Option<Ipv4Net>,
     taken: &mut Taken<'d>,
 ) {
-    let wish = port.wish.iter().map(|wish| Spanned::new(wish.clone(), Ipv4Addr::UNSPECIFIED));
-    let wish = wish.filter(|_| subnet.is_none()).next();
+    // Where there is no subnet, a wish has come to nothing.
+    let wish = port.wish.as_ref().filter(|_| subnet.is_none());
+    let wish = wish.map(|wish| Spanned::new(wish.clone(), Ipv4Addr::UNSPECIFIED));
     let Some(address) = port.address.as_ref().or(wish.as_ref()) else { return };
     let key = format!("port.{}.address", port.name.get_ref());
     let network = port.network.get_ref();

@@ -29,7 +29,7 @@ const TRUNCATED: u8 = 0x02;
 
 /// What tells questions apart whose answers differ.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
+pub(super) struct Key {
     /// In small letters, with type and class.
     question: Vec<u8>,
     has_edns: bool,
@@ -102,7 +102,8 @@ impl Cache {
     }
 }
 
-fn key_of(query: &Query, asked: &[u8]) -> Option<Key> {
+/// None: the answer is for this asker alone.
+pub(super) fn key_of(query: &Query, asked: &[u8]) -> Option<Key> {
     if !query.options.is_empty() {
         return None;
     }

@@ -1,7 +1,8 @@
 //! Names that are nobody's here: which upstreams are asked for them, and who may ask how much.
 //!
 //! Up to [`MAX_UPSTREAMS`] in order; one that fails, refuses or is silent hands on to the next, and
-//! any other answer is final. Bounds: [`MAX_FLIGHTS`] questions on their way at once, of one host
+//! any other answer is final. Who asks what is being asked already waits for that answer: many
+//! equal questions at once would make a forged answer more likely to fit (RFC 5452 5). Bounds: [`MAX_FLIGHTS`] questions on their way at once, of one host
 //! [`MAX_FLIGHTS_OF_HOST`]; more are refused, so that no host keeps the others from asking.
 
 use std::cell::{Cell, RefCell};
@@ -11,9 +12,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::{LocalBoxFuture, Shared, WeakShared};
 use hickory_proto::op::ResponseCode;
 
-use super::cache::Cache;
+use super::cache::{Cache, Key, key_of};
 use super::counters::{Counters, count};
 use super::exchange::{ask, outgoing};
 use super::resolv_conf::HostResolvers;
@@ -50,7 +53,11 @@ pub(super) struct Forwarder {
     last_look: Cell<Option<Instant>>,
     cache: RefCell<Cache>,
     flights: RefCell<Flights>,
+    journeys: RefCell<HashMap<Key, WeakShared<Journey>, foldhash::fast::RandomState>>,
 }
+
+/// A question on its way to the upstreams; none comes back if all fail.
+type Journey = LocalBoxFuture<'static, Option<Rc<[u8]>>>;
 
 /// Questions on their way.
 #[derive(Default)]
@@ -96,6 +103,7 @@ impl Forwarder {
             last_look: Cell::new(None),
             cache: RefCell::default(),
             flights: RefCell::default(),
+            journeys: RefCell::default(),
         }
     }
 
@@ -108,7 +116,7 @@ impl Forwarder {
 
     /// The answer to a question whose bytes are `asked`, as the asker can take it.
     pub(super) async fn resolve(
-        &self,
+        self: &Rc<Self>,
         asker: Asker,
         (query, asked): (&Query, &[u8]),
         transport: Transport,
@@ -126,13 +134,43 @@ impl Forwarder {
         let Some(message) = outgoing(query, asked) else {
             return refusal(query, ResponseCode::FormErr);
         };
+        let answer = match key_of(query, asked) {
+            Some(key) => self.join(key, upstreams, message).await,
+            None => self.clone().travel(upstreams, message).await,
+        };
+        let Some(answer) = answer else { return refusal(query, ResponseCode::ServFail) };
+        self.cache.borrow_mut().keep(Clock.now(), query, asked, &answer);
+        hand_out(query, asked, answer.to_vec(), transport)
+    }
+
+    /// The answer of a journey that is under way, or of one that begins.
+    fn join(
+        self: &Rc<Self>,
+        key: Key,
+        upstreams: Vec<SocketAddr>,
+        message: Vec<u8>,
+    ) -> Shared<Journey> {
+        let mut journeys = self.journeys.borrow_mut();
+        if let Some(journey) = journeys.get(&key).and_then(WeakShared::upgrade) {
+            return journey;
+        }
+        // Those that nobody waits for any more are over.
+        journeys.retain(|_, journey| journey.upgrade().is_some());
+        let journey = self.clone().travel(upstreams, message).boxed_local().shared();
+        journeys.extend(journey.downgrade().map(|journey| (key, journey)));
+        journey
+    }
+
+    /// Asks one upstream after the other.
+    async fn travel(
+        self: Rc<Self>,
+        upstreams: Vec<SocketAddr>,
+        message: Vec<u8>,
+    ) -> Option<Rc<[u8]>> {
         for upstream in upstreams {
             match ask(upstream, message.clone(), &self.counters).await {
                 Ok(answer) if has_failed(&answer) => count(&self.counters.failed),
-                Ok(answer) => {
-                    self.cache.borrow_mut().keep(Clock.now(), query, asked, &answer);
-                    return hand_out(query, asked, answer, transport);
-                }
+                Ok(answer) => return Some(answer.into()),
                 Err(error) => {
                     count(&self.counters.unanswered);
                     tracing::debug!(%upstream, %error, "an upstream resolver did not answer");
@@ -140,7 +178,7 @@ impl Forwarder {
             }
         }
         count(&self.counters.given_up);
-        refusal(query, ResponseCode::ServFail)
+        None
     }
 
     /// The upstreams as they are by now. What is remembered of others is forgotten.

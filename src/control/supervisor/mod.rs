@@ -22,7 +22,7 @@ use crate::engine::{Command, Event, PortStats};
 use crate::id::{NetworkId, PortId};
 use crate::io::{
     Broker, Clock, Dataplane, DeviceChange, Netns, Opened, PortPlan, TapPlan, WorkerError,
-    WorkerEvent,
+    WorkerEvent, WriteMethod,
 };
 
 use shared::Place;
@@ -173,6 +173,7 @@ impl Supervisor {
                     self.lose(at, error.to_string());
                 }
             }
+            WorkerEvent::WritesSingly => self.show_single_writes(),
             WorkerEvent::Engine(event) => {
                 let throttle = self.throttles.get_mut(kind_of(&event));
                 if throttle.is_none_or(|throttle| throttle.admit(Clock.now())) {
@@ -322,7 +323,19 @@ impl Supervisor {
         if device.io.transmit_file().is_none() {
             return what.clone();
         }
-        format!("{what} offloads {} io {}", device.io.offloads(), self.worker.write_method())
+        format!("{what} offloads {}{}", device.io.offloads(), written(self.worker.write_method()))
+    }
+
+    /// No device is written to by io_uring any more.
+    fn show_single_writes(&self) {
+        for Supervised { entry, .. } in &self.ports {
+            self.registry.update(&entry.spec.name, |link| {
+                let what = link.description.strip_suffix(&written(WriteMethod::IoUring));
+                if let Some(what) = what {
+                    link.description = what.to_owned() + &written(WriteMethod::Write);
+                }
+            });
+        }
     }
 
     fn is_up(&self, id: PortId) -> bool {
@@ -362,6 +375,11 @@ impl Supervisor {
         let port = self.ports.iter().find(|port| port.entry.id == id);
         port.map_or("", |port| &port.entry.spec.name)
     }
+}
+
+/// The end of a description: how frames are written to the device.
+fn written(method: WriteMethod) -> String {
+    format!(" io {method}")
 }
 
 /// A namespace that somebody removed while tapway ran is waited for, not made again: its removal

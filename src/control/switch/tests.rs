@@ -2,14 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::*;
 use crate::control::config::Config;
 use crate::control::registry::LinkState;
-use crate::io::{DeviceChange, Netns, Opened, PortIo, PortPlan, ReceiveError, WireEnd, wire};
-use crate::packet::MacAddr;
+use crate::drop_reason::DropReason;
+use crate::io::{
+    DeviceChange, Netns, Opened, PortIo, PortPlan, ReceiveError, TransmitFile, WireEnd,
+    WriteMethod, wire,
+};
+use crate::packet::{MacAddr, Received};
 use crate::testkit::build;
 
 /// Longest wait for what another thread does.
@@ -46,6 +51,40 @@ pub(super) struct World {
     pub(super) opens: usize,
     /// Whether the last `open` was to make a missing namespace.
     creates: Option<bool>,
+    /// Ports that are written to as files which io_uring cannot write without waiting.
+    files: BTreeSet<String>,
+}
+
+/// A wire whose frames leave by a file that refuses all of them.
+struct FilePort {
+    wire: WireEnd,
+    file: std::fs::File,
+}
+
+impl PortIo for FilePort {
+    fn raw_fd(&self) -> Option<RawFd> {
+        self.wire.raw_fd()
+    }
+
+    fn max_frame(&self) -> usize {
+        self.wire.max_frame()
+    }
+
+    fn receive(&mut self, room: &mut [u8]) -> Result<Received, ReceiveError> {
+        self.wire.receive(room)
+    }
+
+    fn transmit_file(&self) -> Option<TransmitFile> {
+        Some(TransmitFile { fd: self.file.as_raw_fd(), has_header: false })
+    }
+
+    fn send(&mut self, _: &[u8]) -> Result<(), DropReason> {
+        Err(DropReason::TxError)
+    }
+
+    fn sender(&self) -> std::io::Result<Box<dyn PortIo>> {
+        self.wire.sender()
+    }
 }
 
 #[derive(Clone, Default)]
@@ -97,12 +136,13 @@ impl Broker for FakeBroker {
         }
         let (near, far) = wire().unwrap();
         world.ends.insert(port.to_owned(), far);
-        Ok(Opened {
-            io: Box::new(near),
-            mtu: world.mtu,
-            station: None,
-            description: format!("wire {port}"),
-        })
+        let io: Box<dyn PortIo> = if world.files.contains(port) {
+            let file = std::fs::File::options().write(true).open("/dev/full").unwrap();
+            Box::new(FilePort { wire: near, file })
+        } else {
+            Box::new(near)
+        };
+        Ok(Opened { io, mtu: world.mtu, station: None, description: format!("wire {port}") })
     }
 
     fn close(&mut self, port: &str) {
@@ -155,6 +195,23 @@ pub(super) fn mtu_of(switch: &Switch, port: &str) -> (u16, bool) {
 
 pub(super) fn state(registry: &Registry, port: &str) -> LinkState {
     registry.get(port).unwrap().state
+}
+
+#[test]
+fn what_is_shown_of_a_link_follows_when_io_uring_is_given_up() {
+    let broker = FakeBroker::default();
+    broker.world().files.insert("b".to_owned());
+    let (switch, registry) = start(&broker);
+    let description = || registry.get("b").unwrap().description;
+    assert_eq!(description(), "wire b offloads none io io_uring");
+    // More than one frame at once, sooner or later.
+    let hello = build::arp_request(MacAddr::from_ipv4(A), A, A);
+    wait_for(|| {
+        (0..16).for_each(|_| broker.send("a", &hello));
+        description() == "wire b offloads none io write"
+    });
+    assert_eq!(switch.worker().write_method(), WriteMethod::Write);
+    assert_eq!(registry.get("a").unwrap().description, "wire a");
 }
 
 #[test]
