@@ -179,7 +179,8 @@ fn large_datagrams_and_bulk_data_pass_both_ways() {
         return;
     }
     let lab = Lab::new();
-    let switch = lab.start();
+    let config = format!("{}\n[dataplane]\nworkers = 2\n", lab.config(""));
+    let switch = Switch::start_in(Some(&lab.host.0), &config);
     let enter = |name: &str| Entered::named(name).unwrap();
     // Fragments: the host has copies, and sends no error.
     let server = enter(&lab.first).run(|| Ok(UdpSocket::bind("0.0.0.0:53").unwrap())).unwrap();
@@ -240,29 +241,39 @@ fn what_a_kill_leaves_is_taken_over_and_what_is_not_ours_stays() {
     // Its namespace is a new one.
     let _inside = tell_address(&lab.first, 80);
     assert_eq!(seen_as(&lab.lan.0, HOST, 80), LAN);
-    let other = output(&[
+    let config = lab.config("");
+    let (without_ports, _) = config.split_once("[port.first]").unwrap();
+    let (code, said) = refusal(&lab, without_ports);
+    assert_eq!(code, Some(5), "{said}");
+    assert!(said.contains("another tapway shares eth0"), "{said}");
+    assert_eq!(switch.stop(), Some(0));
+    assert_eq!(before, lab.state());
+    // A filter of another kind at the preference that tapway's has.
+    let filter = "protocol ip pref 77 u32 match ip dport 9 0xffff flowid 1:1";
+    run(&[&add[..], &filter.split(' ').collect::<Vec<_>>()].concat());
+    let before = lab.state();
+    let (code, said) = refusal(&lab, &lab.config(""));
+    assert_eq!(code, Some(5), "{said}");
+    assert!(said.contains("a filter of somebody else"), "{said}");
+    assert_eq!(before, lab.state());
+}
+
+/// Runs a configuration that is refused; gives the exit code and what was said.
+fn refusal(lab: &Lab, config: &str) -> (Option<i32>, String) {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(config.as_bytes()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let refused = output(&[
         "nsenter",
         &format!("--net=/run/netns/{}", lab.host.0),
         env!("CARGO_BIN_EXE_tapway"),
         "--socket",
-        tempfile::tempdir().unwrap().path().join("s").to_str().unwrap(),
+        dir.path().join("s").to_str().unwrap(),
         "run",
         "-c",
-        write_config(&lab).path().to_str().unwrap(),
+        file.path().to_str().unwrap(),
     ]);
-    assert_eq!(other.status.code(), Some(5), "{}", text(&other));
-    assert!(text(&other).contains("another tapway shares eth0"), "{}", text(&other));
-    assert_eq!(switch.stop(), Some(0));
-    assert_eq!(before, lab.state());
-}
-
-/// A configuration of the same host without ports, in a file.
-fn write_config(lab: &Lab) -> tempfile::NamedTempFile {
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    let config = lab.config("");
-    let (uplink, _) = config.split_once("[port.first]").unwrap();
-    file.write_all(uplink.as_bytes()).unwrap();
-    file
+    (refused.status.code(), text(&refused))
 }
 
 #[test]
@@ -287,6 +298,14 @@ fn the_uplink_follows_the_hosts_address_mac_and_device() {
     wait_for("the new MAC", || switch.log().contains("mac=02:00:00:00:00:99"));
     wait_for("the new router", || seen_as(&lab.first, LAN, 8000) == other);
     assert_eq!(seen_as(&lab.lan.0, other, 80), LAN);
+    let fits = |size: &str| {
+        let ping = ["ping", "-n", "-c", "1", "-W", "1", "-M", "do", "-s", size, LAN];
+        inside(&lab.first, &ping).status.success()
+    };
+    assert!(fits("1472"));
+    ip("link set eth0 mtu 1400");
+    wait_for("the new MTU", || !fits("1472"));
+    assert!(fits("1372"));
     // The device goes, and another one of its name comes.
     ip("link del eth0");
     wait_for("the loss", || switch.show(&["link"]).contains("0: uplink: <NO-CARRIER"));
@@ -314,20 +333,8 @@ fn ports_that_the_host_uses_are_refused() {
     ];
     let _own = tell_address(&lab.host.0, 25_000);
     for (uplink, why) in cases {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(lab.config(uplink).as_bytes()).unwrap();
-        let socket = tempfile::tempdir().unwrap();
-        let refused = output(&[
-            "nsenter",
-            &format!("--net=/run/netns/{}", lab.host.0),
-            env!("CARGO_BIN_EXE_tapway"),
-            "--socket",
-            socket.path().join("s").to_str().unwrap(),
-            "run",
-            "-c",
-            file.path().to_str().unwrap(),
-        ]);
-        assert_eq!(refused.status.code(), Some(5), "{}", text(&refused));
-        assert!(text(&refused).contains(why), "{}", text(&refused));
+        let (code, said) = refusal(&lab, &lab.config(uplink));
+        assert_eq!(code, Some(5), "{said}");
+        assert!(said.contains(why), "{said}");
     }
 }

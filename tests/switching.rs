@@ -242,6 +242,30 @@ fn a_tag_does_not_count_against_the_mtu() {
 }
 
 #[test]
+fn all_reach_the_one_open_port_of_a_network_that_isolates_its_hosts() {
+    twice(|| {
+        let mut lab = Lab::with(EngineConfig::with_sessions(64), |network| {
+            network.icc = false;
+            network.open_port = Some(PortId(1));
+        });
+        let (a, open, b) = (lab.known_inside(2), lab.known_inside(3), lab.known_inside(4));
+        assert_eq!(open.port, PortId(1));
+        for (from, to) in [(&a, &open), (&open, &b)] {
+            let datagram = build::udp(from.to(to), from.at(1), to.at(2), b"x");
+            assert_eq!(lab.send(from, &datagram), [(to.port, datagram)]);
+        }
+        let datagram = build::udp(a.to(&b), a.at(1), b.at(2), b"x");
+        assert_eq!(lab.send(&a, &datagram), []);
+        // As it is when the network is changed with its ports in it.
+        let mut spec = Lab::network_spec("bridge", Lab::GATEWAY, 16);
+        (spec.icc, spec.open_port) = (false, Some(b.port));
+        lab.must(Command::AddNetwork(BRIDGE, spec));
+        assert_eq!(lab.send(&a, &datagram).len(), 1);
+        lab
+    });
+}
+
+#[test]
 fn isolated_hosts_reach_the_gateway_and_the_outside_but_not_each_other() {
     twice(|| {
         let mut lab = Lab::with(EngineConfig::with_sessions(64), |network| network.icc = false);

@@ -91,7 +91,10 @@ fn network(network: &Network) -> String {
     match &network.router {
         Some(router) => {
             let (subnet, gateway) = (router.subnet.get_ref(), router.gateway.get_ref());
-            format!("network {name}: {subnet}, gateway {gateway}")
+            let host = network.host.as_ref().zip(network.host_address());
+            let host = host
+                .map(|(place, at)| format!(", this host {at} on {}", place.interface.get_ref()));
+            format!("network {name}: {subnet}, gateway {gateway}{}", host.unwrap_or_default())
         }
         None => format!("network {name}: switched only"),
     }
@@ -102,7 +105,9 @@ fn published_port(publish: &Publish, model: &Model) -> String {
     let on = match (publish.address, model.uplink_address()) {
         (Some(address), _) => format!("{address}:"),
         (None, Some(address)) => format!("{address}:"),
-        (None, None) => String::new(),
+        (None, None) => {
+            model.shared_plan().map_or(String::new(), |plan| format!("{}:", plan.device))
+        }
     };
     let last = publish.last();
     let range = if last > publish.port { format!("-{last}") } else { String::new() };
@@ -182,6 +187,17 @@ mod tests {
                 "outside: by 192.168.33.1 on TAP eth0 in namespace outside",
                 "network bridge: 172.17.0.0/16, gateway 172.17.0.1",
                 "published: 192.168.33.10:80 -> 172.17.0.2:80/tcp",
+            ]
+        );
+        let text = include_str!("../../tools/configs/shared.toml");
+        let text = text.replace("[port.nginx1]", "host = true\n[port.nginx1]");
+        assert_eq!(
+            greet(&text)[1..],
+            [
+                "outside: by eth0 of this host, whose address is shared",
+                "network bridge: 172.17.0.0/16, gateway 172.17.0.1, this host 172.17.255.254 on \
+                 tapway0",
+                "published: eth0:80 -> 172.17.0.2:80/tcp",
             ]
         );
         let text = "[uplink]\naddress = \"10.0.0.2/24\"\ngateway = \"10.0.0.1\"\n";

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use super::DemoError;
+use crate::io::EtcFile;
 use crate::testkit::probe::ProbeAnswer;
 
 /// Routers that a traceroute looks for before it gives up.
@@ -50,6 +51,22 @@ pub trait Host {
     /// # Errors
     /// What kept the host from serving.
     fn serve_http(&mut self, port: u16) -> Result<(), DemoError>;
+
+    /// A file under `/etc`, as the host's programs find it; none if it has no files.
+    ///
+    /// # Errors
+    /// What kept the host from reading.
+    fn etc(&mut self, file: EtcFile) -> Result<Option<String>, DemoError>;
+
+    /// Sends a DNS message to the host's resolver, and waits for what comes back.
+    ///
+    /// # Errors
+    /// What kept the host from asking.
+    fn ask_resolver(
+        &mut self,
+        message: &[u8],
+        timeout: Duration,
+    ) -> Result<Option<Vec<u8>>, DemoError>;
 
     /// Asks for the routers on the way, one TTL after the other, until the destination answers;
     /// none for one that keeps silent.

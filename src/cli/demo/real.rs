@@ -1,19 +1,26 @@
 //! The stage on real devices: namespaces with the kernel's own stacks, TAPs, and two workers.
 //!
-//! The wire between the engines is in memory; everything else is what `tapway run` uses.
+//! tapway runs as by `tapway run`, with its names and files. The wire to the router is in memory,
+//! and the router an engine of its own.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::Ipv4Net;
+
+use super::broker::DemoBroker;
 use super::host::Host;
 use super::interrupt::Interrupt;
 use super::real_host::RealHost;
 use super::stage::Stage;
-use super::topology::{HostName, MTU, Switch};
-use super::{DemoError, Fault};
+use super::topology::{HostName, INSIDE_PREFIX, MTU, Switch, net};
+use super::{DemoError, Fault, desired};
 use crate::control::api::ApiState;
-use crate::control::registry::{LinkInfo, LinkState, Registry};
+use crate::control::follower::Follower;
+use crate::control::hosts::HostsFiles;
+use crate::control::model::Model;
+use crate::control::names::{Names, NamesView};
+use crate::control::registry::Registry;
 use crate::engine::{Command, Engine, Reply};
 use crate::io::{
     Broker, Clock, Dataplane, DataplaneSettings, LinuxBroker, Namespace, Netns, OpenError, Opened,
@@ -30,14 +37,15 @@ const OPEN_PAUSE: Duration = Duration::from_millis(100);
 /// Until what hosts sent last has arrived.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// The stage. Dropping it stops servers and workers first, then removes the namespaces.
+/// The stage. Dropping it stops servers, router and tapway, which removes the namespaces.
 pub struct Real {
     hosts: Vec<RealHost>,
-    tapway: Arc<Dataplane>,
     router: Dataplane,
+    switch: crate::control::switch::Switch,
+    model: Model,
     registry: Registry,
-    /// Never read again, but dropping it removes what it made.
-    _broker: LinuxBroker,
+    names: NamesView,
+    without_here: Option<String>,
 }
 
 /// The namespace of a host.
@@ -52,36 +60,45 @@ impl Real {
     /// [`DemoError::Open`] if namespaces or TAPs are not to be had. Nothing is left behind.
     pub fn new(fault: Option<Fault>, interrupt: &Interrupt) -> Result<Self, DemoError> {
         let mut broker = LinuxBroker::new();
-        let tapway = Arc::new(worker(Switch::Tapway, fault)?);
-        let router = worker(Switch::Router, fault)?;
-        let registry = Registry::default();
-        let mut hosts = Vec::new();
-        for name in HostName::ALL {
+        let without_here = taken_here(&broker)?;
+        let mut model = desired::tapway(fault, without_here.is_none())?;
+        desired::rename_namespaces(&mut model, PREFIX);
+        let engine = desired::router(seed(), Clock.now())?;
+        let router = Dataplane::spawn(engine, DataplaneSettings::default())?;
+        for name in HostName::ALL.into_iter().filter(|name| name.port().0 == Switch::Router) {
             interrupt.check()?;
-            let opened = open(&mut broker, name)?;
-            let (switch, port) = name.port();
-            let worker = if switch == Switch::Tapway { &*tapway } else { &router };
-            if switch == Switch::Tapway {
-                registry.set(name.name(), link(name, &opened.description));
-            }
-            worker.attach(port, opened.io)?;
-            let namespace = Namespace::named(&namespace_of(name))?;
-            hosts.push(RealHost::new(name, namespace, interrupt.clone()));
+            router.attach(name.port().1, open(&mut broker, name)?.io)?;
         }
         let (near, far) = wire().map_err(|error| DemoError::system("making a wire", error))?;
-        tapway.attach(Switch::Tapway.trunk(), Box::new(near))?;
         router.attach(Switch::Router.trunk(), Box::new(far))?;
-        Ok(Self { hosts, tapway, router, registry, _broker: broker })
+        let broker = Box::new(DemoBroker::new(broker, near));
+        let (registry, names) = (Registry::default(), Names::default());
+        let view = names.view();
+        let followers: Vec<Box<dyn Follower>> =
+            vec![Box::new(HostsFiles::default()), Box::new(names)];
+        let start = crate::control::switch::Switch::start;
+        let switch = start(model.clone(), broker, registry.clone(), followers)?;
+        interrupt.check()?;
+        let mut hosts = Vec::new();
+        for name in HostName::ALL {
+            let namespace = match name {
+                HostName::Here => Namespace::own()?,
+                name => Namespace::named(&namespace_of(name))?,
+            };
+            hosts.push(RealHost::new(name, namespace, interrupt.clone()));
+        }
+        Ok(Self { hosts, router, switch, model, registry, names: view, without_here })
     }
 
     /// What the API shows of tapway.
     pub fn api_state(&self) -> ApiState {
-        ApiState::new(self.tapway.clone(), self.registry.clone())
+        let state = ApiState::new(self.switch.worker().clone(), self.registry.clone());
+        state.with_names(self.names.clone())
     }
 
     fn worker(&self, switch: Switch) -> &Dataplane {
         match switch {
-            Switch::Tapway => &self.tapway,
+            Switch::Tapway => self.switch.worker(),
             Switch::Router => &self.router,
         }
     }
@@ -97,6 +114,22 @@ impl Stage for Real {
         std::thread::sleep(SETTLE);
     }
 
+    /// tapway's ports are up with their devices.
+    fn start(&mut self) -> Result<(), DemoError> {
+        for port in Switch::Router.ports() {
+            self.apply(Switch::Router, Command::SetPortUp(port, true))?;
+        }
+        Ok(())
+    }
+
+    fn without_here(&self) -> Option<&str> {
+        self.without_here.as_deref()
+    }
+
+    fn model(&self) -> &Model {
+        &self.model
+    }
+
     fn apply(&mut self, switch: Switch, command: Command) -> Result<Reply, DemoError> {
         Ok(self.worker(switch).apply(command)?)
     }
@@ -110,9 +143,14 @@ impl Stage for Real {
     }
 }
 
-fn worker(switch: Switch, fault: Option<Fault>) -> Result<Dataplane, DemoError> {
-    let engine = switch.engine(seed(), Clock.now(), fault)?;
-    Ok(Dataplane::spawn(engine, DataplaneSettings::default())?)
+/// Why this host cannot be in the demo's network: its subnet is routed elsewhere already.
+fn taken_here(broker: &LinuxBroker) -> Result<Option<String>, OpenError> {
+    let here = net(HostName::Here.address(), INSIDE_PREFIX).trunc();
+    let overlaps =
+        |route: &Ipv4Net| route.prefix_len() > 0 && (route.contains(&here) || here.contains(route));
+    let taken = broker.host_routes()?.into_iter().find(overlaps);
+    Ok(taken
+        .map(|route| format!("this host routes {route} already, as Docker's; it keeps that route")))
 }
 
 /// The standard library's own random keys, which it has from the system.
@@ -130,17 +168,6 @@ fn open(broker: &mut LinuxBroker, host: HostName) -> Result<Opened, OpenError> {
         }
     }
     broker.open(host.name(), &plan(host))
-}
-
-fn link(host: HostName, description: &str) -> LinkInfo {
-    let spec = host.spec();
-    LinkInfo {
-        description: description.to_owned(),
-        state: LinkState::Up,
-        mac: Some(spec.mac),
-        address: Some(spec.address.addr()),
-        last_error: None,
-    }
 }
 
 fn plan(host: HostName) -> PortPlan {

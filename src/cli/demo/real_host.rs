@@ -6,6 +6,7 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::event::PollFlags;
@@ -17,7 +18,8 @@ use super::http_server::HttpServer;
 use super::interrupt::Interrupt;
 use super::topology::HostName;
 use super::{DemoError, http};
-use crate::io::{Clock, Namespace, OpenError};
+use crate::io::{Clock, EtcFile, Namespace, OpenError};
+use crate::local::dns::{DNS_PORT, MAX_UDP_ANSWER};
 use crate::testkit::probe::{ProbeId, echo_request, read_answer};
 use crate::time::Instant;
 
@@ -25,6 +27,8 @@ use crate::time::Instant;
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// Largest ICMP packet read.
 const PACKET: usize = 2048;
+/// Where namespaces have files of their own under `/etc` (ip-netns(8)).
+const NETNS_ETC: &str = "/etc/netns";
 
 /// The host.
 #[derive(Debug)]
@@ -155,5 +159,36 @@ impl Host for &mut RealHost {
             .map_err(|error| DemoError::system("starting a server", error))?;
         self.servers.push(server);
         Ok(())
+    }
+
+    /// What `ip netns exec` shows: the namespace's own, else this machine's.
+    fn etc(&mut self, file: EtcFile) -> Result<Option<String>, DemoError> {
+        let own = self.namespace.name().map(|name| Path::new(NETNS_ETC).join(name));
+        let own = own.and_then(|dir| std::fs::read_to_string(dir.join(file.name())).ok());
+        let text = own.map_or_else(|| std::fs::read_to_string(file.path()), Ok);
+        Ok(Some(text.map_err(|error| DemoError::system("reading a file under /etc", error))?))
+    }
+
+    fn ask_resolver(
+        &mut self,
+        message: &[u8],
+        timeout: Duration,
+    ) -> Result<Option<Vec<u8>>, DemoError> {
+        let file = self.etc(EtcFile::ResolvConf)?.unwrap_or_default();
+        let server = file.lines().find_map(|line| line.strip_prefix("nameserver"));
+        let Some(server) = server.and_then(|server| server.trim().parse().ok()) else {
+            return Ok(None);
+        };
+        let deadline = Clock.now() + timeout;
+        let socket = self.socket(SocketType::DGRAM)?;
+        // Connected: what others send is not heard, and a refusal is.
+        let sent = rustix::net::connect(&socket, &SocketAddrV4::new(server, DNS_PORT))
+            .and_then(|()| rustix::net::send(&socket, message, SendFlags::empty()));
+        if sent.is_err() || !self.interrupt.wait_for(&socket, PollFlags::IN, deadline)? {
+            return Ok(None);
+        }
+        let mut room = [0; MAX_UDP_ANSWER];
+        let received = rustix::net::recv(&socket, &mut room, RecvFlags::empty());
+        Ok(received.ok().and_then(|(len, _)| room.get(..len)).map(<[u8]>::to_vec))
     }
 }

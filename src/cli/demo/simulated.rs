@@ -6,8 +6,11 @@ use std::time::Duration;
 use super::host::{Fetch, Host, Pong};
 use super::stage::Stage;
 use super::topology::{HostName, Switch};
-use super::{DemoError, Fault, http};
+use super::{DemoError, Fault, desired, http};
+use crate::control::model::Model;
 use crate::engine::{Command, Engine, Reply};
+use crate::io::EtcFile;
+use crate::local::dns::DNS_PORT;
 use crate::testkit::{EngineId, HostId, Plug, Progress, SimHost, WireQuality, World};
 use crate::time::Instant;
 
@@ -27,6 +30,7 @@ pub struct Simulated {
     tapway: EngineId,
     router: EngineId,
     hosts: Vec<(HostName, HostId)>,
+    model: Model,
 }
 
 struct SimulatedHost<'a> {
@@ -43,8 +47,9 @@ impl Simulated {
     pub fn new(fault: Option<Fault>) -> Result<Self, DemoError> {
         let mut world = World::new(SEED);
         let now = world.now();
-        let tapway = world.add_engine(Switch::Tapway.engine(SEED, now, fault)?);
-        let router = world.add_engine(Switch::Router.engine(!SEED, now, fault)?);
+        let model = desired::tapway(fault, true)?;
+        let tapway = world.add_engine(desired::engine(&model, SEED, now)?);
+        let router = world.add_engine(desired::router(!SEED, now)?);
         let trunk = |engine, switch: Switch| Plug::Engine(engine, switch.trunk());
         world.connect(trunk(tapway, Switch::Tapway), trunk(router, Switch::Router), WIRE);
         let mut hosts = Vec::new();
@@ -55,7 +60,7 @@ impl Simulated {
             world.connect(Plug::Engine(engine, port), Plug::Host(id), WIRE);
             hosts.push((name, id));
         }
-        Ok(Self { world, tapway, router, hosts })
+        Ok(Self { world, tapway, router, hosts, model })
     }
 
     fn engine(&mut self, switch: Switch) -> Result<&mut Engine, DemoError> {
@@ -72,6 +77,19 @@ impl Stage for Simulated {
         let found = self.hosts.iter().find(|(known, _)| *known == name);
         let (_, id) = *found.ok_or(DemoError::Missing(name.name()))?;
         Ok(Box::new(SimulatedHost { world: &mut self.world, id, name }))
+    }
+
+    fn start(&mut self) -> Result<(), DemoError> {
+        for switch in [Switch::Tapway, Switch::Router] {
+            for port in switch.ports() {
+                self.apply(switch, Command::SetPortUp(port, true))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn model(&self) -> &Model {
+        &self.model
     }
 
     fn apply(&mut self, switch: Switch, command: Command) -> Result<Reply, DemoError> {
@@ -145,4 +163,40 @@ impl Host for SimulatedHost<'_> {
         self.own()?.serve(port, service);
         Ok(())
     }
+
+    fn etc(&mut self, _file: EtcFile) -> Result<Option<String>, DemoError> {
+        Ok(None)
+    }
+
+    /// Asks the gateway, by TCP: nothing listens at 127.0.0.11 in a stack without sockets.
+    fn ask_resolver(
+        &mut self,
+        message: &[u8],
+        timeout: Duration,
+    ) -> Result<Option<Vec<u8>>, DemoError> {
+        let Some(gateway) = self.name.spec().gateway else { return Ok(None) };
+        self.world.run(PAUSE);
+        let id = self.id;
+        let asked = [&(message.len() as u16).to_be_bytes(), message].concat();
+        let exchange = self
+            .own()?
+            .exchange(SocketAddrV4::new(gateway, DNS_PORT), &asked)
+            .ok_or(DemoError::Missing("a free socket"))?;
+        let mut answer = None;
+        self.world.run_until(timeout, |world| {
+            let Some(host) = world.host(id) else { return true };
+            let (progress, received) = host.progress(exchange);
+            answer = of_stream(received);
+            answer.is_some() || matches!(progress, Progress::Failed | Progress::Done)
+        });
+        self.own()?.abort(exchange);
+        self.world.run(PAUSE);
+        Ok(answer)
+    }
+}
+
+/// The first DNS message of a stream, if all of it is there (RFC 1035 4.2.2).
+fn of_stream(received: &[u8]) -> Option<Vec<u8>> {
+    let (len, rest) = received.split_first_chunk()?;
+    rest.get(..usize::from(u16::from_be_bytes(*len))).map(<[u8]>::to_vec)
 }

@@ -1,8 +1,9 @@
-//! Where the steps are played: two engines and four hosts, however they are made.
+//! Where the steps are played: two engines and their hosts, however they are made.
 
 use super::DemoError;
 use super::host::Host;
 use super::topology::{HostName, Switch};
+use crate::control::model::Model;
 use crate::engine::{Command, Engine, Reply};
 use crate::time::Instant;
 
@@ -37,12 +38,13 @@ pub trait Stage {
     ///
     /// # Errors
     /// As [`Stage::apply`].
-    fn start(&mut self) -> Result<(), DemoError> {
-        for switch in [Switch::Tapway, Switch::Router] {
-            for port in switch.ports() {
-                self.apply(switch, Command::SetPortUp(port, true))?;
-            }
-        }
-        Ok(())
+    fn start(&mut self) -> Result<(), DemoError>;
+
+    /// Why this host is not in tapway's network; none: it is.
+    fn without_here(&self) -> Option<&str> {
+        None
     }
+
+    /// What tapway is to be.
+    fn model(&self) -> &Model;
 }

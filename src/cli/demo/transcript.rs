@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
+use super::Summary;
+
 /// What a step found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
@@ -15,6 +17,8 @@ pub enum Finding {
         /// What was.
         found: String,
     },
+    /// Not tried; why not.
+    Skipped(String),
 }
 
 /// Writes the transcript and counts findings. Once the output is gone nothing more is written.
@@ -24,6 +28,7 @@ pub struct Transcript<'a> {
     step: usize,
     passed: usize,
     failed: usize,
+    skipped: usize,
 }
 
 impl Finding {
@@ -45,7 +50,7 @@ impl Finding {
 impl<'a> Transcript<'a> {
     /// A transcript that goes to `out`.
     pub const fn new(out: &'a mut dyn Write) -> Self {
-        Self { out, error: None, step: 0, passed: 0, failed: 0 }
+        Self { out, error: None, step: 0, passed: 0, failed: 0, skipped: 0 }
     }
 
     /// A step begins.
@@ -79,6 +84,10 @@ impl<'a> Transcript<'a> {
                 self.failed += 1;
                 self.text(&format!("    FAILED: expected {expected}, found {found}\n"));
             }
+            Finding::Skipped(why) => {
+                self.skipped += 1;
+                self.text(&format!("    skipped: {why}\n"));
+            }
         }
     }
 
@@ -87,9 +96,9 @@ impl<'a> Transcript<'a> {
         self.text(&format!("{line}\n"));
     }
 
-    /// Findings that passed, and that failed.
-    pub const fn counts(&self) -> (usize, usize) {
-        (self.passed, self.failed)
+    /// How many findings were what.
+    pub const fn summary(&self) -> Summary {
+        Summary { passed: self.passed, failed: self.failed, skipped: self.skipped }
     }
 
     /// Makes sure that everything was written.

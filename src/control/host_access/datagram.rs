@@ -106,7 +106,8 @@ async fn open(
     let towards = Arc::new(towards);
     let used = Arc::new(AtomicU64::new(now()));
     let answers = tokio::spawn({
-        let (socket, towards, used) = (socket.clone(), towards.clone(), used.clone());
+        // The socket is closed with the port, whatever flows there are.
+        let (socket, towards, used) = (Arc::downgrade(socket), towards.clone(), used.clone());
         async move {
             loop {
                 if towards.readable().await.is_err() {
@@ -117,6 +118,7 @@ async fn open(
                 // An error is what an ICMP message said; the container may open the port yet.
                 let Ok(_) = towards.try_recv_buf(&mut datagram) else { continue };
                 used.store(now(), Ordering::Relaxed);
+                let Some(socket) = socket.upgrade() else { return };
                 let sent = socket
                     .async_io(Interest::WRITABLE, |socket| socket.send(&datagram, asked, client));
                 let _ = sent.await;

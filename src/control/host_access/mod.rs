@@ -22,4 +22,7 @@ mod server;
 mod stream;
 mod wanted;
 
+#[cfg(test)]
+mod tests;
+
 pub use follower::HostPorts;

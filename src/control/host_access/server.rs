@@ -5,13 +5,14 @@ use std::io;
 use std::net::SocketAddrV4;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle as Task;
 
 use super::wanted::Port;
 use super::{datagram, stream};
@@ -19,7 +20,8 @@ use crate::io::HostSocket;
 
 enum Order {
     Serve(Port, HostSocket, SocketAddrV4),
-    Stop(Port),
+    /// Answered once the port's socket is closed.
+    Stop(Port, SyncSender<()>),
 }
 
 /// A handle to the thread; dropped, it ends with all connections.
@@ -49,9 +51,11 @@ impl Server {
         self.tell(Order::Serve(port, socket, target));
     }
 
-    /// Serves a port no longer.
+    /// Serves a port no longer: when this returns, its socket is closed here.
     pub(super) fn stop(&self, port: Port) {
-        self.tell(Order::Stop(port));
+        let (done, is_done) = sync_channel(1);
+        self.tell(Order::Stop(port, done));
+        let _ = is_done.recv();
     }
 
     fn tell(&self, order: Order) {
@@ -72,13 +76,22 @@ impl Drop for Server {
 
 async fn run(mut inbox: UnboundedReceiver<Order>) {
     let slots = Arc::new(Semaphore::new(stream::MAX_CONNECTIONS));
-    let mut served: HashMap<Port, AbortHandle> = HashMap::new();
+    let mut served: HashMap<Port, Task<()>> = HashMap::new();
     while let Some(order) = inbox.recv().await {
-        let (Order::Serve(port, ..) | Order::Stop(port)) = &order;
+        let (Order::Serve(port, ..) | Order::Stop(port, _)) = &order;
         if let Some(former) = served.remove(port) {
             former.abort();
+            // With the task its socket goes.
+            let _ = former.await;
         }
-        let Order::Serve(port, socket, target) = order else { continue };
+        let (port, socket, target) = match order {
+            Order::Serve(port, socket, target) => (port, socket, target),
+            Order::Stop(_, done) => {
+                // Whoever asked waits for it.
+                let _ = done.send(());
+                continue;
+            }
+        };
         let task = if port.is_tcp {
             match listener(socket) {
                 Ok(listener) => tokio::spawn(stream::serve(listener, target, slots.clone())),
@@ -90,7 +103,7 @@ async fn run(mut inbox: UnboundedReceiver<Order>) {
         } else {
             tokio::spawn(datagram::serve(socket, target))
         };
-        served.insert(port, task.abort_handle());
+        served.insert(port, task);
     }
 }
 

@@ -59,11 +59,12 @@ impl SharedUplink {
         let (device, index) = (&plan.device, place.link.index);
         let claim = claim(device, index)?;
         let failed = |what: &str, error| OpenError::from_io(format!("{what} {device}"), error);
-        let filter = IngressFilter::open(index).map_err(|error| in_the_way(device, error))?;
         let socket = PacketSocket::shared(plan.receive_buffer);
         let socket = socket.map_err(|error| failed("a packet socket on", error))?;
         let copy = socket.raw().map_err(|error| failed("a packet socket on", error))?;
         let station = station(plan, &place, ports);
+        // Last: what it makes goes with the whole.
+        let filter = IngressFilter::open(index).map_err(|error| in_the_way(device, error))?;
         let mut uplink = Self {
             plan: plan.clone(),
             station,

@@ -96,7 +96,11 @@ impl IngressFilter {
 
     /// Removes the filter, and the `clsact` if tapway made it and nobody else uses it.
     pub(super) fn remove(&mut self) -> io::Result<()> {
-        self.ask(libc::RTM_DELTFILTER, flags(0), OURS, &text(TCA_KIND, "bpf"))?;
+        match self.ask(libc::RTM_DELTFILTER, flags(0), OURS, &text(TCA_KIND, "bpf")) {
+            // It was never set, or there is another one in its place.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINVAL)) => {}
+            other => drop(other?),
+        }
         if !self.made_clsact || self.has_filters(INGRESS)? || self.has_filters(EGRESS)? {
             return Ok(());
         }
