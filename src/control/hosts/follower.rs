@@ -13,7 +13,7 @@ use crate::control::resolver::{HostResolvers, own_file};
 use crate::io::{EtcFile, Netns, OpenError, PortPlan};
 
 /// The follower; it remembers what it wrote, so that only what changed is written again.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct HostsFiles {
     /// Texts by the name of the namespace.
     written: BTreeMap<String, String>,
