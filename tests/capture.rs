@@ -101,6 +101,38 @@ fn a_capture_holds_ports_directions_and_drop_reasons() {
     assert_eq!(drops, [("uplink", DropReason::UnsolicitedSyn)]);
 }
 
+/// A frame that one worker receives and another has to do with is shown once on each side, and
+/// once more if it ends.
+#[test]
+fn a_capture_of_several_workers_shows_each_frame_once() {
+    for workers in [2, 8] {
+        let mut running = Running::start_with_workers(workers);
+        let (child, head) = start(&running, &[]);
+        running.traffic();
+        let totals = running.state.worker.query_each(|engine, _| engine.totals()).unwrap();
+        let handed: u64 = totals.iter().map(|totals| totals.handed_over).sum();
+        assert!(handed > 0 || workers == 2, "the host belongs to a worker that reads nothing");
+        let (file, said) = end(child, head);
+        let frames = read(&file);
+        assert_eq!(said, format!("tapway: {} frames captured, 0 missed\n", frames.len()));
+        let count = |port: &str, direction, end: &[u8]| {
+            let is_it = |(name, way, why, frame): &&Frame| {
+                name == port && *way == direction && why.is_none() && frame.ends_with(end)
+            };
+            frames.iter().filter(is_it).count()
+        };
+        let (received, sent) = (FrameDirection::Received, FrameDirection::Sent);
+        assert_eq!((count("nginx1", received, b"query"), count("uplink", sent, b"query")), (1, 1));
+        assert_eq!(
+            (count("uplink", received, b"answer"), count("nginx1", sent, b"answer")),
+            (1, 1)
+        );
+        let drops: Vec<_> =
+            frames.iter().filter_map(|(name, _, why, _)| Some((name.as_str(), (*why)?))).collect();
+        assert_eq!(drops, [("uplink", DropReason::UnsolicitedSyn)], "{workers} workers");
+    }
+}
+
 #[test]
 fn a_capture_of_one_port_holds_that_port_only() {
     let mut running = Running::start();

@@ -299,6 +299,7 @@ fn a_guarded_host_may_use_what_it_has_leased_and_nothing_else() {
             network: BRIDGE,
             mtu: 1500,
             guard: Some(guard),
+            host: None,
             static_macs: Vec::new(),
             is_up: true,
         };

@@ -185,7 +185,6 @@ fn address_dependent_filters_admit_a_hairpin_after_one_packet_to_the_address() {
 fn hosts_with_static_addresses_hairpin_by_them() {
     twice(|| {
         let mut lab = Lab::new();
-        lab.alone();
         let own = Ipv4Addr::new(192, 168, 33, 20);
         set_uplink(&mut lab, &[], &[([172, 17, 0, 2], own.octets())]);
         let router = lab.router();

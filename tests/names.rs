@@ -148,6 +148,7 @@ fn a_lossy_wire_carries_queries_over_tcp() {
         network: BRIDGE,
         mtu: 1500,
         guard: None,
+        host: None,
         static_macs: Vec::new(),
         is_up: true,
     };
@@ -220,6 +221,7 @@ fn several_workers_are_one_server() {
             network: BRIDGE,
             mtu: 1500,
             guard: None,
+            host: None,
             static_macs: Vec::new(),
             is_up: true,
         };

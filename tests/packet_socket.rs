@@ -237,6 +237,7 @@ fn tcp_of_a_host_on_this_kernel_goes_through_in_segments() {
             network: NetworkId(0),
             mtu: 1500,
             guard: None,
+            host: None,
             static_macs: Vec::new(),
             is_up: true,
         };

@@ -60,6 +60,7 @@ impl Bench {
                 network: NetworkId(0),
                 mtu: 9000,
                 guard: None,
+                host: None,
                 static_macs: Vec::new(),
                 is_up: true,
             };
@@ -357,6 +358,7 @@ fn capture_is_replayed_whole_into_a_recorded_one() {
             network: NetworkId(0),
             mtu: 1500,
             guard: None,
+            host: None,
             static_macs: Vec::new(),
             is_up: false,
         };

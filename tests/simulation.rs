@@ -48,6 +48,7 @@ impl Scene {
                 network,
                 mtu: 1500,
                 guard: None,
+                host: None,
                 static_macs: Vec::new(),
                 is_up: true,
             };

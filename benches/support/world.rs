@@ -189,6 +189,7 @@ impl World {
             network,
             mtu: 1500,
             guard: None,
+            host: None,
             static_macs: Vec::new(),
             is_up: true,
         };

@@ -356,3 +356,51 @@ impl Write for Pieces {
         self.client.blocking_send(piece).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A way into a capture, and its other end.
+    fn tap(port: Option<PortId>) -> (Tap, Receiver<Record>) {
+        let (records, receiver) = bounded(QUEUE_FRAMES);
+        let (waiting, missed) = (Arc::default(), Arc::default());
+        (Tap { id: 0, port, records, waiting, missed }, receiver)
+    }
+
+    #[test]
+    fn bytes_that_wait_are_bounded_and_what_was_written_makes_room() {
+        let (tap, receiver) = tap(None);
+        let mut fan_out = FanOut { taps: vec![tap.clone()] };
+        let frame = [7; 60_000];
+        let fits = (QUEUE_BYTES / frame.len()) as u64;
+        assert!(fits < QUEUE_FRAMES as u64, "bytes are the tighter bound here");
+        let offer = |fan_out: &mut FanOut, count: u64| {
+            for _ in 0..count {
+                fan_out.received(Instant::ZERO, PortId(1), FrameView::finished(&frame));
+            }
+        };
+        offer(&mut fan_out, fits + 5);
+        assert_eq!((receiver.len() as u64, tap.missed.load(Ordering::Relaxed)), (fits, 5));
+        assert!(tap.waiting.load(Ordering::Relaxed) <= QUEUE_BYTES);
+        // As the pump does with what it writes.
+        for record in receiver.try_iter().take(3) {
+            tap.waiting.fetch_sub(record.frame.len(), Ordering::Relaxed);
+        }
+        offer(&mut fan_out, 5);
+        assert_eq!((receiver.len() as u64, tap.missed.load(Ordering::Relaxed)), (fits, 7));
+    }
+
+    #[test]
+    fn a_capture_that_is_full_takes_nothing_from_another() {
+        let (full, full_end) = tap(None);
+        let (other, other_end) = tap(Some(PortId(2)));
+        let mut fan_out = FanOut { taps: vec![full.clone(), other.clone()] };
+        for _ in 0..QUEUE_FRAMES + 10 {
+            fan_out.sent(Instant::ZERO, PortId(1), FrameView::finished(&[1; 60]));
+        }
+        fan_out.sent(Instant::ZERO, PortId(2), FrameView::finished(&[2; 60]));
+        assert_eq!((full_end.len(), full.missed.load(Ordering::Relaxed)), (QUEUE_FRAMES, 11));
+        assert_eq!((other_end.len(), other.missed.load(Ordering::Relaxed)), (1, 0));
+    }
+}

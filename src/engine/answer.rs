@@ -129,7 +129,7 @@ impl Engine {
         let (network, address) = (frame.network, arp.sender_ip);
         self.tell(pass.now, Event::DuplicateAddress { network, address, mac: arp.sender_mac });
         if self.icmp_limiter.allow(pass.now, address) {
-            let claim = gratuitous(mac, address).frame(MacAddr::BROADCAST);
+            let claim = Arp::announcement(mac, address).frame(MacAddr::BROADCAST);
             self.generate(pass, &[frame.port], &[&claim]);
         }
         Verdict::Dropped(DropReason::DuplicateAddress)
@@ -170,7 +170,11 @@ impl Engine {
         let mac = interface.mac;
         let addresses: Vec<Ipv4Addr> = interface.addresses().collect();
         for address in addresses {
-            self.generate(pass, &[port], &[&gratuitous(mac, address).frame(MacAddr::BROADCAST)]);
+            self.generate(
+                pass,
+                &[port],
+                &[&Arp::announcement(mac, address).frame(MacAddr::BROADCAST)],
+            );
         }
     }
 
@@ -304,16 +308,5 @@ impl Engine {
                 Err(_) => self.count_device_drops(*port, DropReason::EgressQueueFull, 1),
             }
         }
-    }
-}
-
-/// An announcement of an own address (RFC 5227 2.3).
-const fn gratuitous(mac: MacAddr, address: Ipv4Addr) -> Arp {
-    Arp {
-        operation: ArpOperation::Request,
-        sender_mac: mac,
-        sender_ip: address,
-        target_mac: MacAddr::ZERO,
-        target_ip: address,
     }
 }

@@ -1,17 +1,16 @@
 //! Commands: how control changes an engine. A refused command has changed nothing.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::dhcp::{REQUEST_BURST, REQUESTS_PER_SECOND};
-use super::{Command, CommandError, Engine, Gateway, Network, NetworkSpec, PortSpec, Reply};
+use super::{Command, CommandError, Engine, Gateway, Network, NetworkSpec, Reply};
 use crate::id::{NetworkId, PortId};
 use crate::nat::{Publish, StaticNat};
 use crate::packet::PortSpan;
 use crate::route::{Interface, Route, RouteKind};
-use crate::switch::{Bridge, FdbKey, Guard, Port, PortCounters};
-use crate::table::{SharedBucket, TokenBucket};
+use crate::switch::{Bridge, FdbKey};
 use crate::time::Instant;
 
 impl Engine {
@@ -39,20 +38,38 @@ impl Engine {
                 self.names.take_answer(now, to, message);
                 return Ok(reply);
             }
+            Command::SetPortGuard(id, guard) => {
+                reply.ended_sessions = self.set_port_guard(now, id, guard)?;
+                self.refresh_ports();
+                return Ok(reply);
+            }
+            Command::EndHost(network, ip) => {
+                reply.ended_sessions = self.end_hosts(now, network, &BTreeSet::from([ip]));
+                return Ok(reply);
+            }
+            Command::AnnounceHost(port, host) => {
+                self.introduce(now, port, host);
+                return Ok(reply);
+            }
             Command::AddNetwork(id, spec) => {
                 reply.ended_sessions = self.add_network(now, id, spec)?;
             }
             Command::RemoveNetwork(id) => reply.ended_sessions = self.remove_network(now, id)?,
             Command::AddPort(id, spec) => self.add_port(now, id, spec)?,
-            Command::RemovePort(id) => self.remove_port(id)?,
-            Command::SetPortUp(id, is_up) => self.set_port_up(id, is_up)?,
+            Command::AlterPort(id, spec) => {
+                reply.ended_sessions = self.alter_port(now, id, spec)?
+            }
+            Command::RemovePort(id) => reply.ended_sessions = self.remove_port(now, id)?,
+            Command::SetPortUp(id, is_up) => self.set_port_up(now, id, is_up)?,
             Command::SetPortMtu(id, mtu) => {
                 self.port_mut(id).ok_or(CommandError::UnknownPort(id))?.mtu = mtu;
             }
-            Command::SetPortGuard(id, guard) => self.set_port_guard(id, guard)?,
             Command::AddRoute(destination, via) => self.add_route(destination, via)?,
             Command::RemoveRoute(destination) => self.remove_route(destination)?,
             Command::Publish(publish) => reply.ended_sessions = self.publish(now, publish)?,
+            Command::MovePublish(from, to) => {
+                reply.ended_sessions = self.move_publish(now, from, to)?;
+            }
             Command::Unpublish(publish) => {
                 reply.ended_sessions =
                     self.nat.unpublish(now, &publish).ok_or(CommandError::NotPublished(publish))?;
@@ -216,12 +233,12 @@ impl Engine {
 
     fn remove_network(&mut self, now: Instant, id: NetworkId) -> Result<usize, CommandError> {
         let network = self.network(id).ok_or(CommandError::UnknownNetwork(id))?;
+        let mut ended = 0;
         for port in network.bridge.ports().to_vec() {
-            self.remove_port(port)?;
+            ended += self.remove_port(now, port)?;
         }
         let publishes: Vec<Publish> =
             self.nat.publishes().iter().filter(|publish| publish.network == id).copied().collect();
-        let mut ended = 0;
         for publish in publishes {
             ended += self.nat.unpublish(now, &publish).unwrap_or(0);
         }
@@ -235,97 +252,6 @@ impl Engine {
             *slot = None;
         }
         Ok(ended)
-    }
-
-    fn add_port(&mut self, now: Instant, id: PortId, spec: PortSpec) -> Result<(), CommandError> {
-        if self.port(id).is_some() {
-            return Err(CommandError::PortExists(id));
-        }
-        let network = self
-            .networks
-            .get_mut(spec.network.index())
-            .and_then(Option::as_mut)
-            .ok_or(CommandError::UnknownNetwork(spec.network))?;
-        network.bridge.join(id);
-        let (limit, is_isolated) = (network.bridge.settings.storm_limit, network.isolates(id));
-        let port = Port {
-            name: spec.name,
-            network: spec.network,
-            mtu: spec.mtu,
-            is_up: spec.is_up,
-            is_isolated,
-            guard: spec.guard,
-            gateway: FdbKey::NONE,
-            publishes: false,
-            storm: SharedBucket::new(limit, limit, self.share.storms.at(id.0)),
-            dhcp: TokenBucket::new(REQUESTS_PER_SECOND, REQUEST_BURST, now),
-            counters: PortCounters::default(),
-        };
-        if self.ports.len() <= id.index() {
-            self.ports.resize_with(id.index() + 1, || None);
-        }
-        if let Some(slot) = self.ports.get_mut(id.index()) {
-            *slot = Some(port);
-        }
-        let guarded = spec.guard.map(|guard| guard.mac);
-        for mac in spec.static_macs.into_iter().chain(guarded) {
-            self.fdb.insert_static(FdbKey::new(spec.network, mac), id);
-        }
-        if spec.is_up {
-            self.announce.push(id);
-        }
-        Ok(())
-    }
-
-    fn remove_port(&mut self, id: PortId) -> Result<(), CommandError> {
-        let port = self.port(id).ok_or(CommandError::UnknownPort(id))?;
-        let network = port.network;
-        self.forget_neighbours_behind(id, network);
-        self.fdb.flush_port(id, true);
-        if let Some(network) = self.networks.get_mut(network.index()).and_then(Option::as_mut) {
-            network.bridge.leave(id);
-        }
-        if let Some(slot) = self.ports.get_mut(id.index()) {
-            *slot = None;
-        }
-        Ok(())
-    }
-
-    fn set_port_up(&mut self, id: PortId, is_up: bool) -> Result<(), CommandError> {
-        let port = self.port_mut(id).ok_or(CommandError::UnknownPort(id))?;
-        let network = port.network;
-        let was_up = std::mem::replace(&mut port.is_up, is_up);
-        if is_up && !was_up {
-            self.announce.push(id);
-        }
-        if !is_up {
-            self.forget_neighbours_behind(id, network);
-            self.fdb.flush_port(id, false);
-        }
-        Ok(())
-    }
-
-    fn set_port_guard(&mut self, id: PortId, guard: Option<Guard>) -> Result<(), CommandError> {
-        let port = self.port_mut(id).ok_or(CommandError::UnknownPort(id))?;
-        let (network, before) = (port.network, std::mem::replace(&mut port.guard, guard));
-        let (old, new) = (before.map(|guard| guard.mac), guard.map(|guard| guard.mac));
-        if old != new {
-            if let Some(mac) = old {
-                self.fdb.remove_static(FdbKey::new(network, mac), id);
-            }
-            if let Some(mac) = new {
-                self.fdb.insert_static(FdbKey::new(network, mac), id);
-            }
-        }
-        Ok(())
-    }
-
-    /// Whoever is behind the port when it comes back may have another MAC; a neighbour believed
-    /// reachable would be sent to for half a minute.
-    fn forget_neighbours_behind(&mut self, id: PortId, network: NetworkId) {
-        let entries = self.fdb.iter().filter(|entry| entry.port == id);
-        let macs = entries.map(|entry| entry.mac).collect();
-        self.neighbours.flush(network, Some(&macs));
     }
 
     fn add_route(&mut self, destination: Ipv4Net, via: Ipv4Addr) -> Result<(), CommandError> {
@@ -371,6 +297,24 @@ impl Engine {
         self.nat
             .publish(now, publish)
             .map_err(|conflict| CommandError::PublishConflict { conflict })
+    }
+
+    /// Leads a published port elsewhere, without a moment in between in which it is nobody's.
+    fn move_publish(
+        &mut self,
+        now: Instant,
+        from: Publish,
+        to: Publish,
+    ) -> Result<usize, CommandError> {
+        let ended = self.nat.unpublish(now, &from).ok_or(CommandError::NotPublished(from))?;
+        match self.publish(now, to) {
+            Ok(more) => Ok(ended + more),
+            Err(refusal) => {
+                // It was there a moment ago.
+                let _ = self.publish(now, from);
+                Err(refusal)
+            }
+        }
     }
 
     /// Notes at each port what its frames are compared with: the gateway's MAC, and whether its

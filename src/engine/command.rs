@@ -84,6 +84,8 @@ pub struct PortSpec {
     pub mtu: u16,
     /// What its host may call itself; none: anything.
     pub guard: Option<Guard>,
+    /// Who its host is, where that is configured, guarded or not.
+    pub host: Option<Guard>,
     /// MACs bound to it for good.
     pub static_macs: Vec<MacAddr>,
     /// Whether it starts up.
@@ -99,13 +101,15 @@ pub enum Command {
     RemoveNetwork(NetworkId),
     /// Adds a port.
     AddPort(PortId, PortSpec),
-    /// Removes a port and what was learned behind it.
+    /// Changes a port, all but its network. Sessions of a host that it had and has not end.
+    AlterPort(PortId, PortSpec),
+    /// Removes a port, what was learned behind it, and the sessions of the hosts there.
     RemovePort(PortId),
     /// The port's device went up or down.
     SetPortUp(PortId, bool),
     /// The port's device takes packets of another size now.
     SetPortMtu(PortId, u16),
-    /// Changes what the port's host may call itself.
+    /// Changes what the port's host may call itself. Its sessions by another address end.
     SetPortGuard(PortId, Option<Guard>),
     /// Adds a route, replacing one for the same prefix; the next hop must be on a connected
     /// subnet.
@@ -116,6 +120,13 @@ pub enum Command {
     Publish(Publish),
     /// Takes a published port or range back.
     Unpublish(Publish),
+    /// Leads a published port or range to another host; sessions of the former one end.
+    MovePublish(Publish, Publish),
+    /// A host is gone: its sessions end, in both directions, and its MAC is forgotten.
+    EndHost(NetworkId, Ipv4Addr),
+    /// A host is behind a port, perhaps with another MAC than before: packets for it go there, and
+    /// its network is told.
+    AnnounceHost(PortId, Guard),
     /// Sends a frame by a port, as it is.
     Send(PortId, Bytes),
     /// Asks by ARP whether somebody has an address, on behalf of who is behind the port; see
@@ -146,6 +157,9 @@ pub enum CommandError {
     /// The port is there already.
     #[error("{0} exists already")]
     PortExists(PortId),
+    /// The port is on another network.
+    #[error("{0} is on another network; remove it there first")]
+    OtherNetwork(PortId),
     /// The next hop of a route is on no connected subnet.
     #[error("next hop {0} is on no connected network")]
     NextHopNotConnected(Ipv4Addr),

@@ -11,6 +11,7 @@
 //!   replay,
 //! * `fragments`, `icmp_errors`: packets that have no flow,
 //! * `answer`: ARP, echo, refusals and ICMP errors that tapway sends itself,
+//! * `ports`: hosts come and go with their ports,
 //! * `dhcp`: requests for control's DHCP server,
 //! * `names`: DNS at the gateways,
 //! * `outcome`: the lists of the ports, the counters.
@@ -25,6 +26,7 @@ mod apply;
 mod bridging;
 mod command;
 mod config;
+mod departed;
 mod dhcp;
 mod emit;
 mod event;
@@ -39,6 +41,7 @@ mod outcome;
 mod ownership;
 mod pipeline;
 mod plan;
+mod ports;
 mod replay;
 mod restore;
 mod shared;
@@ -60,11 +63,12 @@ use crate::local::dhcp::DhcpRequest;
 use crate::nat::{Fragments, Nat, NatPolicy, Random};
 use crate::packet::{Burst, FrameView, Headers, Offload, Origin, TxLists};
 use crate::route::{Fib, IcmpLimiter, Interfaces, NeighbourEvent, Neighbours};
-use crate::switch::{Bridge, Fdb, Port};
+use crate::switch::{Bridge, Fdb, Guard, Port};
 use crate::table::TokenBucket;
 use crate::time::Instant;
 
 use adjacency::Adjacencies;
+use departed::Departed;
 use flow_cache::FlowCache;
 use names::Names;
 use stages::Staging;
@@ -134,6 +138,9 @@ pub struct Engine {
     dhcp_requests: VecDeque<DhcpRequest>,
     /// Frames of control for a port.
     outgoing: VecDeque<(PortId, Bytes)>,
+    departed: Departed,
+    /// Hosts to announce in their networks, and their ports.
+    introductions: VecDeque<(PortId, Guard)>,
     names: Names,
     /// By kind: a flood of one kind hides none of another.
     event_limits: [TokenBucket; Event::KINDS],
@@ -191,6 +198,8 @@ impl Engine {
             events: VecDeque::new(),
             dhcp_requests: VecDeque::new(),
             outgoing: VecDeque::new(),
+            departed: Departed::default(),
+            introductions: VecDeque::new(),
             names: Names::new(random.next_u64(), now),
             event_limits: [TokenBucket::new(EVENTS_PER_SECOND, EVENT_BURST, now); Event::KINDS],
             observer: None,
@@ -214,7 +223,9 @@ impl Engine {
     /// When [`Engine::handle_timeout`] wants to be called, if nothing happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
         // What a command left to do: announcements, frames that waited for what is gone.
-        let has_frames = !self.announce.is_empty() || !self.outgoing.is_empty();
+        let has_frames = !self.announce.is_empty()
+            || !self.introductions.is_empty()
+            || !self.outgoing.is_empty();
         if has_frames || self.neighbours.has_events() {
             return Some(Instant::ZERO);
         }
@@ -245,6 +256,7 @@ impl Engine {
         for port in ports.into_iter().filter(|_| announces) {
             self.announce_gateway(&mut pass, port);
         }
+        self.send_introductions(&mut pass);
         self.send_outgoing(&mut pass);
         self.handle_names(&mut pass);
         self.settle(&mut pass);

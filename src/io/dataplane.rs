@@ -257,6 +257,7 @@ mod tests {
             network,
             mtu: 1500,
             guard: None,
+            host: None,
             static_macs: Vec::new(),
             is_up: true,
         };
@@ -300,6 +301,7 @@ mod tests {
                 network,
                 mtu: 1500,
                 guard: None,
+                host: None,
                 static_macs: Vec::new(),
                 is_up: true,
             };

@@ -38,6 +38,17 @@ pub struct Arp {
 }
 
 impl Arp {
+    /// What a host tells all about its own address (RFC 5227 2.3).
+    pub const fn announcement(mac: MacAddr, address: Ipv4Addr) -> Self {
+        Self {
+            operation: ArpOperation::Request,
+            sender_mac: mac,
+            sender_ip: address,
+            target_mac: MacAddr::ZERO,
+            target_ip: address,
+        }
+    }
+
     /// Reads the message behind the Ethernet header.
     ///
     /// # Errors

@@ -220,15 +220,11 @@ impl Fdb {
         self.insert(key, hash, Place::fixed(port)).is_some()
     }
 
-    /// Sets a MAC free that was bound to a port.
-    pub fn remove_static(&mut self, key: FdbKey, port: PortId) {
+    /// Sets a MAC free that was bound to a port; false if it was not.
+    pub fn remove_static(&mut self, key: FdbKey, port: PortId) -> bool {
         let found = self.find(key, self.hash(key));
-        if let Some((slot, place)) = found
-            && place.is_static()
-            && place.port() == port
-        {
-            self.remove(slot);
-        }
+        let bound = found.filter(|(_, place)| place.is_static() && place.port() == port);
+        bound.map(|(slot, _)| self.remove(slot)).is_some()
     }
 
     /// Forgets what was learned behind a port, and with `statics` what was bound to it.

@@ -1,8 +1,11 @@
 //! A switch port as the dataplane sees it.
 
+use std::net::Ipv4Addr;
+
 use super::{FdbKey, Guard};
 use crate::drop_reason::DropReason;
 use crate::id::NetworkId;
+use crate::packet::MacAddr;
 use crate::table::{SharedBucket, TokenBucket};
 
 /// A port.
@@ -20,6 +23,12 @@ pub struct Port {
     pub is_isolated: bool,
     /// What its host may call itself; none: anything.
     pub guard: Option<Guard>,
+    /// Who its host is, where that is configured.
+    pub host: Option<Guard>,
+    /// MACs bound to it for good.
+    pub bound: Vec<MacAddr>,
+    /// Addresses of hosts behind it when it went down.
+    pub former_hosts: Vec<Ipv4Addr>,
     /// The gateway's MAC on its network.
     pub gateway: FdbKey,
     /// Its host publishes something, so unicast from it may belong to a hairpin session.

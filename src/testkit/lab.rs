@@ -182,6 +182,7 @@ impl Lab {
             network,
             mtu: 1500,
             guard: None,
+            host: None,
             static_macs: Vec::new(),
             is_up: true,
         };

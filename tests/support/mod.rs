@@ -131,6 +131,7 @@ pub fn port_spec(name: &str) -> PortSpec {
         network: BRIDGE,
         mtu: 1500,
         guard: None,
+        host: None,
         static_macs: Vec::new(),
         is_up: true,
     }

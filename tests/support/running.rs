@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tapway::control::api::{self, ApiHandle, ApiState, Client};
 use tapway::control::registry::{LinkInfo, LinkState, Registry};
-use tapway::engine::{Command, Engine, EngineConfig, PortSpec};
+use tapway::engine::{Command, Engine, EngineConfig, PortSpec, Share};
 use tapway::id::{NetworkId, PortId};
 use tapway::io::{Clock, Dataplane, DataplaneSettings, PortIo, ReceiveError, WireEnd, wire};
 use tapway::nat::{Endpoint, Publish};
@@ -39,7 +39,21 @@ impl Running {
     /// Configured, published port 80, no traffic yet.
     pub fn start() -> Self {
         let engine = Engine::new(EngineConfig::with_sessions(1024), 0x5eed, Clock.now());
-        let worker = Arc::new(Dataplane::spawn(engine, DataplaneSettings::default()).unwrap());
+        Self::with(Dataplane::spawn(engine, DataplaneSettings::default()).unwrap())
+    }
+
+    /// The same carried by several workers.
+    pub fn start_with_workers(workers: u8) -> Self {
+        let (config, settings) = (EngineConfig::with_sessions(1024), DataplaneSettings::default());
+        let engines = Share::of(workers.into())
+            .into_iter()
+            .map(|share| Engine::with_share(config, 0x5eed, Clock.now(), share));
+        let settings = DataplaneSettings { workers, ..settings };
+        Self::with(Dataplane::spawn_crew(engines.collect(), settings).unwrap())
+    }
+
+    fn with(dataplane: Dataplane) -> Self {
+        let worker = Arc::new(dataplane);
         let mut uplink = Lab::network_spec("uplink", Lab::EXTERNAL, 24);
         uplink.is_outside = true;
         let target = Endpoint::new(HOST, 80);
@@ -50,6 +64,7 @@ impl Running {
             network,
             mtu: 1500,
             guard: None,
+            host: None,
             static_macs,
             is_up: false,
         };

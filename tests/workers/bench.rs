@@ -1,6 +1,7 @@
 //! The tutorial's host with several workers.
 
 use std::hash::{BuildHasher, Hasher};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use tapway::engine::NetworkSpec;
@@ -78,7 +79,7 @@ impl Bench {
     pub fn host_with_mtu(&mut self, mtu: u16) -> LabPort {
         self.hosts += 1;
         let [high, low] = (self.hosts + 1).to_be_bytes();
-        let ip = std::net::Ipv4Addr::new(172, 17, high, low);
+        let ip = Ipv4Addr::new(172, 17, high, low);
         let port = PortId(self.hosts);
         let spec = PortSpec { mtu, ..port_spec(&format!("host{}", self.hosts)) };
         self.must(Command::AddPort(port, spec));
@@ -95,6 +96,16 @@ impl Bench {
     pub fn publish(&mut self, protocol: u8, port: u16, target: Endpoint) {
         let publish = Publish { protocol, address: None, port, count: 1, network: BRIDGE, target };
         self.must(Command::Publish(publish));
+    }
+
+    /// External addresses that are single hosts' own.
+    pub fn set_statics(&mut self, statics: &[(Ipv4Addr, Ipv4Addr)]) {
+        let mut uplink = Lab::network_spec("uplink", Lab::EXTERNAL, 24);
+        uplink.is_outside = true;
+        if let Some(gateway) = &mut uplink.gateway {
+            gateway.statics = statics.iter().map(|(inside, own)| (BRIDGE, *inside, *own)).collect();
+        }
+        self.must(Command::AddNetwork(UPLINK, uplink));
     }
 
     pub fn send(&mut self, from: &LabPort, frame: &[u8]) -> Vec<(PortId, Vec<u8>)> {

@@ -10,4 +10,5 @@ mod connections;
 mod hairpin;
 mod load;
 mod snapshot;
+mod statics;
 mod stations;

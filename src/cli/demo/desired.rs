@@ -113,6 +113,7 @@ fn router_commands() -> Vec<Command> {
             network,
             mtu: MTU,
             guard: guard.map(|spec| Guard { mac: spec.mac, address: spec.address.addr() }),
+            host: None,
             static_macs: Vec::new(),
             is_up: false,
         };

@@ -53,8 +53,10 @@ pub struct Change {
     pub port: PortId,
     /// Its MAC.
     pub mac: MacAddr,
-    /// The address it has; none: it has none any more.
-    pub address: Option<Ipv4Addr>,
+    /// The address.
+    pub address: Ipv4Addr,
+    /// It has it now, or has it no more.
+    pub is_bound: bool,
 }
 
 /// The server of one network.
@@ -102,7 +104,7 @@ impl Scope {
                 // Ports may be new in the engine and have to be told again.
                 let Lease { port, mac, address, .. } = lease;
                 if lease.state == LeaseState::Bound {
-                    fresh.changes.push(Change { port, mac, address: Some(address) });
+                    fresh.changes.push(Change { port, mac, address, is_bound: true });
                 }
                 fresh.insert(client, Lease { is_reserved: reserved.is_some(), ..lease });
             } else {
@@ -324,7 +326,7 @@ impl Scope {
         }
         if state == LeaseState::Bound && !was_same {
             let Lease { port, mac, .. } = lease;
-            self.changes.push(Change { port, mac, address: Some(address) });
+            self.changes.push(Change { port, mac, address, is_bound: true });
         }
         self.insert(client, lease);
         Ok(address)
@@ -372,7 +374,7 @@ impl Scope {
             self.remove_quietly(client);
             self.tell_end(&lease);
             let Lease { mac, address, .. } = lease;
-            self.changes.push(Change { port, mac, address: Some(address) });
+            self.changes.push(Change { port, mac, address, is_bound: true });
             if !lease.is_reserved {
                 // It was free a moment ago.
                 let _ = self.pool.assign(&owner(client), Some(address));
@@ -410,7 +412,8 @@ impl Scope {
 
     fn tell_end(&mut self, lease: &Lease) {
         if lease.state == LeaseState::Bound {
-            self.changes.push(Change { port: lease.port, mac: lease.mac, address: None });
+            let Lease { port, mac, address, .. } = *lease;
+            self.changes.push(Change { port, mac, address, is_bound: false });
         }
     }
 

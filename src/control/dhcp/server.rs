@@ -64,19 +64,26 @@ impl DhcpServer {
         }
     }
 
-    /// What engines are to be told of what changed: guards follow the leases.
+    /// What engines are to be told of what changed: guards follow the leases, who has a new one is
+    /// announced, and the sessions of a host end with its lease.
     pub fn take_commands(&mut self) -> Vec<Command> {
         let mut commands = Vec::new();
-        for scope in self.scopes.values_mut() {
+        for (network, scope) in &mut self.scopes {
             let changes = scope.take_changes();
-            let guards = changes.into_iter().filter_map(|change| {
-                let Change { port, mac, address } = change;
-                let guard = scope.settings().port(port)?.guard;
-                guard.filter(|guard| guard.is_unleased() && guard.mac == mac)?;
-                let address = address.unwrap_or(Ipv4Addr::UNSPECIFIED);
-                Some(Command::SetPortGuard(port, Some(Guard { mac, address })))
-            });
-            commands.extend(guards);
+            for Change { port, mac, address, is_bound } in changes.iter().copied() {
+                let guard = scope.settings().port(port).and_then(|port| port.guard);
+                if guard.is_some_and(|guard| guard.is_unleased() && guard.mac == mac) {
+                    let address = if is_bound { address } else { Ipv4Addr::UNSPECIFIED };
+                    let guard = Some(Guard { mac, address });
+                    commands.push(Command::SetPortGuard(port, guard));
+                }
+                let moves_on = || changes.iter().any(|c| c.is_bound && c.address == address);
+                if is_bound {
+                    commands.push(Command::AnnounceHost(port, Guard { mac, address }));
+                } else if !moves_on() {
+                    commands.push(Command::EndHost(*network, address));
+                }
+            }
         }
         commands
     }

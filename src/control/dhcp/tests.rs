@@ -180,7 +180,7 @@ fn other_settings_keep_the_leases_that_they_permit() {
     let left: Vec<_> = scope.leases().iter().map(|(_, lease)| lease.address).collect();
     assert_eq!(left, [ip(12)]);
     let changes = scope.take_changes();
-    let ended = changes.iter().filter(|change| change.address.is_none()).count();
+    let ended = changes.iter().filter(|change| !change.is_bound).count();
     assert_eq!((ended, changes.len()), (2, 3));
     assert_eq!(reply(&mut scope, 1, 8, &wish(8, ip(11))).0, ReplyKind::Nak);
     assert!(scope.reconfigure(settings("10.9.0.1-10.9.0.2", Vec::new())).is_err());

@@ -148,6 +148,7 @@ fn uplink_port(config: &Config, uplink: &Uplink) -> PortEntry {
         network: UPLINK,
         mtu: uplink.mtu,
         guard: None,
+        host: None,
         static_macs: Vec::new(),
         is_up: false,
     };
@@ -237,6 +238,7 @@ fn port_entry(config: &Config, (ids, processes): (&Ids, &Processes), port: &Port
         network: home.network,
         mtu,
         guard: guard.map(|(mac, address)| Guard { mac, address }),
+        host: mac.zip(address).map(|(mac, address)| Guard { mac, address }),
         static_macs: port.static_macs.iter().map(|mac| *mac.get_ref()).collect(),
         is_up: false,
     };
@@ -309,6 +311,7 @@ fn host_port(config: &Config, ids: &Ids, network: &Network) -> Option<PortEntry>
         network: ids.network(network.name.get_ref()),
         mtu: network.mtu,
         guard: Some(Guard { mac, address }),
+        host: None,
         static_macs: Vec::new(),
         is_up: false,
     };

@@ -138,7 +138,9 @@ impl Change {
     pub fn steps(&self) -> Vec<Step> {
         let mut steps = Vec::new();
         let mut step = |command, undo| steps.push(Step { command, undo });
-        for publish in &self.publishes_removed {
+        let moved = self.publishes_moved();
+        let is_moved = |publish: &Publish| moved.iter().any(|(from, _)| from == publish);
+        for publish in self.publishes_removed.iter().filter(|publish| !is_moved(publish)) {
             step(Command::Unpublish(*publish), Command::Publish(*publish));
         }
         for (to, via) in &self.routes_removed {
@@ -156,15 +158,35 @@ impl Change {
         for port in self.ports.iter().filter_map(PortChange::joins) {
             step(Command::AddPort(port.id, port.spec.clone()), Command::RemovePort(port.id));
         }
+        for (old, new) in self.ports.iter().filter_map(PortChange::altered) {
+            let undo = Command::AlterPort(old.id, old.spec.clone());
+            step(Command::AlterPort(new.id, new.spec.clone()), undo);
+        }
         for (former, (to, via)) in &self.routes_set {
             let undo =
                 former.map_or(Command::RemoveRoute(*to), |(to, via)| Command::AddRoute(to, via));
             step(Command::AddRoute(*to, *via), undo);
         }
-        for publish in &self.publishes_added {
+        for (from, to) in &moved {
+            step(Command::MovePublish(*from, *to), Command::MovePublish(*to, *from));
+        }
+        let is_moved = |publish: &Publish| moved.iter().any(|(_, to)| to == publish);
+        for publish in self.publishes_added.iter().filter(|publish| !is_moved(publish)) {
             step(Command::Publish(*publish), Command::Unpublish(*publish));
         }
         steps
+    }
+
+    /// Published ports that lead elsewhere: at no moment are they nobody's. Those of a network that
+    /// goes are gone with it.
+    fn publishes_moved(&self) -> Vec<(Publish, Publish)> {
+        let outer =
+            |publish: &Publish| (publish.protocol, publish.address, publish.port, publish.count);
+        let added: HashMap<_, &Publish> =
+            self.publishes_added.iter().map(|publish| (outer(publish), publish)).collect();
+        let is_gone = |network| self.networks_removed.iter().any(|(id, _)| *id == network);
+        let kept = self.publishes_removed.iter().filter(|from| !is_gone(from.network));
+        kept.filter_map(|from| Some((*from, **added.get(&outer(from))?))).collect()
     }
 
     /// Networks whose subnet another one takes over lose it first. The uplink comes last: its
@@ -225,8 +247,20 @@ impl PortChange {
         }
     }
 
+    /// The port as it was and will be, if it stays where it is and is another one all the same.
+    fn altered(&self) -> Option<(&PortEntry, &PortEntry)> {
+        match self {
+            Self::Added(_) | Self::Removed(_) => None,
+            Self::Replaced(both) | Self::Altered(both) => {
+                let is_altered = !Self::has_moved(both) && both.0.spec != both.1.spec;
+                is_altered.then_some((&both.0, &both.1))
+            }
+        }
+    }
+
+    /// True if it has another number, or is on another network.
     fn has_moved((old, new): &(PortEntry, PortEntry)) -> bool {
-        (old.id, &old.spec) != (new.id, &new.spec)
+        (old.id, old.spec.network) != (new.id, new.spec.network)
     }
 
     /// The number of a port that keeps its device and joins again.

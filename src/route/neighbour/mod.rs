@@ -193,6 +193,14 @@ impl Neighbours {
         }
     }
 
+    /// Forgets one neighbour; gives back its MAC.
+    pub fn forget(&mut self, network: NetworkId, ip: Ipv4Addr) -> Option<MacAddr> {
+        let index = self.find(network, ip)?;
+        let mac = self.entries.get(index).and_then(|entry| entry.mac);
+        self.remove(index);
+        mac
+    }
+
     /// All entries.
     pub fn iter(&self) -> impl Iterator<Item = &Neighbour> {
         self.entries.iter().map(|(_, entry)| entry)

@@ -215,6 +215,7 @@ fn add_port(id: u16, extra: u8) -> Command {
         network: network_of(id),
         mtu: if extra & 4 != 0 { 576 } else { 1500 },
         guard,
+        host: None,
         static_macs,
         is_up: extra & 8 == 0,
     };

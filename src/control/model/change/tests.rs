@@ -97,12 +97,32 @@ fn a_port_keeps_its_device_unless_its_plan_is_another() {
     let kind = |text: String| model(&text, Some(&old)).since(&old).ports;
     let unguarded = kind(text("address = \"10.1.0.2\"\nguard = false"));
     assert!(
-        matches!(unguarded.as_slice(), [change @ PortChange::Altered(_)] if change.rejoins().is_some())
+        matches!(unguarded.as_slice(), [change @ PortChange::Altered(_)] if change.rejoins().is_none())
     );
     let moved = kind(text("address = \"10.1.0.3\""));
     assert!(matches!(moved.as_slice(), [PortChange::Replaced(_)]));
     let published = kind(text("address = \"10.1.0.2\"\npublish = [\"80:80\"]"));
     assert_eq!(published, []);
+}
+
+#[test]
+fn a_port_that_stays_on_its_network_is_altered_and_a_publish_moved_in_one_step_each() {
+    let text = |guard, at| {
+        let host = |name, last| {
+            let publish = if at == name { "publish = [\"80:80\"]\n" } else { "" };
+            format!("[port.{name}]\nnetwork = \"a\"\naddress = \"10.1.0.{last}\"\n{publish}")
+        };
+        let ports = host("p", 2) + &host("q", 3);
+        format!("[network.a]\nsubnet = \"10.1.0.0/16\"\n{ports}guard = {guard}\n")
+    };
+    let old = model(&text(true, "p"), None);
+    let new = model(&text(false, "q"), Some(&old));
+    let steps = new.since(&old).steps();
+    let [altered, moved] = steps.as_slice() else { panic!("{steps:?}") };
+    assert!(matches!(altered.command, Command::AlterPort(..)), "{altered:?}");
+    let (from, to) = (old.publishes[0], new.publishes[0]);
+    assert_eq!(moved.command, Command::MovePublish(from, to));
+    assert_eq!(moved.undo, Command::MovePublish(to, from));
 }
 
 /// A good configuration out of a few names and addresses, so that two of them meet.
