@@ -325,12 +325,17 @@ fn what_cannot_be_is_refused_by_name_and_exit_code() {
     wait_for("their ends", || links(&switch).matches("netns of process").count() == 1);
 }
 
+/// A line of its own, whatever the test runner writes.
+fn say(word: &str) {
+    std::io::stdout().write_all(format!("\n{word}\n").as_bytes()).unwrap();
+}
+
 /// Not a test: what runs in each of many hosts.
 #[test]
 #[ignore = "run by another test as a host"]
 fn resolves_the_names_of_all_hosts() {
     let count: usize = std::env::var(NAMES).unwrap().parse().unwrap();
-    println!("\nready");
+    say("ready");
     let mut go = String::new();
     std::io::stdin().read_line(&mut go).unwrap();
     for at in 0..count {
@@ -340,7 +345,7 @@ fn resolves_the_names_of_all_hosts() {
         assert_eq!(found.len(), 1, "{name}: {found:?}");
         assert!(found[0].is_ipv4());
     }
-    println!("\nresolved");
+    say("resolved");
     // Others may still ask for this one.
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
 }
