@@ -20,6 +20,9 @@ use crate::id::NetworkId;
 use crate::io::{EtcFile, Namespace, Netns, PortPlan, TapPlan, Written};
 use crate::local::dns::{NameRow, NameTable, Place};
 
+/// Each namespace is looked at once in so many seconds.
+const TURNS: usize = 8;
+
 /// What of the names can be shown.
 #[derive(Clone, Debug, Default)]
 pub struct NamesView {
@@ -39,6 +42,7 @@ pub struct Names {
     leases: Leases,
     /// Names that were leased when the table was made.
     leased: Vec<LeasedName>,
+    turn: usize,
 }
 
 /// What the host with a lease calls itself.
@@ -47,6 +51,8 @@ type LeasedName = (NetworkId, String, Ipv4Addr);
 /// A namespace that has a resolver.
 struct Serving {
     inode: u64,
+    /// A process is in it that has no name for it, and goes with its port.
+    is_process: bool,
     places: Vec<Place>,
 }
 
@@ -142,7 +148,9 @@ impl Names {
                 return resolver.leave(&name);
             }
         };
-        let serving = Serving { inode: sockets.namespace, places: places.clone() };
+        let is_process = matches!(netns, Netns::OfProcess(_));
+        let inode = sockets.namespace;
+        let serving = Serving { inode, is_process, places: places.clone() };
         resolver.serve(Served { name: name.clone(), places, sockets });
         self.serving.insert(name, serving);
         if let Netns::Named { name, .. } = netns {
@@ -226,29 +234,32 @@ impl Follower for Names {
             let _ = self.set_table(stage, stage.new);
         }
         let Some(resolver) = &self.resolver else { return };
-        let wanted = wanted(stage.new);
-        let mut named = Vec::new();
+        let mut at = self.turn;
+        self.turn = self.turn.wrapping_add(1);
         self.serving.retain(|name, serving| {
-            let Some(Wanted { netns: Netns::Named { name: netns, .. }, .. }) = wanted.get(name)
-            else {
-                return true;
-            };
+            at = at.wrapping_add(1);
             // A socket would keep a namespace alive that its owner has removed.
-            let is_there =
-                Namespace::named(netns).is_ok_and(|found| found.inode() == serving.inode);
-            if is_there {
-                named.push(netns.as_str());
-            } else {
+            let is_there = serving.is_process
+                || !at.is_multiple_of(TURNS)
+                || inode_of(name) == Some(serving.inode);
+            if !is_there {
                 resolver.leave(name);
             }
             is_there
         });
-        if !named.is_empty() && self.host.refresh() {
-            for netns in named {
-                self.write_file(stage, netns);
+        let named = || self.serving.iter().filter(|(_, serving)| !serving.is_process);
+        if named().next().is_some() && self.host.refresh() {
+            let names: Vec<String> = named().map(|(name, _)| name.clone()).collect();
+            for netns in names {
+                self.write_file(stage, &netns);
             }
         }
     }
+}
+
+/// The inode of the namespace that has this name now.
+fn inode_of(name: &str) -> Option<u64> {
+    Namespace::named(name).ok().map(|found| found.inode())
 }
 
 /// The namespaces in whose networks there are names.

@@ -70,10 +70,13 @@ impl Bench {
             ),
             "[network.bridge]\nsubnet = \"172.17.0.0/16\"\n".to_owned(),
             "[network.dns]\nsubnet = \"172.22.0.0/16\"\n".to_owned(),
-            "[network.back]\nsubnet = \"172.23.0.0/16\"\n".to_owned(),
+            "[network.back]\nsubnet = \"172.23.0.0/16\"\ninternal = true\n".to_owned(),
             port("web1", "dns", &self.web1, "address = \"172.22.0.2\"\naliases = [\"www\"]"),
             port("web2", "dns", &self.web2, "address = \"172.22.0.3\"\naliases = [\"www\"]"),
             port("both", "dns", &self.both, "address = \"172.22.0.4\""),
+            "[[connect]]\nport = \"both\"\nnetwork = \"back\"\naddress = \"172.23.0.4\"\n\
+             aliases = [\"second\"]\n"
+                .to_owned(),
             port("db", "back", &self.db, "address = \"172.23.0.2\""),
             port("plain", "bridge", &self.plain, "address = \"172.17.0.2\""),
             settings.to_owned(),
@@ -106,8 +109,13 @@ impl Bench {
 
     /// The text of a table.
     pub fn show(&self, table: &str) -> String {
+        self.tapway(&["show", table])
+    }
+
+    /// What another command of tapway's prints, which must succeed.
+    pub fn tapway(&self, arguments: &[&str]) -> String {
         let socket = self.socket();
-        must(&[TAPWAY, "--socket", socket.to_str().unwrap(), "show", table])
+        must(&[&[TAPWAY, "--socket", socket.to_str().unwrap()], arguments].concat())
     }
 
     /// Ends it; gives its exit code.

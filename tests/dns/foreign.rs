@@ -162,3 +162,19 @@ fn the_hosts_resolvers_are_followed_when_they_change() {
     assert_eq!(second.asked("x.test.").len(), 1);
     eventually("hosts have the other domains", || seen().contains("search b.test c.test\n"));
 }
+
+#[test]
+fn an_internal_network_asks_nobody_and_knows_its_own() {
+    let upstream = Upstream::start("127.0.0.1:0", 1);
+    let Some(bench) = Bench::start(&settings(&[&upstream])) else { return };
+    for server in [format!("@{OWN}"), "@172.23.0.1".to_owned()] {
+        let answer = dig(&bench.db, &[&server, "a.test"]);
+        assert!(answer.contains("status: SERVFAIL"), "{answer}");
+        assert_eq!(short(&bench.db, &[&server, "both"]), ["172.23.0.4"]);
+        let answer = dig(&bench.db, &[&server, "AAAA", "both"]);
+        assert!(answer.contains("status: NOERROR"), "{answer}");
+    }
+    assert!(upstream.all().is_empty());
+    // A host that is in another network as well asks there.
+    assert_eq!(short(&bench.both, &["a.test"]), ["192.0.2.1"]);
+}

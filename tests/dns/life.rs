@@ -7,6 +7,7 @@ use rustix::process::Signal;
 
 use crate::bench::{Bench, eventually, short};
 use crate::netns::{Name, must, run};
+use crate::upstream::Upstream;
 
 fn file(netns: &Name) -> PathBuf {
     format!("/etc/netns/{}/resolv.conf", &**netns).into()
@@ -85,4 +86,31 @@ fn a_host_with_a_lease_is_known_by_the_name_it_gives_unless_that_is_taken() {
     let fixed: Vec<_> = rows.iter().filter(|row| row.name == "fixed").collect();
     assert_eq!(fixed.len(), 1);
     assert_eq!(fixed[0].addresses, [std::net::Ipv4Addr::new(172, 24, 0, 9)], "it is taken");
+}
+
+#[test]
+fn names_follow_what_is_changed_live() {
+    // It knows every name: what it says is nobody's here.
+    let upstream = Upstream::start("127.0.0.1:0", 1);
+    let settings = format!("[dns]\nupstreams = [{}]\n", upstream.quoted());
+    let Some(bench) = Bench::start(&settings) else { return };
+    let nobody = ["192.0.2.1"];
+    let netns = Name::new();
+    assert_eq!(short(&bench.web1, &["new.dns"]), nobody);
+    let add = ["port", "add", "--network", "dns", "--netns", &netns, "--ip", "172.22.0.9"];
+    bench.tapway(&[add.as_slice(), &["--alias", "fresh", "new"]].concat());
+    assert_eq!(short(&bench.web1, &["new.dns"]), ["172.22.0.9"]);
+    assert_eq!(short(&bench.web1, &["@172.22.0.1", "fresh"]), ["172.22.0.9"]);
+    assert_eq!(short(&netns, &["web1"]), ["172.22.0.2"], "it has a resolver, too");
+    assert!(file(&netns).exists());
+    // Another network: its names are seen, and the host in it.
+    assert_eq!(short(&netns, &["db.back"]), nobody);
+    bench.tapway(&["network", "connect", "--alias", "late", "back", "new"]);
+    assert_eq!(short(&netns, &["db"]), ["172.23.0.2"]);
+    assert_eq!(short(&bench.db, &["late"]).len(), 1);
+    bench.tapway(&["network", "disconnect", "back", "new"]);
+    assert_eq!(short(&netns, &["db.back"]), nobody);
+    bench.tapway(&["port", "rm", "new"]);
+    assert_eq!(short(&bench.web1, &["new.dns"]), nobody);
+    assert!(!file(&netns).exists() && !netns.exists());
 }

@@ -36,6 +36,15 @@ fn hosts_know_each_other_by_name_and_not_those_of_other_networks() {
         let answer = dig(&bench.web1, &[server, "web2"]);
         assert!(answer.contains("web2.\t\t\t600\tIN\tA\t172.22.0.3"), "{answer}");
     }
+    // Both networks for a host in both; at a gateway that network's only.
+    assert_eq!(short(&bench.both, &["db"]), ["172.23.0.2"]);
+    assert_eq!(short(&bench.both, &["web1"]), ["172.22.0.2"]);
+    assert_eq!(short(&bench.both, &["@172.23.0.1", "db"]), ["172.23.0.2"]);
+    for name in ["both", "second", "both.back"] {
+        assert_eq!(short(&bench.db, &[name]), ["172.23.0.4"]);
+    }
+    assert_eq!(short(&bench.db, &["-x", "172.23.0.4"]), ["both.back."]);
+    assert_eq!(short(&bench.web1, &["both"]), ["172.22.0.4"]);
     assert_eq!(bench.report().resolver.mismatched, 0);
     let shown = bench.show("names");
     assert!(shown.contains("172.22.0.3      web2.dns web2\n"), "{shown}");

@@ -49,6 +49,9 @@ pub enum NetworkCommand {
         /// The interface's name [default: the next one].
         #[arg(long, value_name = "NAME")]
         interface: Option<String>,
+        /// A further name there; may be repeated.
+        #[arg(long, value_name = "NAME")]
+        alias: Vec<String>,
         /// The network.
         network: String,
         /// The host's port.
@@ -130,6 +133,9 @@ pub struct AddArgs {
     /// The TAP's name [default: eth0 in a namespace, else the port's name].
     #[arg(long, value_name = "NAME")]
     pub interface: Option<String>,
+    /// A further name of the host; may be repeated.
+    #[arg(long, visible_alias = "network-alias", value_name = "NAME")]
+    pub alias: Vec<String>,
     /// Publish a port: [ip:][hostport[-end]:]port[-end][/proto]; may be repeated.
     #[arg(short, long, value_name = "PORT")]
     pub publish: Vec<String>,

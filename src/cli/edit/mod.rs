@@ -53,11 +53,14 @@ impl<'a> Editor<'a> {
                 let text = text.map_err(|error| Failure::new(Exit::Failed, error))?;
                 self.output.line(text)
             }
-            NetworkCommand::Connect { ip, mac_address, interface, network, port } => {
+            NetworkCommand::Connect { ip, mac_address, interface, alias, network, port } => {
                 let path = format!("/v1/networks/{}/connect", escape(&network));
-                let body = json!({
+                let mut body = json!({
                     "port": port, "address": ip, "mac": mac_address, "interface": interface,
                 });
+                if !alias.is_empty() {
+                    body["aliases"] = json!(alias);
+                }
                 self.change(Method::POST, &path, Some(body))
             }
             NetworkCommand::Disconnect { network, port } => {
@@ -201,6 +204,9 @@ fn port_body(args: AddArgs) -> Result<Value, Failure> {
     });
     if !args.publish.is_empty() {
         body["publish"] = json!(args.publish);
+    }
+    if !args.alias.is_empty() {
+        body["aliases"] = json!(args.alias);
     }
     with_options(body, &args.opt)
 }

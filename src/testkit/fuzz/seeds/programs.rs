@@ -85,8 +85,21 @@ pub fn engine() -> Vec<Seed> {
         let open = [command(0, 1, mode, 0), send(UDP, NGINX1, FAR, UP), Op::Flush, answer(0)];
         program(&[&open[..], &[Op::Flush, send(UDP, MAC, EXTERNAL, UP), Op::Flush]].concat())
     };
+    let asking =
+        |kind, sender| Op::Packet(Packet { dport: 3, ..packet(kind, sender, GATEWAY, UP) });
     vec![
         ("nothing", Vec::new()),
+        (
+            "names",
+            program(&[
+                asking(UDP, NGINX1),
+                asking(TCP, NGINX1),
+                asking(TCP, NGINX2),
+                Op::Flush,
+                answer(0x10),
+                wait(4, 1),
+            ]),
+        ),
         ("introductions", program(&[])),
         ("bridge", program(&[send(UDP, NGINX1, NGINX2, ACROSS), Op::Flush, answer(0), Op::Flush])),
         ("bridge_unknown", program(&[send(UDP, NGINX1, ABSENT, ACROSS), Op::Flush])),
