@@ -36,7 +36,7 @@ pub struct ExecArgs {
     /// Its MAC in the first network; without it 02:42 and the address.
     #[arg(long, value_name = "MAC")]
     pub mac_address: Option<MacAddr>,
-    /// Publish a port: [ip:][hostport[-end]:]port[-end][/proto].
+    /// Publish a port: `[ip:][hostport[-end]:]port[-end][/proto]`.
     #[arg(short, long, value_name = "PORTS")]
     pub publish: Vec<String>,
     /// A port it serves, told to hosts that link to it: port[-end][/proto].
