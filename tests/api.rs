@@ -121,7 +121,10 @@ fn what_is_not_served_is_refused_in_json_with_a_remedy() {
     }
     let answer = raw(&running, b"POST /v1/links HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
-    assert!(answer.contains("\"remedy\":\"use GET\""), "{answer}");
+    assert!(
+        answer.contains("\"remedy\":\"GET reads, POST and DELETE change what can be changed\""),
+        "{answer}"
+    );
 }
 
 #[test]
@@ -150,18 +153,13 @@ fn malformed_requests_are_answered_and_the_server_stays_up() {
 #[test]
 fn silent_and_vanished_clients_hold_nobody_up() {
     let running = Running::start();
-    // More than may be open: those beyond are closed, those that say nothing after 5 s.
+    // More than are answered at once: those beyond wait, those that say nothing go after 5 s.
     let silent: Vec<_> = (0..100).map(|_| UnixStream::connect(&running.socket).unwrap()).collect();
     let mut half = UnixStream::connect(&running.socket).unwrap();
     let _ = half.write_all(b"GET /v1/li");
     drop(half);
-    let refused = raw(&running, b"");
-    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("remedy"), "{refused}");
-    let answered = (0..100).any(|_| {
-        std::thread::sleep(Duration::from_millis(100));
-        running.client().get::<StatsView>("/v1/stats").is_ok()
-    });
-    assert!(answered, "the silent clients were not cut off");
+    let answer = running.client().get::<StatsView>("/v1/stats");
+    assert!(answer.is_ok(), "the silent clients were not cut off: {answer:?}");
     drop(silent);
     is_well(&running);
 }

@@ -23,6 +23,13 @@ fn an_ordinary_user_runs_a_switch_without_a_way_out_and_says_so() {
     wait_for("the answer", || user.tapway(&["show", "stats"]).status.success());
     let lines = switch.first_lines();
     assert!(lines.contains("outside: not reachable: an ordinary user's switch has no way out"));
+    let script = "id -u; hostname; cat /etc/hosts; ip -o -4 addr show eth0; \
+        ping -c 1 -W 2 172.17.0.1 >&2";
+    let host = user.tapway(&["exec", "--name", "web", "--", "sh", "-c", script]);
+    let said = text(&host);
+    assert_eq!(host.status.code(), Some(0), "{said}");
+    assert!(said.starts_with("0\nweb\n127.0.0.1\tlocalhost\n"), "{said}");
+    assert!(said.contains("172.17.0.2/16"), "{said}");
     assert_eq!(switch.stop(), Some(0), "{}", switch.first_lines());
     assert!(!socket.exists(), "nothing is left");
     let answer = user.tapway(&["show", "stats"]);

@@ -27,6 +27,10 @@ pub enum Exit {
     NoPermission = 77,
     /// The configuration is wrong (EX_CONFIG of sysexits).
     BadConfiguration = 78,
+    /// The command of `exec` cannot be run, as of a shell.
+    CommandNotRun = 126,
+    /// The command of `exec` is not there, as of a shell.
+    CommandNotFound = 127,
 }
 
 /// Why a command failed: what, where and the remedy, and the exit code.

@@ -1,6 +1,8 @@
 //! The first lines of `tapway run`: what runs, whether hosts reach the outside, how to attach.
 
-use crate::control::config::{Config, DEFAULT_CONFIG, Loaded, Network, Uplink, UplinkKind};
+use crate::control::config::{
+    Config, DEFAULT_CONFIG, DEFAULT_NETWORK, Loaded, Network, Uplink, UplinkKind,
+};
 use crate::control::model::Model;
 use crate::io::Broker;
 use crate::nat::Publish;
@@ -18,14 +20,20 @@ publish = [\"8080:80\"]
 
 /// The lines.
 pub(super) fn lines(loaded: &Loaded, model: &Model, broker: &dyn Broker) -> Vec<String> {
-    compose(loaded, model, &outside(&loaded.config, model, broker))
+    let mut lines = compose(loaded, model, &outside(&loaded.config, model, broker));
+    if loaded.config.ports.is_empty() {
+        lines.extend(how_to_attach(loaded));
+    }
+    lines
 }
 
 /// The lines of an ordinary user's switch.
 pub(super) fn confined_lines(loaded: &Loaded, model: &Model) -> Vec<String> {
     let outside = "not reachable: an ordinary user's switch has no way out of its user namespace; \
                    run tapway as root for one";
-    compose(loaded, model, outside)
+    let mut lines = compose(loaded, model, outside);
+    lines.extend(exec_example(&loaded.config));
+    lines
 }
 
 fn compose(loaded: &Loaded, model: &Model, outside: &str) -> Vec<String> {
@@ -40,9 +48,6 @@ fn compose(loaded: &Loaded, model: &Model, outside: &str) -> Vec<String> {
     lines.extend(published.take(MAX_PUBLISHED).map(|publish| published_port(publish, model)));
     if let Some(more) = model.publishes.len().checked_sub(MAX_PUBLISHED).filter(|more| *more > 0) {
         lines.push(format!("published: {more} more, see `tapway show nat`"));
-    }
-    if ports == 0 {
-        lines.extend(how_to_attach(loaded));
     }
     lines
 }
@@ -122,7 +127,20 @@ fn how_to_attach(loaded: &Loaded) -> Vec<String> {
     };
     lines.extend(example.lines().map(|line| format!("    {line}")));
     lines.push("then, for example: ip netns exec web ping 172.17.0.1".to_owned());
+    lines.extend(exec_example(&loaded.config));
     lines
+}
+
+/// A command as a host of the first network that has a gateway.
+fn exec_example(config: &Config) -> Option<String> {
+    let gateway = |network: &Network| Some(*network.router.as_ref()?.gateway.get_ref());
+    let (network, gateway) =
+        config.networks.iter().find_map(|network| Some((network, gateway(network)?)))?;
+    let option = match network.name.get_ref().as_str() {
+        DEFAULT_NETWORK => String::new(),
+        name => format!("--network {name} "),
+    };
+    Some(format!("a command runs as a host by: tapway exec {option}-- ping {gateway}"))
 }
 
 /// The embedded configuration without its comments, and a port.

@@ -6,6 +6,7 @@ mod capture;
 mod check;
 pub mod demo;
 mod edit;
+mod exec;
 mod exit;
 mod greeting;
 mod instance_lock;
@@ -47,7 +48,7 @@ pub struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 no daemon running, \
-5 conflict, 77 no permission, 78 bad configuration.";
+5 conflict, 77 no permission, 78 bad configuration. `exec` ends as its command does.";
 
 /// A subcommand.
 #[derive(Debug, Subcommand)]
@@ -58,6 +59,11 @@ pub enum Command {
     Check(ConfigArgs),
     /// Build the tutorial's network, walk through it and check each step.
     Demo(DemoArgs),
+    /// Run a command as a host of the running switch: a network namespace of its own, with an
+    /// address, names and published ports, gone when the command ends.
+    Exec(exec::ExecArgs),
+    /// List the hosts that run as commands, as `tapway show hosts`.
+    Ps(PsArgs),
     /// Show a table of the running switch.
     Show(ShowArgs),
     /// Write the frames of the running switch to a pcapng file or to stdout.
@@ -142,6 +148,8 @@ pub enum Table {
         #[arg(long, value_name = "COUNT", default_value_t = 4096)]
         limit: usize,
     },
+    /// Hosts that run as commands (`tapway exec`), as `docker ps`.
+    Hosts,
     /// Names of hosts, as `/etc/hosts`, and what the resolver counted.
     Names,
     /// Frames that were not passed on: where, why, and what to do.
@@ -150,6 +158,14 @@ pub enum Table {
     Leases,
     /// Counters of the whole switch.
     Stats,
+}
+
+/// How hosts are listed.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct PsArgs {
+    /// Print JSON.
+    #[arg(short, long)]
+    pub json: bool,
 }
 
 /// What to capture, and where to.
@@ -191,6 +207,10 @@ fn dispatch(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
     let client_socket = socket.map_or_else(socket_place::for_client, Path::to_owned);
     let client_socket = client_socket.as_path();
     match cli.command {
+        Command::Exec(args) => return Err(exec::exec(client_socket, &args)),
+        Command::Ps(PsArgs { json }) => {
+            show::show(client_socket, &ShowArgs { table: Table::Hosts, json }, output)?;
+        }
         Command::Show(args) => show::show(client_socket, &args, output)?,
         Command::Capture(args) => capture::capture(client_socket, &args, output)?,
         Command::Network(command) => Editor::new(client_socket, output)?.network(command)?,

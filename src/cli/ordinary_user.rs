@@ -1,6 +1,6 @@
 //! `tapway run` by an ordinary user: the switch runs in a user namespace of his.
 //!
-//! TAPs and networks are in there; nothing leads out of it. What a
+//! TAPs, networks and the hosts of his `tapway exec` are in there; nothing leads out of it. What a
 //! configuration asks for outside of it is refused before anything is made.
 
 use std::path::{Path, PathBuf};
@@ -45,9 +45,10 @@ pub(super) fn confine(model: &Model, socket: &Path) -> Result<Option<PathBuf>, F
 /// Why a device cannot be had in a user namespace.
 fn beyond(plan: &PortPlan) -> Option<String> {
     match plan {
-        PortPlan::Tap(TapPlan { netns: Some(Netns::Named { name, .. }), .. }) => {
-            Some(format!("network namespace {name}; leave the port out, or run tapway as root"))
-        }
+        PortPlan::Tap(TapPlan { netns: Some(Netns::Named { name, .. }), .. }) => Some(format!(
+            "network namespace {name}; leave the port out and start its host by `tapway exec`, or \
+             run tapway as root"
+        )),
         PortPlan::Device(device) => {
             Some(format!("device {} of this host; run tapway as root", device.device))
         }

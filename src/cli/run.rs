@@ -27,7 +27,7 @@ use crate::control::dhcp::{DhcpService, Leases, LeasesFollower};
 use crate::control::dump::dump;
 use crate::control::follower::Follower;
 use crate::control::host_access::HostPorts;
-use crate::control::hosts::HostsFiles;
+use crate::control::hosts::{Hosts, HostsFiles, PrivateFiles};
 use crate::control::live::{self, Control, Desired, Store, StoreError};
 use crate::control::model::Model;
 use crate::control::names::Names;
@@ -79,15 +79,19 @@ pub fn run(
     let leases = Leases::default();
     let names = Names::new(leases.clone());
     let view = names.view();
-    let followers = followers(&leases, names);
+    let files = PrivateFiles::default();
+    let followers = followers(&leases, names, files.clone());
     let switch = Switch::start(model, broker, registry.clone(), followers)?;
     let worker = switch.worker().clone();
     let control = Control::new(desired, switch.orders().clone(), store);
     control.keep().map_err(live::StartError::from)?;
     let dhcp = DhcpService::start(worker.clone(), leases.clone());
     let dhcp = dhcp.map_err(|error| failed("the DHCP server", &error))?;
+    let hosts = Hosts::start(control.clone(), files);
+    let hosts = hosts.map_err(|error| failed("the ends of commands", &error))?;
     let state = ApiState::new(worker.clone(), registry.clone()).with_control(control.clone());
-    let api = api::serve(&socket, state.with_names(view).with_leases(leases))?;
+    let state = state.with_names(view).with_leases(leases).with_hosts(hosts.clone());
+    let api = api::serve(&socket, state)?;
     let lines = lines.into_iter().chain([format!("api: {}", socket.display())]);
     for line in lines {
         // A reader of the first lines that leaves is no reason to stop.
@@ -96,6 +100,7 @@ pub fn run(
     let result = runtime.block_on(signals.wait(&switch, &control, (&log, &registry)));
     signals.is_stopping.store(true, Ordering::Release);
     drop(api);
+    drop(hosts);
     drop(dhcp);
     drop(worker);
     switch.stop();
@@ -104,8 +109,8 @@ pub fn run(
 }
 
 /// What follows the model besides the dataplane and the devices.
-fn followers(leases: &Leases, names: Names) -> Vec<Box<dyn Follower>> {
-    let (ports, hosts) = (HostPorts::default(), HostsFiles::default());
+fn followers(leases: &Leases, names: Names, files: PrivateFiles) -> Vec<Box<dyn Follower>> {
+    let (ports, hosts) = (HostPorts::default(), HostsFiles::new(files));
     let leases = LeasesFollower::new(leases.clone());
     vec![Box::new(ports), Box::new(TakenPorts), Box::new(hosts), Box::new(names), Box::new(leases)]
 }

@@ -25,6 +25,7 @@ pub fn show(socket: &Path, args: &ShowArgs, output: &mut Output) -> Result<(), F
         Table::Route => answer.print("/v1/routes", |rows: &Vec<_>| render::routes(rows)),
         Table::Nat => answer.print("/v1/nat", render::nat),
         Table::Sessions { limit } => sessions(answer, limit),
+        Table::Hosts => answer.print("/v1/hosts", |rows: &Vec<_>| render::hosts(rows)),
         Table::Names => answer.print("/v1/names", render::names),
         Table::Drops => answer.print("/v1/drops", |rows: &Vec<_>| render::drops(rows)),
         Table::Leases => answer.print("/v1/leases", |rows: &Vec<_>| render::leases(rows)),

@@ -20,7 +20,7 @@ use rustix::mount::{
 };
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
-use super::{EtcFile, OpenError, Process};
+use super::{EtcFile, OpenError, Process, own_sys};
 
 /// Any folder that is there: the file system of the private files is mounted over it for a moment.
 const STAGING: [&str; 4] = ["/tmp", "/run", "/mnt", "/var"];
@@ -56,6 +56,7 @@ impl Enclosure {
         let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
         mount_change("/", flags)
             .map_err(|error| OpenError::from_io("keeping mounts private", error.into()))?;
+        own_sys::mount_own_sys();
         Self::with_private_files()
     }
 

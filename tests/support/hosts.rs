@@ -190,6 +190,13 @@ impl Switch {
         self.child.id()
     }
 
+    /// A `tapway` command that asks this switch.
+    pub fn tapway(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tapway"));
+        command.arg("--socket").arg(&self.socket).args(arguments).stdin(Stdio::null());
+        command
+    }
+
     fn try_show(&self, what: &[&str]) -> Output {
         let socket = self.socket.to_str().unwrap();
         output(&[&[env!("CARGO_BIN_EXE_tapway"), "--socket", socket, "show"], what].concat())

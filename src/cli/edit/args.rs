@@ -136,7 +136,7 @@ pub struct AddArgs {
     /// A further name of the host; may be repeated.
     #[arg(long, visible_alias = "network-alias", value_name = "NAME")]
     pub alias: Vec<String>,
-    /// Publish a port: [ip:][hostport[-end]:]port[-end][/proto]; may be repeated.
+    /// Publish a port: `[ip:][hostport[-end]:]port[-end][/proto]`; may be repeated.
     #[arg(short, long, value_name = "PORT")]
     pub publish: Vec<String>,
     /// Any other key of [port.NAME] in a configuration; may be repeated.
@@ -151,7 +151,7 @@ pub struct AddArgs {
 pub struct PublishArgs {
     /// The host's port.
     pub port: String,
-    /// What is published: [ip:][hostport[-end]:]port[-end][/proto].
+    /// What is published: `[ip:][hostport[-end]:]port[-end][/proto]`.
     #[arg(required = true, value_name = "PUBLISH")]
     pub publish: Vec<String>,
 }

@@ -17,6 +17,7 @@
 mod body;
 mod client;
 mod edits;
+mod hosts;
 mod refusal;
 mod routes;
 mod server;

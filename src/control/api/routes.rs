@@ -17,8 +17,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::edits;
 use super::{ApiState, LinkRow, NamesReport, Refusal, StatsView};
+use super::{edits, hosts};
 use crate::control::capture::{self, CaptureError};
 use crate::control::dhcp::LeaseRow;
 use crate::control::tables;
@@ -50,6 +50,7 @@ pub(super) fn router(state: ApiState) -> Router {
         .route("/v1/leases", get(leases))
         .route("/v1/capture", get(capture))
         .merge(edits::router())
+        .merge(hosts::router())
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .with_state(state)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -16,11 +16,13 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::hosts::Peer;
 use super::routes;
 use super::socket::{self, SocketFile};
 use super::stall::WriteLimit;
 use crate::control::capture::Captures;
 use crate::control::dhcp::Leases;
+use crate::control::hosts::Hosts;
 use crate::control::live::Control;
 use crate::control::names::NamesView;
 use crate::control::registry::Registry;
@@ -56,6 +58,8 @@ pub struct ApiState {
     pub captures: Captures,
     /// The names of its hosts.
     pub names: NamesView,
+    /// Commands that are hosts of it; none: there can be none.
+    pub hosts: Option<Hosts>,
     /// What changes it; none: it cannot change.
     pub control: Option<Control>,
     /// One change after the other, in the order in which they came.
@@ -105,7 +109,13 @@ impl ApiState {
         let captures = Captures::new(&worker);
         let (names, leases) = (NamesView::default(), Leases::default());
         let (control, turns) = (None, Arc::default());
-        Self { worker, registry, leases, captures, names, control, turns }
+        Self { worker, registry, leases, captures, names, hosts: None, control, turns }
+    }
+
+    /// The same, and commands can be attached to it as hosts.
+    #[must_use]
+    pub fn with_hosts(self, hosts: Hosts) -> Self {
+        Self { hosts: Some(hosts), ..self }
     }
 
     /// The same, and what it shows can be changed.
@@ -190,7 +200,8 @@ async fn accept(
             // Each ends in bounded time but captures, of which there are fewer.
             accepted = listener.accept(), if open.len() < MAX_CONNECTIONS => match accepted {
                 Ok((stream, _)) if may_ask(&stream) => {
-                    open.spawn(converse(stream, answers.clone()));
+                    let peer = Extension(peer_of(&stream));
+                    open.spawn(converse(stream, answers.clone().layer(peer)));
                 }
                 Ok((stream, _)) => {
                     open.spawn(converse(stream, refusals.clone()));
@@ -206,6 +217,11 @@ async fn accept(
 fn may_ask(stream: &UnixStream) -> bool {
     let own = rustix::process::geteuid().as_raw();
     stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
+}
+
+fn peer_of(stream: &UnixStream) -> Peer {
+    let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
+    Peer { pid: pid.and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0) }
 }
 
 /// One request and its answer. An error is the client's: it is gone, or was cut off.

@@ -60,38 +60,59 @@ fn bound(problems: &mut Problems<'_>, key: &str, list: &[Spanned<String>], most:
     }
 }
 
-/// Links need another port of the same network, that has an address.
+/// Links need another host, on a network of both, that has an address. What was made live is judged
+/// when it is made: later its target may come and go.
 pub(super) fn check(problems: &mut Problems<'_>, draft: &Draft) {
-    let ports = &draft.config.ports;
-    let by_name: HashMap<&str, &Port> =
-        ports.iter().map(|port| (port.name.get_ref().as_str(), port)).collect();
-    for port in ports {
+    let mut hosts: HashMap<&str, Vec<&Port>> = HashMap::new();
+    for port in &draft.config.ports {
+        hosts.entry(&port.host).or_default().push(port);
+    }
+    for port in &draft.config.ports {
         let key = format!("port.{}.links", port.name.get_ref());
         let mut aliases = HashSet::new();
         for link in &port.links {
-            let LinkSyntax { target, alias } = link.get_ref();
-            let found = by_name.get(target.as_str());
-            let wrong = match found {
-                _ if !aliases.insert(alias.as_str()) => {
-                    Some((format!("alias {alias} is given twice"), "give each link its own"))
+            let own = hosts.get(port.host.as_str()).map(Vec::as_slice).unwrap_or_default();
+            let is_live = problems.is_live(&link.span());
+            let wrong = match aliases.insert(link.get_ref().alias.as_str()) {
+                false => {
+                    let what = format!("alias {} is given twice", link.get_ref().alias);
+                    Some((what, "give each link its own".to_owned()))
                 }
-                None => Some((format!("there is no host {target}"), "start it first")),
-                Some(other) if other.name == port.name => {
-                    Some((format!("{target} is the host itself"), "leave it out"))
-                }
-                Some(other) if other.network.get_ref() != port.network.get_ref() => {
-                    let (own, theirs) = (port.network.get_ref(), other.network.get_ref());
-                    let what = format!("host {target} is on network {theirs}, not on {own}");
-                    Some((what, "let both join one network"))
-                }
-                Some(other) if other.address.is_none() => {
-                    Some((format!("host {target} has no address"), "give it one"))
-                }
-                Some(_) => None,
+                true if is_live => None,
+                true => dead_end(link.get_ref(), own, &hosts),
             };
             if let Some((what, remedy)) = wrong {
                 problems.error(link.span(), &key, what, remedy);
             }
         }
     }
+}
+
+/// Why a link leads nowhere, and what to do.
+fn dead_end(
+    LinkSyntax { target, .. }: &LinkSyntax,
+    own: &[&Port],
+    hosts: &HashMap<&str, Vec<&Port>>,
+) -> Option<(String, String)> {
+    let Some(theirs) = hosts.get(target.as_str()) else {
+        let remedy = format!("add [port.{target}], or name another one");
+        return Some((format!("there is no host {target}"), remedy));
+    };
+    if own.iter().any(|port| port.host == *target) {
+        return Some((format!("{target} is the host itself"), "leave it out".to_owned()));
+    }
+    let networks = |ports: &[&Port]| {
+        ports.iter().map(|port| port.network.get_ref().clone()).collect::<Vec<_>>()
+    };
+    let (ours, their_networks) = (networks(own), networks(theirs));
+    let mut shared = theirs.iter().filter(|port| ours.contains(port.network.get_ref())).peekable();
+    if shared.peek().is_none() {
+        let (on, own) = (their_networks.join(", "), ours.join(", "));
+        let what = format!("host {target} is on network {on}, not on {own}");
+        return Some((what, "let both join one network".to_owned()));
+    }
+    if shared.all(|port| port.address.is_none()) {
+        return Some((format!("host {target} has no address"), "give it one".to_owned()));
+    }
+    None
 }

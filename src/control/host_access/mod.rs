@@ -13,8 +13,8 @@
 //! * `follower`: binds and lets go with each change,
 //! * `server`: the thread that serves them, by `stream` and `datagram`.
 //!
-//! Bounds: [`wanted::MAX_PORTS`] ports, [`stream::MAX_CONNECTIONS`] connections,
-//! [`datagram::MAX_FLOWS`] clients of each UDP port.
+//! Bounds: `wanted::MAX_PORTS` ports, `stream::MAX_CONNECTIONS` connections,
+//! `datagram::MAX_FLOWS` clients of each UDP port.
 
 mod datagram;
 mod follower;

@@ -1,15 +1,15 @@
-//! Keeps the hosts files of all hosts as the model is: those under `/etc/netns` of namespaces that
-//! tapway made, for `ip netns exec`, and the private ones of commands.
+//! Keeps the files of all hosts as the model is: hosts files under `/etc/netns` of namespaces that
+//! tapway made, for `ip netns exec`, and the private files of commands.
 //!
 //! A file that cannot be written takes nothing back: it is told in the log.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::etc_hosts;
+use super::{PrivateFiles, etc_hosts, etc_resolv_conf};
 use crate::control::follower::{Follower, Stage};
-use crate::control::model::{HOST_NAME, HostEntry, HostIndex, Model, PortEntry};
+use crate::control::model::{HostEntry, HostIndex, Model, PortEntry};
 use crate::control::rejection::Rejection;
-use crate::id::NetworkId;
+use crate::control::resolver::{HostResolvers, own_file};
 use crate::io::{EtcFile, Netns, OpenError, PortPlan};
 
 /// The follower; it remembers what it wrote, so that only what changed is written again.
@@ -17,9 +17,48 @@ use crate::io::{EtcFile, Netns, OpenError, PortPlan};
 pub struct HostsFiles {
     /// Texts by the name of the namespace.
     written: BTreeMap<String, String>,
+    private: PrivateFiles,
 }
 
 impl HostsFiles {
+    /// Nothing is written yet; `private` is shared with who attaches hosts.
+    pub const fn new(private: PrivateFiles) -> Self {
+        Self { written: BTreeMap::new(), private }
+    }
+
+    /// The files of hosts that run as commands.
+    fn write_private(&self, model: &Model) {
+        let names = self.private.hosts();
+        if names.is_empty() {
+            return;
+        }
+        let index = HostIndex::of(model);
+        let of_this_host = etc_resolv_conf();
+        let mut resolvers = HostResolvers::default();
+        resolvers.refresh();
+        let own_resolver = own_file(resolvers.search());
+        for host in names.iter().filter_map(|name| index.host(name)) {
+            let name = host.name.as_str();
+            let own: Vec<_> =
+                index.addresses(host).into_iter().map(|address| (address, name)).collect();
+            let mut networks = index.ports(host).map(|port| port.spec.network);
+            let resolv_conf = match networks.any(|network| model.names.serves(network)) {
+                true => &own_resolver,
+                false => &of_this_host,
+            };
+            let texts = [
+                (EtcFile::Hosts, etc_hosts(&own, &index.links(host))),
+                (EtcFile::ResolvConf, resolv_conf.clone()),
+                (EtcFile::Hostname, format!("{name}\n")),
+            ];
+            for (file, text) in texts {
+                if let Err(error) = self.private.write(name, file, text) {
+                    tracing::warn!(name, %error, "a private file is not as it should be");
+                }
+            }
+        }
+    }
+
     /// Writes what differs from what is there.
     fn write_changed(&mut self, stage: &mut Stage<'_>) {
         let texts = texts_of(stage.new);
@@ -51,6 +90,7 @@ impl Follower for HostsFiles {
 
     fn commit(&mut self, stage: &mut Stage<'_>) {
         self.write_changed(stage);
+        self.write_private(stage.new);
     }
 
     fn roll_back(&mut self, _stage: &mut Stage<'_>) {}
@@ -86,18 +126,13 @@ fn texts_of(model: &Model) -> BTreeMap<String, String> {
         }
     }
     let text = |(netns, hosts): (&str, Vec<&HostEntry>)| {
-        let mut own: Vec<_> = hosts
+        let own: Vec<_> = hosts
             .iter()
             .flat_map(|host| {
                 let addresses = index.addresses(host).into_iter();
                 addresses.map(|address| (address, host.name.as_str()))
             })
             .collect();
-        let networks =
-            hosts.iter().flat_map(|host| index.ports(host)).map(|port| port.spec.network);
-        let networks: BTreeSet<NetworkId> = networks.collect();
-        let places = networks.into_iter().filter_map(|network| model.host_place(network));
-        own.extend(places.map(|address| (address, HOST_NAME)));
         let links: Vec<_> = hosts.iter().flat_map(|host| index.links(host)).collect();
         (netns.to_owned(), etc_hosts(&own, &links))
     };
@@ -108,17 +143,6 @@ fn texts_of(model: &Model) -> BTreeMap<String, String> {
 mod tests {
     use super::*;
     use crate::control::config::Config;
-
-    #[test]
-    fn a_host_finds_this_host_where_that_has_a_place() {
-        let text = "[network.bridge]\nsubnet = \"172.17.0.0/16\"\nhost = true\n\
-            [network.front]\nsubnet = \"10.1.0.0/24\"\n\
-            [port.db]\naddress = \"172.17.0.2\"\nnetns = \"one\"\n\
-            [port.web]\nnetwork = \"front\"\naddress = \"10.1.0.2\"\nnetns = \"two\"\n";
-        let texts = texts_of(&Model::new(&Config::parse("f", text).unwrap().config));
-        assert!(texts["one"].ends_with("172.17.0.2\tdb\n172.17.255.254\thost.tapway.internal\n"));
-        assert!(texts["two"].ends_with("10.1.0.2\tweb\n"));
-    }
 
     #[test]
     fn hosts_in_one_namespace_share_a_file_and_others_have_none() {

@@ -221,7 +221,14 @@ impl Draft<'_> {
     }
 
     fn find_host(&self, name: &str) -> Option<&Port> {
-        self.config.ports.iter().find(|port| port.name.get_ref() == name)
+        let is_it = |port: &&Port| port.name.get_ref() == name && self.stays(port);
+        self.config.ports.iter().find(is_it)
+    }
+
+    /// True if this edit has not removed the host of a port so far.
+    pub fn stays(&self, port: &Port) -> bool {
+        let is_live = self.config.is_live(&port.name.span());
+        !is_live || self.made.port.contains_key(&port.host)
     }
 
     /// A published port with the external ports it gets beside what is published now.

@@ -4,6 +4,7 @@
 //! Pure functions of the rows, so that golden tests and the demo print the same.
 
 mod drops;
+mod hosts;
 mod leases;
 mod link;
 mod names;
@@ -12,6 +13,7 @@ mod session;
 mod tables;
 
 pub use drops::drops;
+pub use hosts::hosts;
 pub use leases::leases;
 pub use link::{links, stats};
 pub use names::names;

@@ -41,7 +41,7 @@ fn links_and_what_they_tell_of_are_in_the_model() {
 #[test]
 fn a_link_that_leads_nowhere_is_named() {
     for (line, error) in [
-        ("links = [\"nobody\"]", "port.web.links: there is no host nobody; start it first"),
+        ("links = [\"nobody\"]", "port.web.links: there is no host nobody; add [port.nobody]"),
         ("links = [\"web:me\"]", "port.web.links: web is the host itself; leave it out"),
         ("links = [\"far\"]", "host far is on network other, not on bridge; let both join one"),
         ("links = [\"mute\"]", "port.web.links: host mute has no address; give it one"),
