@@ -274,3 +274,49 @@ fn with_a_shared_uplink_the_outside_keeps_its_address_and_the_host_reaches_the_p
     assert_eq!(seen_as(&lab.second, "192.168.33.10:80"), "172.17.0.3", "hairpin");
     assert_eq!(switch.stop(), Some(0));
 }
+
+#[test]
+fn ports_and_networks_come_and_go_while_it_runs() {
+    if skip_unless(&["ip", "nsenter", "ping", "curl", "tc"]) {
+        return;
+    }
+    let lab = Lab::new();
+    let shared = "[uplink]\nkind = \"shared\"\ndevice = \"eth0\"";
+    let switch = lab.start(&lab.config(shared, "host = true", "\"90:90\""));
+    let ask = |command: &str| {
+        let output = switch.ask(&command.split(' ').collect::<Vec<_>>());
+        (output.status.code(), text(&output))
+    };
+    let _inside = tell_address(&lab.first, 80);
+    let server = listen(&lab.first, 90);
+    let mut client = connect(&lab.lan.0, "192.168.33.10:90");
+    let (mut served, _) = server.accept().unwrap();
+    let refuses = || {
+        let curl = ["curl", "-s", "-m", "5", "http://192.168.33.10:81/"];
+        inside(&lab.lan.0, &curl).status.code() == Some(7)
+    };
+    assert!(refuses(), "by the host");
+    assert_eq!(ask("publish first 81:80").0, Some(0));
+    assert_eq!(seen_as(&lab.lan.0, "192.168.33.10:81"), "192.168.33.1");
+    assert_eq!(seen_as(&lab.host.0, "127.0.0.1:81"), "172.17.255.254");
+    let own = listen(&lab.host.0, 82);
+    let (code, said) = ask("publish first 82:80");
+    assert_eq!(code, Some(5), "{said}");
+    assert!(said.contains("port 82/tcp of this host is in use"), "{said}");
+    let mut to_own = connect(&lab.lan.0, "192.168.33.10:82");
+    let (mut of_own, _) = own.accept().unwrap();
+    of_own.write_all(b"x").unwrap();
+    to_own.read_exact(&mut [0; 1]).unwrap();
+    assert_eq!(ask("unpublish first 81:80").0, Some(0));
+    assert!(refuses(), "by the host again");
+    assert_eq!(ask("network create --subnet 10.99.0.0/24 -o host=true more").0, Some(0));
+    let ping = ["ping", "-n", "-c", "1", "-W", "2", "10.99.0.1"];
+    let pinged = inside(&lab.host.0, &ping);
+    assert!(pinged.status.success(), "{}", text(&pinged));
+    assert_eq!(ask("network rm more").0, Some(0));
+    assert!(!run(&["ip", "-n", &lab.host.0, "link"]).contains("tw-more"));
+    // None of it disturbed what was there.
+    client.write_all(b"still").unwrap();
+    served.read_exact(&mut [0; 5]).unwrap();
+    assert_eq!(switch.stop(), Some(0));
+}

@@ -198,8 +198,13 @@ impl Switch {
     }
 
     fn try_show(&self, what: &[&str]) -> Output {
+        self.ask(&[&["show"], what].concat())
+    }
+
+    /// Runs a command of `tapway` that asks the running one.
+    pub fn ask(&self, arguments: &[&str]) -> Output {
         let socket = self.socket.to_str().unwrap();
-        output(&[&[env!("CARGO_BIN_EXE_tapway"), "--socket", socket, "show"], what].concat())
+        output(&[&[env!("CARGO_BIN_EXE_tapway"), "--socket", socket], arguments].concat())
     }
 
     /// The text of `tapway show`.

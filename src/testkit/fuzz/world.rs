@@ -17,7 +17,7 @@ use crate::engine::{Command, EngineConfig, Gateway, NetworkSpec, PortSpec};
 use crate::id::{NetworkId, PortId};
 use crate::local::dns::NameTable;
 use crate::nat::{Endpoint, NatMode, NatPolicy, Publish};
-use crate::packet::MacAddr;
+use crate::packet::{MacAddr, PortSpan};
 use crate::route::NeighbourLimits;
 use crate::switch::{FdbLimits, Guard};
 
@@ -171,15 +171,18 @@ pub fn command(kind: u8, a: u8, b: u8, c: u8) -> Command {
     }
 }
 
-/// A network in its mode (the low bits of `mode`) and with statics, pool, small MTU, exemption
-/// (bits of `extra`).
+/// External ports of an uplink that shares its address with the host.
+const SHARED: PortSpan = PortSpan { first: 61_000, last: 61_100 };
+
+/// A network in its mode (the low bits of `mode`) and with statics, pool, small MTU, exemption,
+/// shared address (bits of `extra`).
 fn add_network(id: NetworkId, mode: u8, extra: u8) -> Command {
     let is_outside = id == NetworkId(0);
     let gateway = GATEWAYS.get(id.index()).map(|(address, prefix)| Gateway {
         mac: MacAddr::from_ipv4(*address),
         address: Ipv4Net::new(*address, *prefix).unwrap_or_default(),
         pool: if is_outside && extra & 1 != 0 { vec![*address, PLACES[1]] } else { Vec::new() },
-        shared: None,
+        shared: (is_outside && extra & 64 != 0).then_some(SHARED),
         statics: if is_outside && extra & 2 != 0 {
             vec![(NetworkId(1), HOSTS[3].1, PLACES[2])]
         } else {
