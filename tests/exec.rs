@@ -164,7 +164,8 @@ fn exit_status_signals_and_streams_are_the_commands() {
         // The shell waits in the background, so that its trap runs at once.
         let script = format!("trap 'echo got {name}; exit 9' {name}; sleep 60 & echo up; wait");
         let mut child = switch
-            .tapway(&["exec", "--", "sh", "-c", &script])
+            // Whoever runs the tests in the background may have had SIGINT ignored.
+            .tapway(&["exec", "--", "env", "--default-signal", "sh", "-c", &script])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

@@ -3,13 +3,15 @@
 //!
 //! A file that cannot be written takes nothing back: it is told in the log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 use super::{PrivateFiles, etc_hosts, etc_resolv_conf};
 use crate::control::follower::{Follower, Stage};
-use crate::control::model::{HostEntry, HostIndex, Model, PortEntry};
+use crate::control::model::{HOST_NAME, HostEntry, HostIndex, Model, PortEntry};
 use crate::control::rejection::Rejection;
 use crate::control::resolver::{HostResolvers, own_file};
+use crate::id::NetworkId;
 use crate::io::{EtcFile, Netns, OpenError, PortPlan};
 
 /// The follower; it remembers what it wrote, so that only what changed is written again.
@@ -39,8 +41,7 @@ impl HostsFiles {
         let own_resolver = own_file(resolvers.search());
         for host in names.iter().filter_map(|name| index.host(name)) {
             let name = host.name.as_str();
-            let own: Vec<_> =
-                index.addresses(host).into_iter().map(|address| (address, name)).collect();
+            let own = own_lines(model, &index, &[host]);
             let mut networks = index.ports(host).map(|port| port.spec.network);
             let resolv_conf = match networks.any(|network| model.names.serves(network)) {
                 true => &own_resolver,
@@ -115,6 +116,23 @@ fn netns_of(port: &PortEntry) -> Option<&str> {
     }
 }
 
+/// Addresses and names of hosts that share a file, and those of this host where they meet it.
+fn own_lines<'m>(
+    model: &Model,
+    index: &HostIndex<'m>,
+    hosts: &[&'m HostEntry],
+) -> Vec<(Ipv4Addr, &'m str)> {
+    let of_host = |host: &&'m HostEntry| {
+        let name = host.name.as_str();
+        index.addresses(host).into_iter().map(move |address| (address, name))
+    };
+    let ports = hosts.iter().flat_map(|host| index.ports(host));
+    let networks: BTreeSet<NetworkId> = ports.map(|port| port.spec.network).collect();
+    let places = networks.into_iter().filter_map(|network| model.host_place(network));
+    let places = places.map(|address| (address, HOST_NAME));
+    hosts.iter().flat_map(of_host).chain(places).collect()
+}
+
 /// The text of each namespace; several hosts in one share it.
 fn texts_of(model: &Model) -> BTreeMap<String, String> {
     let index = HostIndex::of(model);
@@ -126,13 +144,7 @@ fn texts_of(model: &Model) -> BTreeMap<String, String> {
         }
     }
     let text = |(netns, hosts): (&str, Vec<&HostEntry>)| {
-        let own: Vec<_> = hosts
-            .iter()
-            .flat_map(|host| {
-                let addresses = index.addresses(host).into_iter();
-                addresses.map(|address| (address, host.name.as_str()))
-            })
-            .collect();
+        let own = own_lines(model, &index, &hosts);
         let links: Vec<_> = hosts.iter().flat_map(|host| index.links(host)).collect();
         (netns.to_owned(), etc_hosts(&own, &links))
     };
@@ -143,6 +155,17 @@ fn texts_of(model: &Model) -> BTreeMap<String, String> {
 mod tests {
     use super::*;
     use crate::control::config::Config;
+
+    #[test]
+    fn a_host_finds_this_host_where_that_has_a_place() {
+        let text = "[network.bridge]\nsubnet = \"172.17.0.0/16\"\nhost = true\n\
+            [network.front]\nsubnet = \"10.1.0.0/24\"\n\
+            [port.db]\naddress = \"172.17.0.2\"\nnetns = \"one\"\n\
+            [port.web]\nnetwork = \"front\"\naddress = \"10.1.0.2\"\nnetns = \"two\"\n";
+        let texts = texts_of(&Model::new(&Config::parse("f", text).unwrap().config));
+        assert!(texts["one"].ends_with("172.17.0.2\tdb\n172.17.255.254\thost.tapway.internal\n"));
+        assert!(texts["two"].ends_with("10.1.0.2\tweb\n"));
+    }
 
     #[test]
     fn hosts_in_one_namespace_share_a_file_and_others_have_none() {
