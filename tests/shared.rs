@@ -338,3 +338,28 @@ fn ports_that_the_host_uses_are_refused() {
         assert!(said.contains(why), "{said}");
     }
 }
+
+#[test]
+fn without_a_file_commands_are_hosts_behind_the_hosts_own_address() {
+    if skip_unless(&["ip", "nsenter", "tc", "curl", "busybox"]) {
+        return;
+    }
+    let lab = Lab::new();
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("s");
+    let tapway = [env!("CARGO_BIN_EXE_tapway"), "--socket", socket.to_str().unwrap()];
+    let here = ["nsenter", &format!("--net=/run/netns/{}", lab.host.0)];
+    let tapway = [&here[..], &tapway].concat();
+    let switch = Process::spawn(&[&tapway[..], &["run", "--shared", "eth0"]].concat());
+    wait_for("the API", || output(&[&tapway[..], &["show", "stats"]].concat()).status.success());
+    let _outside = tell_address(&lab.lan.0, 80);
+    let url = format!("http://{LAN}/");
+    let seen = output(&[&tapway[..], &["exec", "--", "curl", "-s", "-m", "5", &url]].concat());
+    assert_eq!(text(&seen), HOST);
+    let serve = "while :; do printf 'HTTP/1.0 200 OK\\r\\n\\r\\nweb' | busybox nc -l -p 80; done";
+    let publish = ["exec", "--name", "web", "--publish", "8080:80", "--", "sh", "-c", serve];
+    let _web = Process::spawn(&[&tapway[..], &publish].concat());
+    wait_for("the published port", || seen_as(&lab.lan.0, HOST, 8080) == "web");
+    wait_for("it on this host", || seen_as(&lab.host.0, "127.0.0.1", 8080) == "web");
+    drop(switch);
+}

@@ -1,23 +1,22 @@
 //! `tapway check`: everything that is wrong with a configuration.
 
 use std::io::{self, Write as _};
-use std::path::Path;
 
 use super::{Exit, Failure, Output};
-use crate::control::config::{Config, LoadError, Loaded};
+use crate::control::config::{LoadError, Loaded, Origin};
 
-/// Checks a configuration, the embedded one if there is no file.
+/// Checks a configuration.
 ///
 /// # Errors
 /// [`Exit::BadConfiguration`] with all that is wrong, or that the file cannot be read.
-pub fn check(config: Option<&Path>, output: &mut Output) -> Result<(), Failure> {
-    let loaded = load(config)?;
+pub fn check(origin: &Origin, output: &mut Output) -> Result<(), Failure> {
+    let loaded = load(origin)?;
     output.line(format_args!("{}: ok", loaded.name))
 }
 
 /// Loads a configuration; warnings go to stderr.
-pub(super) fn load(config: Option<&Path>) -> Result<Loaded, Failure> {
-    let loaded = Config::load(config).map_err(|error| failure(&error))?;
+pub(super) fn load(origin: &Origin) -> Result<Loaded, Failure> {
+    let loaded = origin.load().map_err(|error| failure(&error))?;
     warn(&loaded);
     Ok(loaded)
 }

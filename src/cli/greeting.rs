@@ -1,7 +1,7 @@
 //! The first lines of `tapway run`: what runs, whether hosts reach the outside, how to attach.
 
 use crate::control::config::{
-    Config, DEFAULT_CONFIG, DEFAULT_NETWORK, Loaded, Network, Uplink, UplinkKind,
+    Config, DEFAULT_CONFIG, DEFAULT_NETWORK, Network, Origin, Uplink, UplinkKind,
 };
 use crate::control::model::Model;
 use crate::io::Broker;
@@ -18,29 +18,41 @@ address = \"172.17.0.2\"
 publish = [\"8080:80\"]
 ";
 
+/// What there is to tell of.
+pub(super) struct Greeted<'g> {
+    /// Where the configuration comes from.
+    pub origin: &'g Origin,
+    /// What it is called.
+    pub name: &'g str,
+    /// What it says, with what was made live.
+    pub config: &'g Config,
+    /// What it comes to.
+    pub model: &'g Model,
+}
+
 /// The lines.
-pub(super) fn lines(loaded: &Loaded, model: &Model, broker: &dyn Broker) -> Vec<String> {
-    let mut lines = compose(loaded, model, &outside(&loaded.config, model, broker));
-    if loaded.config.ports.is_empty() {
-        lines.extend(how_to_attach(loaded));
+pub(super) fn lines(greeted: &Greeted<'_>, broker: &dyn Broker) -> Vec<String> {
+    let mut lines = compose(greeted, &outside(greeted.config, greeted.model, broker));
+    if greeted.config.ports.is_empty() {
+        lines.extend(how_to_attach(greeted));
     }
     lines
 }
 
 /// The lines of an ordinary user's switch.
-pub(super) fn confined_lines(loaded: &Loaded, model: &Model) -> Vec<String> {
+pub(super) fn confined_lines(greeted: &Greeted<'_>) -> Vec<String> {
     let outside = "not reachable: an ordinary user's switch has no way out of its user namespace; \
                    run tapway as root for one";
-    let mut lines = compose(loaded, model, outside);
-    lines.extend(exec_example(&loaded.config));
+    let mut lines = compose(greeted, outside);
+    lines.extend(exec_example(greeted.config));
     lines
 }
 
-fn compose(loaded: &Loaded, model: &Model, outside: &str) -> Vec<String> {
-    let config = &loaded.config;
+fn compose(greeted: &Greeted<'_>, outside: &str) -> Vec<String> {
+    let Greeted { name, config, model, .. } = greeted;
     let ports = config.ports.len();
     let mut lines = vec![
-        format!("tapway {}: {}, ports: {ports}", env!("CARGO_PKG_VERSION"), loaded.name),
+        format!("tapway {}: {}, ports: {ports}", env!("CARGO_PKG_VERSION"), name),
         format!("outside: {outside}"),
     ];
     lines.extend(config.networks.iter().map(network));
@@ -117,17 +129,21 @@ fn published_port(publish: &Publish, model: &Model) -> String {
     format!("published: {on}{}{range} -> {target}{target_range}/{protocol}", publish.port)
 }
 
-fn how_to_attach(loaded: &Loaded) -> Vec<String> {
-    let mut lines = vec!["no host is attached; a port attaches one, such as:".to_owned()];
-    let example = if loaded.is_default() {
-        lines.push("(a file for `tapway run -c FILE`)".to_owned());
-        example_file()
-    } else {
-        EXAMPLE_PORT.to_owned()
+fn how_to_attach(greeted: &Greeted<'_>) -> Vec<String> {
+    let example = match greeted.origin {
+        Origin::Embedded => Some(("(a file for `tapway run -c FILE`)", example_file())),
+        // Who names a device and no file wants to write none.
+        Origin::Shared { .. } => None,
+        Origin::File(_) => Some(("(in the file)", EXAMPLE_PORT.to_owned())),
     };
-    lines.extend(example.lines().map(|line| format!("    {line}")));
-    lines.push("then, for example: ip netns exec web ping 172.17.0.1".to_owned());
-    lines.extend(exec_example(&loaded.config));
+    let mut lines = Vec::new();
+    if let Some((place, text)) = example {
+        lines.push("no host is attached; a port attaches one, such as:".to_owned());
+        lines.push(place.to_owned());
+        lines.extend(text.lines().map(|line| format!("    {line}")));
+        lines.push("then, for example: ip netns exec web ping 172.17.0.1".to_owned());
+    }
+    lines.extend(exec_example(greeted.config));
     lines
 }
 
@@ -173,8 +189,13 @@ mod tests {
     }
 
     fn greet(text: &str) -> Vec<String> {
-        let loaded = Config::parse("f", text).unwrap();
-        lines(&loaded, &Model::new(&loaded.config), &Hinting)
+        greet_as(&Origin::File("f".into()), text)
+    }
+
+    fn greet_as(origin: &Origin, text: &str) -> Vec<String> {
+        let config = &Config::parse("f", text).unwrap().config;
+        let model = &Model::new(config);
+        lines(&Greeted { origin, name: "f", config, model }, &Hinting)
     }
 
     #[test]
@@ -224,8 +245,10 @@ mod tests {
     fn the_file_that_is_suggested_works() {
         let loaded = Config::parse("f", &example_file()).unwrap();
         assert_eq!((loaded.config.ports.len(), loaded.warnings.len()), (1, 0));
-        let default = Config::load(None).unwrap();
-        let lines = lines(&default, &Model::new(&default.config), &Hinting).join("\n");
+        let lines = greet_as(&Origin::Embedded, DEFAULT_CONFIG).join("\n");
         assert!(lines.contains("    [port.web]\n    netns = \"web\""), "{lines}");
+        let shared = Origin::Shared { device: "eth0".to_owned() };
+        let lines = greet_as(&shared, &shared.read().unwrap().1);
+        assert_eq!(lines[3..], ["a command runs as a host by: tapway exec -- ping 172.17.0.1"]);
     }
 }

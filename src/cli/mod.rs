@@ -33,6 +33,7 @@ pub use exit::{Exit, Failure};
 pub use output::Output;
 
 pub use crate::control::config::DEFAULT_SOCKET;
+use crate::control::config::Origin;
 
 /// A userspace virtual switch: bridge, neighbour table, router and NAPT in one process.
 #[derive(Debug, Parser)]
@@ -102,6 +103,20 @@ pub struct ConfigArgs {
     /// The configuration; without it: network `bridge` 172.17.0.0/16 and a TAP uplink.
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Without a file, leave by this host's own address on DEVICE, as Docker does: published ports
+    /// answer on it, and this host reaches its hosts.
+    #[arg(long, value_name = "DEVICE", conflicts_with = "config")]
+    pub shared: Option<String>,
+}
+
+impl From<ConfigArgs> for Origin {
+    fn from(args: ConfigArgs) -> Self {
+        match args {
+            ConfigArgs { config: Some(path), .. } => Self::File(path),
+            ConfigArgs { shared: Some(device), .. } => Self::Shared { device },
+            ConfigArgs { config: None, shared: None } => Self::Embedded,
+        }
+    }
 }
 
 /// How the demo runs.
@@ -225,9 +240,9 @@ fn dispatch(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
         Command::Export => Editor::new(client_socket, output)?.export()?,
         Command::Run(args) => {
             let broker = Box::new(LinuxBroker::new());
-            run::run(args.config.as_deref(), socket, broker, output)?;
+            run::run(args.into(), socket, broker, output)?;
         }
-        Command::Check(args) => check::check(args.config.as_deref(), output)?,
+        Command::Check(args) => check::check(&args.into(), output)?,
         Command::Demo(args) => {
             return Ok(demo::demo(&DemoOptions { socket: cli.socket, ..args.into() }));
         }

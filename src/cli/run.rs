@@ -18,11 +18,12 @@ use signal_hook::flag::register_conditional_shutdown;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::greeting::Greeted;
 use super::instance_lock::InstanceLock;
 use super::log::Log;
 use super::{Exit, Failure, Output, check, greeting, ordinary_user};
 use crate::control::api::{self, ApiState};
-use crate::control::config::{Config, DEFAULT_SOCKET, StateSetting};
+use crate::control::config::{Config, DEFAULT_SOCKET, Origin, StateSetting};
 use crate::control::dhcp::{DhcpService, Leases, LeasesFollower};
 use crate::control::dump::dump;
 use crate::control::follower::Follower;
@@ -42,18 +43,17 @@ const STATE: &str = "/var/lib/tapway";
 /// How often the dataplane is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Runs a configuration, the embedded one if there is no file, with the API on `socket`, or
-/// where the configuration says.
+/// Runs a configuration with the API on `socket`, or where the configuration says.
 ///
 /// # Errors
 /// Why it did not start, all of it; nothing is left behind then.
 pub fn run(
-    config: Option<&Path>,
+    origin: Origin,
     socket: Option<&Path>,
     broker: Box<dyn Broker>,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let loaded = check::load(config)?;
+    let loaded = check::load(&origin)?;
     let socket = socket.unwrap_or(&loaded.config.api_socket).to_owned();
     let directory = state_directory(&loaded.config, &socket);
     // While there is one thread.
@@ -63,7 +63,7 @@ pub fn run(
     let log = Log::start().map_err(|error| failed("the log", &error))?;
     let store = directory.map_or_else(|| Ok(Store::none()), |path| Store::in_directory(&path));
     let store = store.map_err(live::StartError::from)?;
-    let desired = Desired::load(config, &store, &broker.host_routes()?)?;
+    let desired = Desired::load(&origin, &store, &broker.host_routes()?)?;
     raise_file_limit();
     let runtime = Builder::new_current_thread().enable_io().enable_time().build();
     let runtime = runtime.map_err(|error| failed("the main loop", &error))?;
@@ -71,9 +71,11 @@ pub fn run(
     let mut signals = Signals::new(&runtime).map_err(|error| failed("signals", &error))?;
     let model = Model::clone(desired.model());
     let lock = InstanceLock::take(&socket)?;
+    let config = desired.config().clone();
+    let greeted = Greeted { origin: &origin, name: desired.name(), config: &config, model: &model };
     let lines = match is_confined {
-        true => greeting::confined_lines(&loaded, &model),
-        false => greeting::lines(&loaded, &model, broker.as_ref()),
+        true => greeting::confined_lines(&greeted),
+        false => greeting::lines(&greeted, broker.as_ref()),
     };
     let registry = Registry::default();
     let leases = Leases::default();

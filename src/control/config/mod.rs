@@ -15,6 +15,7 @@ mod limits;
 mod links;
 mod names;
 mod nets;
+mod origin;
 mod problem;
 pub mod publishes;
 mod read;
@@ -25,11 +26,9 @@ mod syntax;
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::net::Ipv4Addr;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ipnet::Ipv4Net;
 use toml::Spanned;
@@ -45,13 +44,10 @@ use super::publish_syntax::PublishSyntax;
 
 pub use dns::Dns;
 pub use host::HostPlace;
+pub use origin::{DEFAULT_CONFIG, DEFAULT_NAME, Origin};
 pub use problem::{ConfigErrors, Problem};
 pub use resolve::Memory;
 
-/// The configuration that holds when no file is given.
-pub const DEFAULT_CONFIG: &str = include_str!("../../../tools/configs/default.toml");
-/// What the embedded configuration is called in messages.
-pub const DEFAULT_NAME: &str = "(embedded default)";
 /// The API's socket unless configured.
 pub const DEFAULT_SOCKET: &str = "/run/tapway.sock";
 /// The network that a port joins unless configured.
@@ -357,53 +353,6 @@ pub struct Sources<'s> {
 }
 
 impl Config {
-    /// Reads and checks a file; without one, the embedded default.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it.
-    pub fn load(path: Option<&Path>) -> Result<Loaded, LoadError> {
-        let (name, text) = Self::read_text(path)?;
-        Ok(Self::parse(&name, &text)?)
-    }
-
-    /// A file's name in messages, and its text; without one, the embedded default.
-    ///
-    /// # Errors
-    /// If it cannot be read, or is no text.
-    pub fn read_text(path: Option<&Path>) -> Result<(String, String), LoadError> {
-        let Some(path) = path else {
-            return Ok((DEFAULT_NAME.to_owned(), DEFAULT_CONFIG.to_owned()));
-        };
-        let name = path.display().to_string();
-        let bytes =
-            read_file(path).map_err(|error| LoadError::Unreadable { path: name.clone(), error })?;
-        if bytes.len() as u64 > MAX_FILE {
-            return Err(LoadError::TooLong { path: name });
-        }
-        match String::from_utf8(bytes) {
-            Ok(text) => Ok((name, text)),
-            Err(error) => Err(Self::not_text(&name, error.as_bytes()).into()),
-        }
-    }
-
-    /// What is wrong with bytes that are no text. They are replaced, so that what else is wrong
-    /// is told as well.
-    fn not_text(name: &str, bytes: &[u8]) -> ConfigErrors {
-        let text = String::from_utf8_lossy(bytes);
-        let at = std::str::from_utf8(bytes).map_or_else(|error| error.valid_up_to(), str::len);
-        let byte = bytes.get(at).copied().unwrap_or_default();
-        let mut problems = problem::Problems::new(&text, usize::MAX);
-        let what = format!("byte 0x{byte:02x} is not UTF-8");
-        problems.error(at..at, "", what, "save the file as UTF-8 text");
-        // Another encoding, or no text at all: what else would be said of it means nothing.
-        if !bytes.contains(&0) {
-            let draft = Self::draft(&mut problems, (&text, ""), &mut Memory::default(), &[]);
-            drop(draft);
-        }
-        problems.finish();
-        ConfigErrors { file: name.to_owned(), errors: problems.errors }
-    }
-
     /// Reads and checks a text; `name` stands for the file in messages.
     ///
     /// # Errors
@@ -483,11 +432,4 @@ impl Config {
     pub const fn is_live(&self, at: &Range<usize>) -> bool {
         at.start >= self.live_at
     }
-}
-
-/// A file up to the byte that makes it too long: a device may have no end.
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }

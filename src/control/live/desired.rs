@@ -8,7 +8,7 @@ use ipnet::Ipv4Net;
 use super::edit::Draft;
 use super::made::Made;
 use super::store::{Kept, Store, StoreError};
-use crate::control::config::{Config, ConfigErrors, LoadError, Memory, Sources};
+use crate::control::config::{Config, ConfigErrors, LoadError, Memory, Origin, Sources};
 use crate::control::model::{Model, Processes};
 use crate::control::rejection::{Rejection, RejectionKind};
 
@@ -16,8 +16,7 @@ use crate::control::rejection::{Rejection, RejectionKind};
 /// is applied.
 #[derive(Clone, Debug)]
 pub struct Desired {
-    /// The file; none: the embedded default.
-    path: Option<PathBuf>,
+    origin: Origin,
     name: String,
     text: Arc<str>,
     pub(super) made: Made,
@@ -55,16 +54,12 @@ pub enum StartError {
 }
 
 impl Desired {
-    /// Reads a file, the embedded default without one, and what `store` keeps.
+    /// Reads a configuration, and what `store` keeps.
     ///
     /// # Errors
     /// Everything that is wrong with them.
-    pub fn load(
-        path: Option<&Path>,
-        store: &Store,
-        routed: &[Ipv4Net],
-    ) -> Result<Self, StartError> {
-        let (name, text) = Config::read_text(path)?;
+    pub fn load(origin: &Origin, store: &Store, routed: &[Ipv4Net]) -> Result<Self, StartError> {
+        let (name, text) = origin.read()?;
         let mut memory = Memory::default();
         let alone =
             Config::compose(Sources { name: &name, text: &text, live: "", routed }, &mut memory)
@@ -82,7 +77,7 @@ impl Desired {
         })?;
         let model = Model::new(&loaded.config);
         let desired = Self {
-            path: path.map(Path::to_owned),
+            origin: origin.clone(),
             name,
             text: text.into(),
             made,
@@ -139,7 +134,7 @@ impl Desired {
     /// # Errors
     /// Everything that is wrong with the file, or with what was made live beside it.
     pub(super) fn reloaded(&self, routed: &[Ipv4Net]) -> Result<(Self, Vec<String>), Rejection> {
-        let (name, text) = Config::read_text(self.path.as_deref()).map_err(unreadable)?;
+        let (name, text) = self.origin.read().map_err(unreadable)?;
         let mut next = Self { name, text: text.into(), ..self.clone() };
         let alone = next.alone(routed).map_err(|errors| wrong(&errors))?;
         let gone = next.made.give_way(&alone);
@@ -158,7 +153,7 @@ impl Desired {
     /// # Errors
     /// What is wrong with it.
     pub(super) fn of_file(&self, routed: &[Ipv4Net]) -> Result<Config, Rejection> {
-        let (name, text) = Config::read_text(self.path.as_deref()).map_err(unreadable)?;
+        let (name, text) = self.origin.read().map_err(unreadable)?;
         let file = Self { name, text: text.into(), ..self.clone() };
         file.alone(routed).map_err(|errors| wrong(&errors))
     }
