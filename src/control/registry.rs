@@ -34,7 +34,7 @@ pub struct LinkInfo {
 /// Devices by port name. No guard is held across another call on the map.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
-    links: Arc<DashMap<String, LinkInfo, foldhash::fast::RandomState>>,
+    links: Arc<DashMap<String, LinkInfo, foldhash::quality::RandomState>>,
 }
 
 impl Registry {

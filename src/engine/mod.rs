@@ -54,8 +54,6 @@ mod view;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use foldhash::fast::FixedState;
-use std::hash::BuildHasher;
 
 use crate::drop_reason::DropReason;
 use crate::id::{NetworkId, PortId};
@@ -64,7 +62,7 @@ use crate::nat::{Fragments, Nat, NatPolicy, Random};
 use crate::packet::{Burst, FrameView, Headers, Offload, Origin, TxLists};
 use crate::route::{Fib, IcmpLimiter, Interfaces, NeighbourEvent, Neighbours};
 use crate::switch::{Bridge, Fdb, Guard, Port};
-use crate::table::TokenBucket;
+use crate::table::{KeyHash, TokenBucket};
 use crate::time::Instant;
 
 use adjacency::Adjacencies;
@@ -132,7 +130,7 @@ pub struct Engine {
     announce: Vec<PortId>,
     share: Share,
     /// Secret, and the same in all engines of a switch.
-    owner_hash: FixedState,
+    owner_hash: KeyHash,
     notices: VecDeque<(Audience, Notice)>,
     events: VecDeque<Event>,
     dhcp_requests: VecDeque<DhcpRequest>,
@@ -181,7 +179,7 @@ impl Engine {
             icmp_limiter: IcmpLimiter::new(config.icmp, random.next_u64(), now),
             nat: Nat::new(
                 config.nat,
-                FixedState::with_seed(random.next_u64()).hash_one(seed).into(),
+                KeyHash::new(random.next_u64()).hash(seed).into(),
                 now,
                 share.clone(),
             ),
@@ -193,7 +191,7 @@ impl Engine {
             staging: Staging::new(),
             announce: Vec::new(),
             share,
-            owner_hash: FixedState::with_seed(owner_seed),
+            owner_hash: KeyHash::new(owner_seed),
             notices: VecDeque::new(),
             events: VecDeque::new(),
             dhcp_requests: VecDeque::new(),

@@ -9,7 +9,6 @@
 //!
 //! What is bridged is nobody's: every engine carries what it receives.
 
-use std::hash::BuildHasher;
 use std::net::Ipv4Addr;
 
 use super::pipeline::{Frame, Verdict};
@@ -118,17 +117,17 @@ impl Engine {
     fn meeting_point(&self, frame: &Frame, ipv4: &Ipv4) -> Option<WorkerId> {
         let ports_matter = ipv4.is_fragment() && self.interfaces.owner_of(ipv4.dst).is_some();
         let datagram = (ipv4.src.to_bits(), ipv4.dst.to_bits(), ipv4.id, ipv4.protocol);
-        ports_matter.then(|| self.pick(self.owner_hash.hash_one((frame.network.0, datagram))))
+        ports_matter.then(|| self.pick(self.owner_hash.hash((frame.network.0, datagram))))
     }
 
     /// The engine of traffic between two inside hosts; of one with itself, its own.
     fn of_pair(&self, a: Ipv4Addr, b: Ipv4Addr) -> WorkerId {
         let (low, high) = (a.min(b).to_bits(), a.max(b).to_bits());
-        self.pick(self.owner_hash.hash_one(u64::from(low) << 32 | u64::from(high)))
+        self.pick(self.owner_hash.hash(u64::from(low) << 32 | u64::from(high)))
     }
 
     fn of_remote(&self, protocol: u8, remote: Ipv4Addr) -> WorkerId {
-        self.pick(self.owner_hash.hash_one((protocol, remote.to_bits())))
+        self.pick(self.owner_hash.hash((protocol, remote.to_bits())))
     }
 
     fn pick(&self, hash: u64) -> WorkerId {

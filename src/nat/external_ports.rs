@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use foldhash::fast::FixedState;
+use foldhash::quality::FixedState;
 
 use super::lease::Lessee;
 use super::port_pool::PortPool;

@@ -1,12 +1,9 @@
 //! What each inside host holds: sessions, external ports, its external address.
 
-use std::hash::BuildHasher;
 use std::net::Ipv4Addr;
 
-use foldhash::fast::FixedState;
-
 use crate::id::NetworkId;
-use crate::table::{HashIndex, List, Slab};
+use crate::table::{HashIndex, KeyHash, List, Slab};
 
 /// An inside host with at least one session.
 #[derive(Clone, Debug)]
@@ -27,7 +24,7 @@ pub(super) struct Host {
 pub(super) struct Hosts {
     hosts: Slab<Host>,
     index: HashIndex,
-    hasher: FixedState,
+    hasher: KeyHash,
 }
 
 impl Hosts {
@@ -35,7 +32,7 @@ impl Hosts {
         Self {
             hosts: Slab::new(capacity),
             index: HashIndex::new(capacity),
-            hasher: FixedState::with_seed(seed),
+            hasher: KeyHash::new(seed),
         }
     }
 
@@ -90,12 +87,12 @@ impl Hosts {
         if let Some(external) = host.external.filter(|external| pool.contains(external)) {
             return Some(external);
         }
-        let number = self.hasher.hash_one((host.network.0, host.ip.to_bits())) as usize;
+        let number = self.hasher.hash((host.network.0, host.ip.to_bits())) as usize;
         host.external = pool.get(number.checked_rem(pool.len())?).copied();
         host.external
     }
 
     fn hash(&self, network: NetworkId, ip: Ipv4Addr) -> u64 {
-        self.hasher.hash_one(u64::from(network.0) << 32 | u64::from(ip.to_bits()))
+        self.hasher.hash(u64::from(network.0) << 32 | u64::from(ip.to_bits()))
     }
 }

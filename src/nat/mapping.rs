@@ -1,14 +1,13 @@
 //! Dynamic endpoint-independent mappings (RFC 4787 REQ-1): inside endpoint <-> external endpoint.
 
 use std::collections::HashMap;
-use std::hash::BuildHasher;
 use std::net::Ipv4Addr;
 
-use foldhash::fast::FixedState;
+use foldhash::quality::FixedState;
 
 use super::{Endpoint, NatMode};
 use crate::id::NetworkId;
-use crate::table::{HashIndex, Slab};
+use crate::table::{HashIndex, KeyHash, Slab};
 
 /// A mapping. It lives as long as a session uses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +34,7 @@ pub(super) struct Mappings {
     by_inside: HashIndex,
     /// Sessions per peer address, kept for address-dependent filtering only.
     peers: HashMap<(u32, Ipv4Addr), u32, FixedState>,
-    hasher: FixedState,
+    hasher: KeyHash,
 }
 
 impl Mappings {
@@ -44,7 +43,7 @@ impl Mappings {
             mappings: Slab::new(capacity),
             by_inside: HashIndex::new(capacity),
             peers: HashMap::with_hasher(FixedState::with_seed(seed)),
-            hasher: FixedState::with_seed(seed),
+            hasher: KeyHash::new(seed),
         }
     }
 
@@ -123,6 +122,6 @@ impl Mappings {
     fn hash(&self, network: NetworkId, protocol: u8, at: Endpoint) -> u64 {
         let place = u64::from(network.0) << 8 | u64::from(protocol);
         let endpoint = u64::from(at.ip.to_bits()) << 16 | u64::from(at.port);
-        self.hasher.hash_one(place << 48 ^ endpoint)
+        self.hasher.hash(place << 48 ^ endpoint)
     }
 }

@@ -38,7 +38,7 @@ mod tuple;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use foldhash::fast::FixedState;
+use foldhash::quality::FixedState;
 
 use crate::packet::{FlowKey, PortSpan};
 use crate::table::{Links, List, TimerWheel};

@@ -22,7 +22,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use foldhash::fast::FixedState;
+use foldhash::quality::FixedState;
 
 use super::lease::{CHUNK, Lessee};
 use super::random::Random;

@@ -1,14 +1,12 @@
 //! The session table: translated connections, found by the key of either direction.
 
-use std::hash::BuildHasher;
 use std::time::Duration;
 
-use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 
 use super::{Endpoint, Rewrite, TcpPhase, TcpState, Tuple, rewrite};
 use crate::packet::{Delta, FlowKey, MacAddr, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP};
-use crate::table::{HashIndex, Slab, prefetch, reserve};
+use crate::table::{HashIndex, KeyHash, Slab, prefetch, reserve};
 use crate::time::Instant;
 
 /// Which way a packet of a session goes.
@@ -310,7 +308,7 @@ pub(super) struct Sessions {
     sessions: Vec<Session>,
     holdings: Slab<Holdings>,
     index: HashIndex,
-    hasher: FixedState,
+    hasher: KeyHash,
 }
 
 impl Sessions {
@@ -320,13 +318,13 @@ impl Sessions {
             sessions: reserve(capacity),
             holdings: Slab::new(capacity),
             index: HashIndex::new(capacity * 2),
-            hasher: FixedState::with_seed(seed),
+            hasher: KeyHash::new(seed),
         }
     }
 
     #[inline(always)]
     pub(super) fn hash(&self, key: &FlowKey) -> u64 {
-        self.hasher.hash_one(key)
+        self.hasher.hash(*key)
     }
 
     #[inline(always)]

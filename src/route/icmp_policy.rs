@@ -1,12 +1,9 @@
 //! When an ICMP error may be sent (RFC 1812 4.3.2), and which addresses are martian (5.3.7).
 
-use std::hash::BuildHasher;
 use std::net::Ipv4Addr;
 
-use foldhash::fast::FixedState;
-
 use crate::packet::{Headers, Ipv4, Layer, Transport};
-use crate::table::TokenBucket;
+use crate::table::{KeyHash, TokenBucket};
 use crate::time::Instant;
 
 /// Buckets that hosts share by hash, so that one host's errors do not use up another's.
@@ -26,7 +23,7 @@ pub struct IcmpLimits {
 pub struct IcmpLimiter {
     hosts: Vec<TokenBucket>,
     total: TokenBucket,
-    hasher: FixedState,
+    hasher: KeyHash,
 }
 
 impl IcmpLimiter {
@@ -35,13 +32,13 @@ impl IcmpLimiter {
         Self {
             hosts: vec![TokenBucket::new(limits.per_host, limits.per_host, now); BUCKETS],
             total: TokenBucket::new(limits.total, limits.total, now),
-            hasher: FixedState::with_seed(seed),
+            hasher: KeyHash::new(seed),
         }
     }
 
     /// True if an error may be sent to `host` now.
     pub fn allow(&mut self, now: Instant, host: Ipv4Addr) -> bool {
-        let bucket = self.hasher.hash_one(host.to_bits()) as usize % BUCKETS;
+        let bucket = self.hasher.hash(host.to_bits()) as usize % BUCKETS;
         let host_allows = self.hosts.get_mut(bucket).is_some_and(|bucket| bucket.take(now));
         host_allows && self.total.take(now)
     }

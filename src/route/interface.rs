@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
-use foldhash::fast::FixedState;
+use foldhash::quality::FixedState;
 use ipnet::Ipv4Net;
 
 use crate::id::NetworkId;

@@ -240,21 +240,20 @@ const fn tag(hash: u64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use foldhash::fast::FixedState;
+    use crate::table::KeyHash;
     use proptest::prelude::*;
     use std::collections::HashMap;
-    use std::hash::BuildHasher;
 
     #[test]
     fn fills_to_its_capacity_without_refusal() {
         for capacity in [1, 8, 100, 65_536] {
-            let state = FixedState::with_seed(7);
+            let state = KeyHash::new(7);
             let mut index = HashIndex::new(capacity);
             for key in 0..capacity as u32 {
-                index.insert(state.hash_one(key), key).unwrap();
+                index.insert(state.hash(key), key).unwrap();
             }
             for key in 0..capacity as u32 {
-                assert_eq!(index.find(state.hash_one(key), |found| found == key), Some(key));
+                assert_eq!(index.find(state.hash(key), |found| found == key), Some(key));
             }
         }
     }
@@ -262,19 +261,19 @@ mod tests {
     #[test]
     fn stays_right_under_churn_at_full_load() {
         const CAPACITY: u32 = 20_000;
-        let state = FixedState::with_seed(3);
+        let state = KeyHash::new(3);
         let mut index = HashIndex::new(CAPACITY as usize);
         for key in 0..CAPACITY * 20 {
             if let Some(oldest) = key.checked_sub(CAPACITY) {
-                assert!(index.remove(state.hash_one(oldest), oldest));
+                assert!(index.remove(state.hash(oldest), oldest));
             }
-            index.insert(state.hash_one(key), key).unwrap();
+            index.insert(state.hash(key), key).unwrap();
         }
-        let find = |key: u32| index.find(state.hash_one(key), |found| found == key);
+        let find = |key: u32| index.find(state.hash(key), |found| found == key);
         assert!((CAPACITY * 19..CAPACITY * 20).all(|key| find(key) == Some(key)));
         assert!((0..CAPACITY * 19).all(|key| find(key).is_none()));
         let guessed = (CAPACITY * 19..CAPACITY * 20)
-            .filter(|key| index.guess(state.hash_one(*key)) == Some(*key))
+            .filter(|key| index.guess(state.hash(*key)) == Some(*key))
             .count();
         assert!(guessed as u32 > CAPACITY * 9 / 10, "{guessed} in their first bucket");
     }
@@ -290,11 +289,11 @@ mod tests {
     proptest! {
         #[test]
         fn agrees_with_a_hash_map(steps in proptest::collection::vec((any::<bool>(), 0u32..200), 1..400)) {
-            let state = FixedState::with_seed(1);
+            let state = KeyHash::new(1);
             let mut index = HashIndex::new(400);
             let mut model = HashMap::new();
             for (insert, key) in steps {
-                let hash = state.hash_one(key);
+                let hash = state.hash(key);
                 if insert {
                     if model.insert(key, ()).is_none() {
                         index.insert(hash, key).unwrap();

@@ -4,6 +4,7 @@
 //! engine with room for a million sessions starts small.
 
 mod hash_index;
+mod key_hash;
 mod list;
 mod memory;
 mod prefetch;
@@ -14,6 +15,7 @@ mod token_bucket;
 mod word_map;
 
 pub use hash_index::{HashIndex, IndexFull};
+pub use key_hash::KeyHash;
 pub use list::{Links, List};
 pub use memory::{Advise, reserve, set_advice};
 pub use prefetch::prefetch;

@@ -6,13 +6,10 @@
 //! bucket. An entry has the slot it was put into until it is removed or moved; whoever remembers
 //! a slot must look whether the key is still there.
 //!
-//! Sized for a load of one half, where an insertion is refused less than once in 10^8. Hashing
+//! Sized for a load of one half, where an insertion is refused less than once in 10^7. Hashing
 //! is seeded: keys come from strangers.
 
-use std::hash::BuildHasher;
-
-use foldhash::fast::FixedState;
-
+use super::key_hash::KeyHash;
 use super::memory::{Zero, Zeroed};
 use super::prefetch;
 
@@ -45,7 +42,7 @@ pub struct Placed {
 #[derive(Clone, Debug)]
 pub struct WordMap {
     buckets: Zeroed<Bucket>,
-    hasher: FixedState,
+    hasher: KeyHash,
     len: usize,
     capacity: usize,
 }
@@ -55,7 +52,7 @@ impl WordMap {
     pub fn new(capacity: usize, seed: u64) -> Self {
         let capacity = capacity.min(1 << 30);
         let count = capacity.div_ceil(LOAD).max(2);
-        Self { buckets: Zeroed::new(count), hasher: FixedState::with_seed(seed), len: 0, capacity }
+        Self { buckets: Zeroed::new(count), hasher: KeyHash::new(seed), len: 0, capacity }
     }
 
     /// Entries in the map.
@@ -76,7 +73,7 @@ impl WordMap {
     /// The hash that the other methods take, so that the keys of a burst can be hashed at once.
     #[inline(always)]
     pub fn hash(&self, key: u64) -> u64 {
-        self.hasher.hash_one(key)
+        self.hasher.hash(key)
     }
 
     /// Asks for the line in which a key most likely lies.
@@ -233,6 +230,17 @@ mod tests {
             assert_eq!(insert(&mut map, u64::MAX, 1), None);
             assert!((1..=capacity as u64).all(|key| value(&map, key) == Some(key * 7)));
             assert_eq!(map.iter().count(), capacity);
+        }
+    }
+
+    #[test]
+    fn a_million_keys_in_a_row_find_room() {
+        const KEYS: u64 = 1_000_000;
+        for seed in 1..=2 {
+            let mut map = WordMap::new(KEYS as usize, seed);
+            let refused =
+                (1..=KEYS).filter(|key| insert(&mut map, 0x0242 << 32 | key, 0).is_none());
+            assert_eq!(refused.count(), 0);
         }
     }
 

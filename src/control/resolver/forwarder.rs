@@ -53,7 +53,7 @@ pub(super) struct Forwarder {
     last_look: Cell<Option<Instant>>,
     cache: RefCell<Cache>,
     flights: RefCell<Flights>,
-    journeys: RefCell<HashMap<Key, WeakShared<Journey>, foldhash::fast::RandomState>>,
+    journeys: RefCell<HashMap<Key, WeakShared<Journey>, foldhash::quality::RandomState>>,
 }
 
 /// A question on its way to the upstreams; none comes back if all fail.
@@ -63,7 +63,7 @@ type Journey = LocalBoxFuture<'static, Option<Rc<[u8]>>>;
 #[derive(Default)]
 struct Flights {
     all: usize,
-    by_host: HashMap<Asker, usize, foldhash::fast::RandomState>,
+    by_host: HashMap<Asker, usize, foldhash::quality::RandomState>,
 }
 
 /// The host that asks.

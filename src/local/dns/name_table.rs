@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 
-use foldhash::fast::FixedState;
+use foldhash::quality::FixedState;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 

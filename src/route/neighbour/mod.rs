@@ -21,15 +21,12 @@ mod states;
 mod tests;
 
 use std::collections::{HashSet, VecDeque};
-use std::hash::BuildHasher;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use foldhash::fast::FixedState;
-
 use crate::id::{NetworkId, PortId};
 use crate::packet::{Held, MacAddr};
-use crate::table::{HashIndex, Links, List, Slab, TimerWheel};
+use crate::table::{HashIndex, KeyHash, Links, List, Slab, TimerWheel};
 use crate::time::Instant;
 
 use hold::HoldQueues;
@@ -44,7 +41,7 @@ const TURN: usize = 8192;
 pub struct Neighbours {
     entries: Slab<Neighbour>,
     index: HashIndex,
-    hasher: FixedState,
+    hasher: KeyHash,
     wheel: TimerWheel,
     links: Links,
     failed: List,
@@ -61,7 +58,7 @@ impl Neighbours {
         Self {
             entries: Slab::new(limits.total),
             index: HashIndex::new(limits.total),
-            hasher: FixedState::with_seed(seed),
+            hasher: KeyHash::new(seed),
             wheel: TimerWheel::new(TICK, TURN, now, limits.total),
             links: Links::default(),
             failed: List::default(),
@@ -228,7 +225,7 @@ impl Neighbours {
     }
 
     fn hash(&self, network: NetworkId, ip: Ipv4Addr) -> u64 {
-        self.hasher.hash_one(u64::from(network.0) << 32 | u64::from(ip.to_bits()))
+        self.hasher.hash(u64::from(network.0) << 32 | u64::from(ip.to_bits()))
     }
 
     pub(super) fn insert(&mut self, now: Instant, network: NetworkId, ip: Ipv4Addr) -> Option<u32> {

@@ -1,6 +1,5 @@
 //! The states of a neighbour: how long each lasts, what follows, and whom it counts against.
 
-use std::hash::BuildHasher;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -121,7 +120,7 @@ impl Neighbours {
 
     /// 30 s plus or minus half, by hash: no two neighbours are probed in step.
     fn reachable_time(&self, index: u32, now: Instant) -> Duration {
-        let jitter = self.hasher.hash_one((index, now.as_nanos())) % (REACHABLE_MS + 1);
+        let jitter = self.hasher.hash((index, now.as_nanos())) % (REACHABLE_MS + 1);
         Duration::from_millis(REACHABLE_MS / 2 + jitter)
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, Hasher};
 
-use foldhash::fast::FixedState;
+use foldhash::quality::FixedState;
 
 use super::program::{Op, Program};
 use super::{frames, world};
@@ -79,7 +79,7 @@ struct Run<H> {
     leaves_checksums: bool,
 }
 
-impl Run<foldhash::fast::FoldHasher<'static>> {
+impl Run<foldhash::quality::FoldHasher<'static>> {
     fn new(leaves_checksums: bool) -> Self {
         let now = Instant::from_secs(1000);
         let mut run = Self {
