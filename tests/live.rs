@@ -5,6 +5,8 @@
 
 #[path = "support/netns.rs"]
 mod netns;
+#[path = "support/schema.rs"]
+mod schema;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read as _, Write as _};
@@ -14,6 +16,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use tapway::io::Clock;
 
 const TAPWAY: &str = env!("CARGO_BIN_EXE_tapway");
 
@@ -485,4 +488,168 @@ fn malformed_requests_get_an_error_and_change_nothing() {
         drop(stream);
     }
     assert_eq!(lab.tapway(&["export"]), before);
+}
+
+/// Bytes of each half second, as iperf3 counts them at the sender.
+fn intervals(report: &str) -> Vec<f64> {
+    let report: serde_json::Value = serde_json::from_str(report).unwrap();
+    assert!(report["error"].is_null(), "{report}");
+    let all = report["intervals"].as_array().unwrap().iter();
+    all.map(|interval| interval["sum"]["bytes"].as_f64().unwrap()).collect()
+}
+
+#[test]
+fn a_network_and_a_hundred_published_ports_come_and_go_beside_a_transfer() {
+    if netns::skipped() || skipped_without("iperf3") {
+        return;
+    }
+    let lab = Lab::new();
+    let running = lab.start();
+    let spawn = |netns: &str, arguments: &[&str]| {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", netns, "iperf3"]).args(arguments);
+        Running(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap())
+    };
+    let _server = spawn(&lab.outside, &["-s", "-1"]);
+    std::thread::sleep(Duration::from_millis(500));
+    let target = ["-c", "192.168.33.1", "-t", "8", "-i", "0.5", "-J"];
+    let mut client = spawn(&lab.web, &target);
+    std::thread::sleep(Duration::from_secs(2));
+    let start = Clock.now();
+    lab.tapway(&["network", "create", "back"]);
+    lab.tapway(&["port", "add", "--network", "back", "--netns", &lab.db, "db"]);
+    for port in 0..100 {
+        let body = format!("{{\"publish\":[\"{}:80\"]}}", 8000 + port);
+        let answer = lab.post("/v1/ports/db/publish", &body);
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    assert!(lab.tapway(&["show", "nat"]).contains("8099"));
+    for port in 0..100 {
+        let body = format!("{{\"publish\":[\"{}:80\"]}}", 8000 + port);
+        let answer = lab.post("/v1/ports/db/unpublish", &body);
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    lab.tapway(&["network", "rm", "--force", "back"]);
+    let took = Clock.now().since(start);
+    let mut report = String::new();
+    client.0.stdout.take().unwrap().read_to_string(&mut report).unwrap();
+    assert!(client.0.wait().unwrap().success(), "{report}");
+    let intervals = intervals(&report);
+    eprintln!("203 changes in {took:?} beside {intervals:?} bytes per half second");
+    // The machine has its own weather: a change that stopped traffic would be nothing at all.
+    let mut sorted = intervals.clone();
+    sorted.sort_by(f64::total_cmp);
+    let median = sorted[sorted.len() / 2];
+    assert!(sorted[0] > median / 5.0, "{intervals:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert_eq!(lab.tapway(&["diff"]), "");
+    running.stop(Signal::TERM);
+}
+
+fn skipped_without(tool: &str) -> bool {
+    let is_there = Command::new(tool).arg("--version").output().is_ok();
+    if !is_there {
+        netns::skip::skip(format!("no {tool}"));
+    }
+    !is_there
+}
+
+#[test]
+fn completions_and_man_pages_are_generated() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| Command::new(TAPWAY).args(arguments).output().unwrap();
+    for shell in ["bash", "zsh", "fish"] {
+        let output = run(&["completions", shell]);
+        let script = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && script.contains("disconnect"), "{shell}: {script}");
+    }
+    let man = directory.path().join("man1");
+    assert!(run(&["man", man.to_str().unwrap()]).status.success());
+    for page in ["tapway.1", "tapway-network-create.1", "tapway-run.1"] {
+        let text = fs::read_to_string(man.join(page)).unwrap();
+        assert!(text.contains(".SH NAME"), "{page}: {text}");
+    }
+}
+
+#[test]
+fn every_answer_is_as_the_api_describes_it() {
+    if netns::skipped() {
+        return;
+    }
+    let lab = Lab::new();
+    let _running = lab.start();
+    let get = |path: &str| lab.raw(&format!("GET {path} HTTP/1.1\r\nhost: t\r\n\r\n"));
+    let body_of = |answer: &str| -> serde_json::Value {
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        serde_json::from_str(body).unwrap_or_else(|_| panic!("{answer}"))
+    };
+    let description = body_of(&get("/v1/openapi.json"));
+    let hold = |method: &str, path: &str, answer: &str| {
+        let is_ok = answer.starts_with("HTTP/1.1 200 ");
+        let schema = schema::answer(&description, method, path, is_ok);
+        let wrong = schema::check(&description, schema, &body_of(answer), "answer");
+        assert!(wrong.is_empty(), "{method} {path}: {wrong:?}: {answer}");
+        is_ok
+    };
+    // What there is to show of each kind.
+    lab.tapway(&["network", "create", "back"]);
+    lab.tapway(&["port", "add", "--network", "back", "--netns", &lab.db, "-p", "80", "db"]);
+    assert!(ping(&lab.web, "192.168.33.1") && !ping(&lab.web, "192.168.33.77"));
+    let mut asked = 0;
+    for (path, operations) in description["paths"].as_object().unwrap() {
+        for method in ["get", "post", "delete", "put"] {
+            let is_described = operations[method].is_object();
+            let real = path.replace("{name}", "back");
+            if method == "get" && is_described && !["/v1/capture", "/v1/export"].contains(&&**path)
+            {
+                assert!(hold(method, path, &get(&real)), "{path}");
+                asked += 1;
+            } else if method == "get" && is_described {
+                continue;
+            } else {
+                // Nothing is sent that could be done.
+                let method = method.to_uppercase();
+                let answer = lab.raw(&format!(
+                    "{method} {real}?x=1 HTTP/1.1\r\nhost: t\r\ncontent-length: 1\r\n\r\n["
+                ));
+                let is_served = !answer.starts_with("HTTP/1.1 405 ");
+                let is_reload = path == "/v1/reload";
+                assert_eq!(is_served, is_described, "{method} {path}: {answer}");
+                if is_served && !is_reload && method != "DELETE" {
+                    assert!(!hold("post", path, &answer), "{answer}");
+                }
+            }
+        }
+    }
+    assert!(asked > 10);
+    let posts = [
+        ("/v1/networks", "/v1/networks", "{\"name\":\"x\",\"subnet\":null}"),
+        ("/v1/networks/{name}/connect", "/v1/networks/back/connect", "{\"port\":\"web\"}"),
+        ("/v1/networks/{name}/disconnect", "/v1/networks/back/disconnect", "{\"port\":\"web\"}"),
+        ("/v1/ports/{name}/publish", "/v1/ports/web/publish", "{\"publish\":[\"8080:80\"]}"),
+        ("/v1/ports/{name}/unpublish", "/v1/ports/web/unpublish", "{\"publish\":[\"8080\"]}"),
+        ("/v1/routes", "/v1/routes", "{\"to\":\"10.77.0.0/16\",\"via\":\"172.17.0.9\"}"),
+        ("/v1/reload", "/v1/reload", ""),
+    ];
+    for (path, real, body) in posts {
+        let operation = &description["paths"][path]["post"];
+        let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+        if let (true, Ok(body)) = (schema.is_object(), serde_json::from_str(body)) {
+            let wrong = schema::check(&description, schema, &body, "body");
+            assert!(wrong.is_empty(), "{path}: {wrong:?}");
+        }
+        let answer = lab.post(real, body);
+        assert!(hold("post", path, &answer), "{path}: {answer}");
+    }
+    let command = Command::new("unshare").args(["-n", "sleep", "60"]).spawn().unwrap();
+    let command = Running(command);
+    let own = fs::read_link("/proc/self/ns/net").unwrap();
+    let theirs = format!("/proc/{}/ns/net", command.0.id());
+    let in_own = || fs::read_link(&theirs).is_ok_and(|theirs| theirs != own);
+    while !in_own() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let body = format!("{{\"name\":\"command\",\"pid\":{}}}", command.0.id());
+    assert!(hold("post", "/v1/hosts", &lab.post("/v1/hosts", &body)));
+    assert!(hold("get", "/v1/hosts", &get("/v1/hosts")));
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use support::*;
 use tapway::drop_reason::DropReason;
+use tapway::nat::Timeouts;
 use tapway::packet::checksum;
 
 #[test]
@@ -147,6 +148,23 @@ fn a_mapping_lives_300_s_from_the_last_packet_out() {
         assert_eq!(lab.dropped(DropReason::NoSession), 1);
         lab
     });
+}
+
+#[test]
+fn a_network_may_have_lifetimes_of_its_own() {
+    let brief = Timeouts { udp_s: 30, ..Timeouts::default() };
+    let mut lab = Lab::with(EngineConfig::default(), |bridge| bridge.timeouts = Some(brief));
+    let (router, host) = (lab.router(), lab.known_inside(2));
+    leave(&mut lab, (&host, &router), 5000, far(53));
+    pass(&mut lab, &[&host, &router], Duration::from_secs(29));
+    assert_eq!(lab.engine.session_usage().0, 1);
+    pass(&mut lab, &[&host, &router], Duration::from_secs(3));
+    assert_eq!(lab.engine.session_usage().0, 0);
+    // Without them the usual ones hold again.
+    lab.must(Command::AddNetwork(BRIDGE, Lab::network_spec("bridge", Lab::GATEWAY, 16)));
+    leave(&mut lab, (&host, &router), 5000, far(53));
+    pass(&mut lab, &[&host, &router], Duration::from_secs(200));
+    assert_eq!(lab.engine.session_usage().0, 1);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 mod capture;
 mod check;
 pub mod demo;
+mod documents;
 mod edit;
 mod exec;
 mod exit;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::io::LinuxBroker;
 
@@ -95,6 +97,18 @@ pub enum Command {
         after_help = "Example:\n  tapway export > tapway.toml && tapway check -c tapway.toml"
     )]
     Export,
+    /// Print a shell's completions for tapway.
+    #[command(after_help = "Example:\n  tapway completions bash > /etc/bash_completion.d/tapway")]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Write man pages of tapway and its commands.
+    #[command(after_help = "Example:\n  tapway man /usr/local/share/man/man1")]
+    Man {
+        /// The directory, made if missing.
+        directory: PathBuf,
+    },
 }
 
 /// Which configuration.
@@ -238,6 +252,8 @@ fn dispatch(cli: Cli, output: &mut Output) -> Result<ExitCode, Failure> {
         Command::Reload => Editor::new(client_socket, output)?.reload()?,
         Command::Diff => Editor::new(client_socket, output)?.diff()?,
         Command::Export => Editor::new(client_socket, output)?.export()?,
+        Command::Completions { shell } => documents::completions(shell, output)?,
+        Command::Man { directory } => documents::man(&directory, output)?,
         Command::Run(args) => {
             let broker = Box::new(LinuxBroker::new());
             run::run(args.into(), socket, broker, output)?;

@@ -108,6 +108,7 @@ impl Engine {
                 bridge.join(*port);
             }
         }
+        self.nat.set_timeouts(id, spec.timeouts);
         let is_retranslated = self.network(id).is_some_and(|old| old.nat != spec.nat);
         let is_closed = spec.is_internal && self.network(id).is_some_and(|old| !old.is_internal);
         let before = self.interfaces.get(id).cloned();
@@ -245,6 +246,7 @@ impl Engine {
         ended += self.nat.end_where(now, |session| {
             session.original.network == id || session.reply.network == id
         });
+        self.nat.set_timeouts(id, None);
         self.remove_interface(id);
         self.fib.remove_network(id);
         self.neighbours.flush(id, None);

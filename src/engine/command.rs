@@ -9,7 +9,7 @@ use ipnet::Ipv4Net;
 use super::NameAsker;
 use crate::id::{NetworkId, PortId};
 use crate::local::dns::NameTable;
-use crate::nat::{NatPolicy, Publish};
+use crate::nat::{NatPolicy, Publish, Timeouts};
 use crate::packet::{MacAddr, PortSpan};
 use crate::switch::{BridgeSettings, Guard};
 
@@ -43,6 +43,8 @@ pub struct NetworkSpec {
     /// Its hosts may talk to each other. If not, they reach each other by published ports only,
     /// and tapway answers ARP for them, see `answer`.
     pub icc: bool,
+    /// Lifetimes of sessions with its hosts; none: the engine's.
+    pub timeouts: Option<Timeouts>,
     /// It has no way out and none in: its hosts reach each other and the gateway itself.
     pub is_internal: bool,
     /// The one port, if any, that all hosts may talk to and that may talk to all, without `icc`.
@@ -64,6 +66,7 @@ impl NetworkSpec {
             mtu: 1500,
             is_outside: false,
             icc: true,
+            timeouts: None,
             is_internal: false,
             open_port: None,
             nat: NatPolicy::default(),

@@ -212,7 +212,7 @@ impl Engine {
                 let is_tcp = protocol == PROTOCOL_TCP;
                 SessionRow {
                     protocol,
-                    expires_s: session.deadline(self.nat.timeouts()).since(now).as_secs(),
+                    expires_s: session.deadline(self.nat.timeouts_of(session)).since(now).as_secs(),
                     state: if is_tcp { session.tcp.name().to_owned() } else { String::new() },
                     network: self.network_name(session.original.network),
                     src: Tuple::from(session.original).src,

@@ -24,8 +24,10 @@ impl Nat {
     /// A packet that may change what a session is: its first answer, or TCP that opens or ends.
     #[inline(never)]
     fn track_change(&mut self, now: Instant, index: u32, direction: Direction, tcp_flags: u8) {
-        let timeouts = self.settings.timeouts;
-        let Some(session) = self.sessions.get_mut(index) else { return };
+        let timeouts = self.sessions.get(index).map(|session| *self.timeouts_of(session));
+        let (Some(timeouts), Some(session)) = (timeouts, self.sessions.get_mut(index)) else {
+            return;
+        };
         if direction == Direction::Reply {
             session.set(session::ANSWERED, true);
             session.set(session::AWAITS_REPLY, false);
@@ -108,7 +110,7 @@ impl Nat {
         }
         while let Some(index) = self.wheel.pop_due(now) {
             let Some(session) = self.sessions.get(index) else { continue };
-            let deadline = session.deadline(&self.settings.timeouts);
+            let deadline = session.deadline(self.timeouts_of(session));
             if deadline > now {
                 self.wheel.schedule(index, deadline);
             } else {

@@ -40,6 +40,7 @@ use std::time::Duration;
 
 use foldhash::quality::FixedState;
 
+use crate::id::NetworkId;
 use crate::packet::{FlowKey, PortSpan};
 use crate::table::{Links, List, TimerWheel};
 use crate::time::Instant;
@@ -75,6 +76,8 @@ const TURN: usize = 8192;
 #[derive(Debug)]
 pub struct Nat {
     settings: NatSettings,
+    /// Of networks that have their own.
+    timeouts: HashMap<NetworkId, Timeouts, FixedState>,
     sessions: Sessions,
     mappings: Mappings,
     hosts: Hosts,
@@ -101,6 +104,7 @@ impl Nat {
         let mut random = Random::new(seed);
         Self {
             settings,
+            timeouts: HashMap::default(),
             sessions: Sessions::new(settings.sessions, random.next_u64()),
             mappings: Mappings::new(settings.sessions, random.next_u64()),
             hosts: Hosts::new(settings.sessions.saturating_mul(2), random.next_u64()),
@@ -200,8 +204,20 @@ impl Nat {
         })
     }
 
-    /// The lifetimes.
-    pub const fn timeouts(&self) -> &Timeouts {
-        &self.settings.timeouts
+    /// The lifetimes that hold for a session: those of its client's network, else those of its
+    /// server's, else those of all.
+    pub fn timeouts_of(&self, session: &Session) -> &Timeouts {
+        let ends = [session.original.network, session.reply.network];
+        let own = ends.into_iter().find_map(|network| self.timeouts.get(&network));
+        own.unwrap_or(&self.settings.timeouts)
+    }
+
+    /// Gives a network lifetimes of its own, or none. Sessions that exist follow when their time
+    /// is next looked at.
+    pub fn set_timeouts(&mut self, network: NetworkId, timeouts: Option<Timeouts>) {
+        match timeouts {
+            Some(timeouts) => drop(self.timeouts.insert(network, timeouts)),
+            None => drop(self.timeouts.remove(&network)),
+        }
     }
 }

@@ -175,6 +175,7 @@ impl Nat {
         (session, hashes): (Session, [u64; 2]),
         holdings: Holdings,
     ) -> Result<u32, DropReason> {
+        let deadline = session.deadline(self.timeouts_of(&session)).max(now);
         let inserted = self.sessions.insert((session, hashes), holdings);
         let index = inserted.ok_or(DropReason::SessionTableFull)?;
         let [own, far] = holdings.mappings;
@@ -186,7 +187,7 @@ impl Nat {
         if let Some(host) = self.hosts.get_mut(holdings.host) {
             host.sessions += 1;
         }
-        self.wheel.schedule(index, session.deadline(&self.settings.timeouts).max(now));
+        self.wheel.schedule(index, deadline);
         self.set_transitory(index);
         Ok(index)
     }

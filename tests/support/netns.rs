@@ -2,7 +2,7 @@
 #![allow(dead_code, unused_imports, reason = "each test crate uses its part")]
 
 #[path = "skip.rs"]
-mod skip;
+pub mod skip;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::process::{Command, Output};

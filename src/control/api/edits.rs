@@ -1,36 +1,37 @@
 //! The paths that change what runs. Each answers when the change holds and is kept, or says why
 //! nothing has changed.
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
-use axum::{Json, Router};
 use ipnet::Ipv4Net;
 use serde::Deserialize;
 
 use super::body::{Body, settings};
-use super::routes::{Name, Nothing, Params};
+use super::routes::{Endpoint, Name, Nothing, Params};
 use super::{ApiState, ChangedView, Refusal};
 use crate::control::live::{ChangeRow, Control, Draft, Edited, MadeRoute, NetworkView};
 use crate::control::rejection::Rejection;
 
 type Answer = Result<Json<ChangedView>, Refusal>;
 
-/// The paths.
-pub(super) fn router() -> Router<ApiState> {
-    Router::new()
-        .route("/v1/networks", get(networks).post(create_network))
-        .route("/v1/networks/{name}", get(network).delete(remove_network))
-        .route("/v1/networks/{name}/connect", post(connect))
-        .route("/v1/networks/{name}/disconnect", post(disconnect))
-        .route("/v1/ports", post(add_port))
-        .route("/v1/ports/{name}", delete(remove_port))
-        .route("/v1/ports/{name}/publish", post(publish))
-        .route("/v1/ports/{name}/unpublish", post(unpublish))
-        .route("/v1/reload", post(reload))
-        .route("/v1/diff", get(diff))
-        .route("/v1/export", get(export))
+/// The paths of what changes, and of what is asked about changes.
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        ("/v1/networks", get(networks).post(create_network)),
+        ("/v1/networks/{name}", get(network).delete(remove_network)),
+        ("/v1/networks/{name}/connect", post(connect)),
+        ("/v1/networks/{name}/disconnect", post(disconnect)),
+        ("/v1/ports", post(add_port)),
+        ("/v1/ports/{name}", delete(remove_port)),
+        ("/v1/ports/{name}/publish", post(publish)),
+        ("/v1/ports/{name}/unpublish", post(unpublish)),
+        ("/v1/reload", post(reload)),
+        ("/v1/diff", get(diff)),
+        ("/v1/export", get(export)),
+    ]
 }
 
 async fn networks(

@@ -3,10 +3,10 @@
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{delete, get};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
 
 use super::body::Body;
-use super::routes::{Nothing, Params};
+use super::routes::{Endpoint, Nothing, Params};
 use super::{ApiState, Refusal};
 use crate::control::hosts::{HostAnswer, HostRequest, HostRow, Hosts};
 use crate::control::rejection::Rejection;
@@ -19,10 +19,8 @@ pub(super) struct Peer {
 }
 
 /// The paths.
-pub(super) fn router() -> Router<ApiState> {
-    Router::new()
-        .route("/v1/hosts", get(list).post(attach))
-        .route("/v1/hosts/{name}", delete(detach))
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![("/v1/hosts", get(list).post(attach)), ("/v1/hosts/{name}", delete(detach))]
 }
 
 async fn list(state: State<ApiState>, _: Params<Nothing>) -> Result<Json<Vec<HostRow>>, Refusal> {

@@ -7,6 +7,7 @@
 //! * `server`: the thread, its socket, who may connect, and the bounds on connections,
 //! * `routes`: the paths under `/v1`, each a question to the worker between two bursts,
 //! * `edits`: the paths that change what runs, `body`: what such a request brings,
+//! * `description`: all of it as OpenAPI, at `/v1/openapi.json`,
 //! * `views`: the answers that are not rows of the engine,
 //! * `refusal`: every other answer: `{"error": ..., "remedy": ...}`,
 //! * `client`: what the command line asks by.
@@ -16,6 +17,7 @@
 
 mod body;
 mod client;
+mod description;
 mod edits;
 mod hosts;
 mod refusal;

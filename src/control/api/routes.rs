@@ -9,7 +9,7 @@ use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use axum::{Json, Router};
 use bytes::Bytes;
 use serde::Deserialize;
@@ -18,13 +18,16 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::{ApiState, LinkRow, NamesReport, Refusal, StatsView};
-use super::{edits, hosts};
+use super::{description, edits, hosts};
 use crate::control::capture::{self, CaptureError};
 use crate::control::dhcp::LeaseRow;
 use crate::control::tables;
 use crate::engine::{DropRow, FdbRow, NatView, NeighbourRow, PortStats, RouteRow, SessionRow};
 use crate::id::PortId;
 use crate::io::{Dataplane, WorkerError};
+
+/// A path and what answers there.
+pub(super) type Endpoint = (&'static str, MethodRouter<ApiState>);
 
 /// Time for the worker to answer: many bursts.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
@@ -37,23 +40,33 @@ const CAPTURE_PIECES: usize = 16;
 
 /// Everything that is served.
 pub(super) fn router(state: ApiState) -> Router {
-    Router::new()
-        .route("/v1/links", get(links))
-        .route("/v1/fdb", get(fdb))
-        .route("/v1/neighbours", get(neighbours))
-        .route("/v1/routes", get(routes).post(edits::add_route).delete(edits::remove_route))
-        .route("/v1/nat", get(nat))
-        .route("/v1/sessions", get(sessions))
-        .route("/v1/names", get(names))
-        .route("/v1/drops", get(drops))
-        .route("/v1/stats", get(stats))
-        .route("/v1/leases", get(leases))
-        .route("/v1/capture", get(capture))
-        .merge(edits::router())
-        .merge(hosts::router())
+    let all = endpoints().into_iter().chain(edits::endpoints()).chain(hosts::endpoints());
+    all.fold(Router::new(), |router, (path, endpoint)| router.route(path, endpoint))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .with_state(state)
+}
+
+/// The paths of what is read.
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        ("/v1/openapi.json", get(openapi)),
+        ("/v1/links", get(links)),
+        ("/v1/fdb", get(fdb)),
+        ("/v1/neighbours", get(neighbours)),
+        ("/v1/routes", get(routes).post(edits::add_route).delete(edits::remove_route)),
+        ("/v1/nat", get(nat)),
+        ("/v1/sessions", get(sessions)),
+        ("/v1/names", get(names)),
+        ("/v1/drops", get(drops)),
+        ("/v1/stats", get(stats)),
+        ("/v1/leases", get(leases)),
+        ("/v1/capture", get(capture)),
+    ]
+}
+
+async fn openapi(_: Params<Nothing>) -> Json<serde_json::Value> {
+    Json(description::openapi())
 }
 
 /// The same for a client that may not ask.

@@ -8,6 +8,7 @@ use toml::Spanned;
 use super::problem::Problems;
 use super::section::Section;
 use crate::engine::EngineConfig;
+use crate::nat::Timeouts;
 
 /// Most sessions: their table takes about 300 bytes each.
 const MAX_SESSIONS: u64 = 16_777_216;
@@ -65,25 +66,8 @@ fn read_timeouts<'i>(
     mut section: Section<'i>,
     config: &mut EngineConfig,
 ) {
-    let timeouts = &mut config.nat.timeouts;
-    // The least that the RFCs named at `Timeouts` allow.
-    let lifetimes = [
-        ("udp_s", 120, &mut timeouts.udp_s),
-        ("tcp_opening_s", 240, &mut timeouts.tcp_opening_s),
-        ("tcp_established_s", 7440, &mut timeouts.tcp_established_s),
-        ("tcp_closing_s", 240, &mut timeouts.tcp_closing_s),
-        ("icmp_s", 60, &mut timeouts.icmp_s),
-        ("other_s", 1, &mut timeouts.other_s),
-    ];
-    for (key, least, lifetime) in lifetimes {
-        let Some(value) = section.take_number(problems, key, 1..=MAX_TIMEOUT_S) else { continue };
-        *lifetime = *value.get_ref() as u32;
-        if *lifetime < least {
-            let what = format!("{lifetime} s is shorter than the standards allow");
-            let remedy = format!("use at least {least}, unless peers are known to keep it up");
-            problems.warning(value.span(), section.key(key), what, remedy);
-        }
-    }
+    let lifetimes = read_lifetimes(problems, &mut section);
+    config.nat.timeouts = lifetimes.over(config.nat.timeouts);
     let durations: [(&'static str, u64, &mut Duration); 2] = [
         ("fdb_ageing_s", 10, &mut config.fdb_ageing),
         ("port_quarantine_s", 0, &mut config.nat.quarantine),
@@ -94,6 +78,53 @@ fn read_timeouts<'i>(
         }
     }
     section.finish(problems);
+}
+
+/// Lifetimes of sessions, as far as a table names them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lifetimes([Option<u32>; LIFETIMES.len()]);
+
+/// Their keys, and the least that the RFCs named at [`Timeouts`] allow.
+const LIFETIMES: [(&str, u32); 6] = [
+    ("udp_s", 120),
+    ("tcp_opening_s", 240),
+    ("tcp_established_s", 7440),
+    ("tcp_closing_s", 240),
+    ("icmp_s", 60),
+    ("other_s", 1),
+];
+
+impl Lifetimes {
+    /// What is named here, and the rest of `base`.
+    pub fn over(self, base: Timeouts) -> Timeouts {
+        let [udp, opening, established, closing, icmp, other] = self.0;
+        Timeouts {
+            udp_s: udp.unwrap_or(base.udp_s),
+            tcp_opening_s: opening.unwrap_or(base.tcp_opening_s),
+            tcp_established_s: established.unwrap_or(base.tcp_established_s),
+            tcp_closing_s: closing.unwrap_or(base.tcp_closing_s),
+            icmp_s: icmp.unwrap_or(base.icmp_s),
+            other_s: other.unwrap_or(base.other_s),
+        }
+    }
+}
+
+pub(super) fn read_lifetimes<'i>(
+    problems: &mut Problems<'i>,
+    section: &mut Section<'i>,
+) -> Lifetimes {
+    let mut lifetimes = Lifetimes::default();
+    for ((key, least), lifetime) in LIFETIMES.into_iter().zip(&mut lifetimes.0) {
+        let Some(value) = section.take_number(problems, key, 1..=MAX_TIMEOUT_S) else { continue };
+        let seconds = *value.get_ref() as u32;
+        *lifetime = Some(seconds);
+        if seconds < least {
+            let what = format!("{seconds} s is shorter than the standards allow");
+            let remedy = format!("use at least {least}, unless peers are known to keep it up");
+            problems.warning(value.span(), section.key(key), what, remedy);
+        }
+    }
+    lifetimes
 }
 
 fn into_usize(number: Spanned<u64>) -> usize {

@@ -44,6 +44,7 @@ use super::publish_syntax::PublishSyntax;
 
 pub use dns::Dns;
 pub use host::HostPlace;
+pub use limits::Lifetimes;
 pub use origin::{DEFAULT_CONFIG, DEFAULT_NAME, Origin};
 pub use problem::{ConfigErrors, Problem};
 pub use resolve::Memory;
@@ -193,6 +194,8 @@ pub struct Network {
     pub icc: bool,
     /// How it is translated.
     pub nat: NatPolicy,
+    /// Lifetimes of sessions that are other than those of `[timeouts]`.
+    pub timeouts: Option<Lifetimes>,
     /// Frames per second that a port may cause to be flooded; 0: no limit.
     pub storm_limit: u32,
     /// Relay link-local group addresses (LLDP, LACP, STP).

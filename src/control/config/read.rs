@@ -260,6 +260,11 @@ fn read_network<'i>(
     let mut nat = read_nat(problems, &mut section);
     let exempt = section.take_list::<Ipv4Net>(problems, "nat_exempt", SUBNET);
     nat.exempt = exempt.iter().map(|net| net.get_ref().trunc()).collect();
+    let timeouts = section.take_section(problems, "timeouts").map(|mut section| {
+        let lifetimes = super::limits::read_lifetimes(problems, &mut section);
+        section.finish(problems);
+        lifetimes
+    });
     let storm = section.take_number(problems, "storm_limit", 0..=u64::from(u32::MAX));
     let reserved = section.take(problems, "forward_reserved", BOOL);
     let dhcp = super::dhcp::read(problems, &mut section);
@@ -301,6 +306,7 @@ fn read_network<'i>(
         host,
         icc,
         nat,
+        timeouts,
         storm_limit: storm.map_or(DEFAULT_STORM_LIMIT, Spanned::into_inner) as u32,
         forward_reserved: reserved.is_some_and(Spanned::into_inner),
         dhcp,

@@ -29,8 +29,8 @@ const MAX_SERVED: usize = 1024;
 pub(super) fn build(config: &Config, ids: &Ids, processes: &Processes) -> Model {
     let uplink = config.uplink.iter().map(|uplink| (UPLINK, uplink_network(config, uplink, ids)));
     let networks = config.networks.iter();
-    let networks =
-        networks.map(|network| (ids.network(network.name.get_ref()), network_spec(ids, network)));
+    let networks = networks
+        .map(|network| (ids.network(network.name.get_ref()), network_spec(config, ids, network)));
     let uplink_port = config.uplink.iter().map(|uplink| uplink_port(config, uplink));
     let ports = config.ports.iter().map(|port| port_entry(config, (ids, processes), port));
     let host_ports = config.networks.iter().filter_map(|network| host_port(config, ids, network));
@@ -71,7 +71,7 @@ fn uplink_network(config: &Config, uplink: &Uplink, ids: &Ids) -> NetworkSpec {
     NetworkSpec { mtu: uplink.mtu, is_outside: true, nat: NatPolicy::default(), ..spec }
 }
 
-fn network_spec(ids: &Ids, network: &Network) -> NetworkSpec {
+fn network_spec(config: &Config, ids: &Ids, network: &Network) -> NetworkSpec {
     let gateway = network.router.as_ref().map(|router| {
         let address = *router.gateway.get_ref();
         let prefix = router.subnet.get_ref().prefix_len();
@@ -90,6 +90,7 @@ fn network_spec(ids: &Ids, network: &Network) -> NetworkSpec {
         mtu: network.mtu,
         is_outside: false,
         icc: network.icc,
+        timeouts: network.timeouts.map(|own| own.over(config.engine.nat.timeouts)),
         is_internal: network.internal,
         open_port: network.host.is_some().then(|| ids.port(&host_port_name(network))),
         serves_dhcp: network.dhcp.is_some(),
