@@ -15,6 +15,7 @@ use tapway::local::dns::NameTable;
 use tapway::nat::Publish;
 use tapway::packet::tcp::SYN;
 use tapway::packet::{FrameView, Offload, PortSpan};
+use tapway::switch::{PortLimits, RateLimit};
 use tapway::testkit::dhcp::{ClientMessage, DISCOVER};
 
 /// Reasons that only a device can bring about; the tests of the ports drive them.
@@ -197,6 +198,22 @@ drops! {
         let (a, _) = (lab.inside(2), lab.inside(3));
         for _ in 0..2 {
             lab.send(&a, &ether(a.mac, MacAddr::BROADCAST, 0x88b5, &[0; 46]));
+        }
+    }
+    LimitRx limit_rx(lab) {
+        let (a, b) = (lab.known_inside(2), lab.known_inside(3));
+        let limit = RateLimit { bytes_per_s: 60, burst: 60 };
+        lab.must(Command::SetPortLimits(a.port, PortLimits { rx: Some(limit), tx: None }));
+        for _ in 0..2 {
+            lab.send(&a, &ether(a.mac, b.mac, 0x88b5, &[0; 46]));
+        }
+    }
+    LimitTx limit_tx(lab) {
+        let (a, b) = (lab.known_inside(2), lab.known_inside(3));
+        let limit = RateLimit { bytes_per_s: 60, burst: 60 };
+        lab.must(Command::SetPortLimits(b.port, PortLimits { rx: None, tx: Some(limit) }));
+        for _ in 0..2 {
+            lab.send(&a, &ether(a.mac, b.mac, 0x88b5, &[0; 46]));
         }
     }
     EgressQueueFull egress_queue_full(lab) {

@@ -9,6 +9,7 @@ use support::*;
 use tapway::drop_reason::DropReason;
 use tapway::engine::Event;
 use tapway::packet::tcp::{ACK, FIN, RST, SYN};
+use tapway::switch::{PortLimits, RateLimit};
 
 fn lab_with(sessions: usize, per_host: usize, change: impl FnOnce(&mut EngineConfig)) -> Lab {
     let mut config = EngineConfig::with_sessions(sessions);
@@ -321,6 +322,37 @@ fn a_mac_that_moves_all_the_time_does_not_hide_other_events() {
         let told: Vec<Event> = std::iter::from_fn(|| lab.engine.poll_event()).collect();
         assert_eq!(told.len(), 9);
         assert_eq!(told.last(), Some(&Event::Exhausted { network: BRIDGE, host: a.ip }));
+        lab
+    });
+}
+
+/// Sends frames of 60 bytes in turns of two; returns how many arrived.
+fn pour(lab: &mut Lab, from: &LabPort, to: &LabPort, frames: usize) -> usize {
+    let frame = [&to.mac.0[..], &from.mac.0, &[0x88, 0xb5], &[0; 46]].concat();
+    (0..frames / 2).map(|_| lab.send_all(&vec![(from.port, frame.clone()); 2]).len()).sum()
+}
+
+#[test]
+fn what_a_host_sends_and_gets_is_limited_by_all_workers_together() {
+    twice(|| {
+        let mut lab = lab_with(64, 64, |_| {});
+        let (a, b) = (lab.known_inside(2), lab.known_inside(3));
+        let ten_frames = RateLimit { bytes_per_s: 6_000, burst: 600 };
+        let (rx, tx) = (Some(ten_frames), Some(ten_frames));
+        assert_eq!(pour(&mut lab, &a, &b, 40), 40);
+        lab.must(Command::SetPortLimits(a.port, PortLimits { rx, tx: None }));
+        assert_eq!(pour(&mut lab, &a, &b, 40), 10);
+        assert_eq!(pour(&mut lab, &b, &a, 40), 40, "the other way");
+        lab.advance(Duration::from_millis(50));
+        assert_eq!(pour(&mut lab, &a, &b, 40), 5);
+        assert_eq!(lab.dropped(DropReason::LimitRx), 65);
+        lab.must(Command::SetPortLimits(a.port, PortLimits { rx: None, tx }));
+        assert_eq!(pour(&mut lab, &a, &b, 40), 40);
+        assert_eq!(pour(&mut lab, &b, &a, 40), 10);
+        assert_eq!(lab.dropped(DropReason::LimitTx), 30);
+        // What is unlimited costs nothing of what was.
+        lab.must(Command::SetPortLimits(a.port, PortLimits::default()));
+        assert_eq!(pour(&mut lab, &b, &a, 40), 40);
         lab
     });
 }

@@ -546,6 +546,43 @@ fn a_network_and_a_hundred_published_ports_come_and_go_beside_a_transfer() {
     running.stop(Signal::TERM);
 }
 
+/// What iperf3 brings from one namespace to another, in megabits per second as the receiver sees
+/// them, after a second in which TCP finds its pace.
+fn megabits(netns: &str, options: &[&str]) -> f64 {
+    let client =
+        ["netns", "exec", netns, "iperf3", "-c", "192.168.33.1", "-t", "2", "-O", "1", "-J"];
+    let output = Command::new("ip").args(client).args(options).output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    report["end"]["sum_received"]["bits_per_second"].as_f64().unwrap_or_else(|| panic!("{report}"))
+        / 1e6
+}
+
+#[test]
+fn what_a_host_sends_and_gets_is_limited_and_the_limit_changes_while_it_runs() {
+    if netns::skipped() || skipped_without("iperf3") {
+        return;
+    }
+    let lab = Lab::new();
+    lab.write("limit_rx = \"100mbit\"\nlimit_tx = \"40mbit\"\n");
+    let running = lab.start();
+    let mut server = Command::new("ip");
+    server.args(["netns", "exec", &lab.outside, "iperf3", "-s"]);
+    let _server = Running(server.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(lab.tapway(&["show", "link"]).contains("limit rx 100mbit tx 40mbit"));
+    // iperf3 counts what is in the segments, the limit whole frames; a busy machine takes its part.
+    let near = |measured: f64, limit: f64| measured > limit * 0.6 && measured < limit * 1.05;
+    let (up, down) = (megabits(&lab.web, &[]), megabits(&lab.web, &["-R"]));
+    assert!(near(up, 100.0) && near(down, 40.0), "{up} {down}");
+    lab.write("limit_rx = \"300mbit\"\n");
+    lab.tapway(&["reload"]);
+    let (up, down) = (megabits(&lab.web, &[]), megabits(&lab.web, &["-R"]));
+    assert!(near(up, 300.0) && down > 60.0, "{up} {down}");
+    let drops = lab.tapway(&["show", "drops"]);
+    assert!(drops.contains("limit_rx") && drops.contains("limit_tx"), "{drops}");
+    running.stop(Signal::TERM);
+}
+
 fn skipped_without(tool: &str) -> bool {
     let is_there = Command::new(tool).arg("--version").output().is_ok();
     if !is_there {

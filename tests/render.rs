@@ -57,6 +57,8 @@ fn ports() -> Vec<PortStats> {
             tx_bytes: 900,
             tx_segments: 9,
             dropped: 4,
+            limit_rx: None,
+            limit_tx: None,
         },
         PortStats {
             port: "nginx1".to_owned(),
@@ -70,6 +72,8 @@ fn ports() -> Vec<PortStats> {
             tx_bytes: 42,
             tx_segments: 1,
             dropped: 0,
+            limit_rx: None,
+            limit_tx: None,
         },
         PortStats {
             port: "nginx2".to_owned(),

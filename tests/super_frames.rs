@@ -10,6 +10,7 @@ use support::*;
 use tapway::drop_reason::DropReason;
 use tapway::packet::tcp::{ACK, SYN};
 use tapway::packet::{Burst, FrameView, Gso, Headers, Offload, TxLists};
+use tapway::switch::{PortLimits, RateLimit};
 use tapway::testkit::build;
 
 const MSS: u16 = 1460;
@@ -268,5 +269,25 @@ fn flooded_super_frame_counts_as_its_segments_against_the_storm_limit() {
     lab.advance(Duration::from_secs(1));
     let large = Super::tcp(a.to(&b), a.at(1), b.at(2), 30_000);
     assert_eq!(lab.send_view(&a, large.view()).len(), 21);
+    assert!(lab.is_balanced());
+}
+
+#[test]
+fn a_super_frame_counts_as_its_segments_against_a_limit() {
+    let mut lab = Lab::new();
+    let (a, b) = (lab.known_inside(2), lab.known_inside(3));
+    // 10 000 bytes in seven segments, each with 54 bytes of headers.
+    let frame = Super::tcp(a.to(&b), a.at(1), b.at(2), 10_000);
+    let wire = 10_000 + 7 * 54;
+    for (burst, passes) in [(wire, true), (wire - 1, false)] {
+        // More than a burst at once takes all of it: so another frame goes before.
+        let limit = RateLimit { bytes_per_s: 1_000, burst: burst + 60 };
+        lab.must(Command::SetPortLimits(a.port, PortLimits { rx: Some(limit), tx: None }));
+        lab.advance(Duration::from_secs(60));
+        let small = [&b.mac.0[..], &a.mac.0, &[0x88, 0xb5], &[0; 46]].concat();
+        assert_eq!(lab.send(&a, &small).len(), 1);
+        assert_eq!(lab.send_view(&a, frame.view()).len(), if passes { 7 } else { 0 });
+    }
+    assert_eq!(lab.dropped(DropReason::LimitRx), 1);
     assert!(lab.is_balanced());
 }

@@ -43,6 +43,11 @@ impl Engine {
                 self.refresh_ports();
                 return Ok(reply);
             }
+            Command::SetPortLimits(id, limits) => {
+                self.set_port_limits(id, limits)?;
+                self.refresh_ports();
+                return Ok(reply);
+            }
             Command::EndHost(network, ip) => {
                 reply.ended_sessions = self.end_hosts(now, network, &BTreeSet::from([ip]));
                 return Ok(reply);
@@ -327,6 +332,8 @@ impl Engine {
         for port in self.ports.iter_mut().flatten() {
             let network = port.network;
             let interface = self.interfaces.get(network);
+            port.is_open_rx = port.is_up && port.guard.is_none() && port.limit_rx.is_none();
+            port.is_open_tx = port.is_up && port.limit_tx.is_none();
             port.gateway = interface.map_or(FdbKey::NONE, |own| FdbKey::new(network, own.mac));
             port.publishes = match port.guard {
                 Some(guard) => {

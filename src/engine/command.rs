@@ -11,7 +11,7 @@ use crate::id::{NetworkId, PortId};
 use crate::local::dns::NameTable;
 use crate::nat::{NatPolicy, Publish, Timeouts};
 use crate::packet::{MacAddr, PortSpan};
-use crate::switch::{BridgeSettings, Guard};
+use crate::switch::{BridgeSettings, Guard, PortLimits};
 
 /// tapway's own place in a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +112,8 @@ pub enum Command {
     SetPortUp(PortId, bool),
     /// The port's device takes packets of another size now.
     SetPortMtu(PortId, u16),
+    /// Changes how much may pass the port.
+    SetPortLimits(PortId, PortLimits),
     /// Changes what the port's host may call itself. Its sessions by another address end.
     SetPortGuard(PortId, Option<Guard>),
     /// Adds a route, replacing one for the same prefix; the next hop must be on a connected

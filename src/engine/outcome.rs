@@ -6,6 +6,7 @@ use super::{Engine, Pass, Tier};
 use crate::drop_reason::DropReason;
 use crate::id::PortId;
 use crate::packet::{FrameRef, FrameView, Headers, Held, Layer, Offload};
+use crate::switch::Port;
 use crate::time::Instant;
 
 impl Engine {
@@ -32,9 +33,32 @@ impl Engine {
         (len, l3, offload): (usize, u8, Offload),
     ) -> Result<(), DropReason> {
         let port = self.port_mut(egress).ok_or(DropReason::PortDown)?;
-        if !port.is_up {
-            return Err(DropReason::PortDown);
+        if !port.is_open_tx {
+            return Self::send_limited(pass, port, (frame, egress), (len, l3, offload));
         }
+        Self::put(pass, port, (frame, egress), (len, l3, offload))
+    }
+
+    /// The same by a port that is down or has a limit.
+    #[cold]
+    #[inline(never)]
+    fn send_limited(
+        pass: &mut Pass<'_>,
+        port: &mut Port,
+        (frame, egress): (FrameRef, PortId),
+        size: (usize, u8, Offload),
+    ) -> Result<(), DropReason> {
+        port.may_send(pass.now, size)?;
+        Self::put(pass, port, (frame, egress), size)
+    }
+
+    #[inline(always)]
+    fn put(
+        pass: &mut Pass<'_>,
+        port: &mut Port,
+        (frame, egress): (FrameRef, PortId),
+        (len, l3, offload): (usize, u8, Offload),
+    ) -> Result<(), DropReason> {
         let (largest, segments) = if offload.is_none() {
             (len, 1)
         } else {

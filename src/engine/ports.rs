@@ -12,7 +12,7 @@ use super::dhcp::{REQUEST_BURST, REQUESTS_PER_SECOND};
 use super::{CommandError, Engine, Pass, PortSpec};
 use crate::id::{NetworkId, PortId};
 use crate::packet::{Arp, MacAddr};
-use crate::switch::{FdbKey, Guard, Port, PortCounters};
+use crate::switch::{FdbKey, Guard, Limiter, Port, PortCounters, PortLimits};
 use crate::table::{SharedBucket, TokenBucket};
 use crate::time::Instant;
 
@@ -55,6 +55,10 @@ impl Engine {
             publishes: false,
             storm: SharedBucket::new(limit, limit, self.share.storms.at(id.0)),
             dhcp: TokenBucket::new(REQUESTS_PER_SECOND, REQUEST_BURST, now),
+            limit_rx: None,
+            limit_tx: None,
+            is_open_rx: false,
+            is_open_tx: false,
             counters: PortCounters::default(),
         };
         if self.ports.len() <= id.index() {
@@ -102,6 +106,20 @@ impl Engine {
             self.introduce_own(now, id);
         }
         Ok(ended)
+    }
+
+    /// Limits what passes a port.
+    pub(super) fn set_port_limits(
+        &mut self,
+        id: PortId,
+        limits: PortLimits,
+    ) -> Result<(), CommandError> {
+        // All workers keep one limit together.
+        let (rx, tx) = (self.share.limits_rx.at(id.0), self.share.limits_tx.at(id.0));
+        let port = self.port_mut(id).ok_or(CommandError::UnknownPort(id))?;
+        port.limit_rx = limits.rx.map(|limit| Limiter::new(limit, rx));
+        port.limit_tx = limits.tx.map(|limit| Limiter::new(limit, tx));
+        Ok(())
     }
 
     /// Removes a port; returns how many sessions of the hosts behind it ended.

@@ -146,7 +146,7 @@ impl Engine {
         staged.len = bytes.len() as u32;
         staged.offload = Offload::NONE;
         staged.course = staged.course(&self.nat, port, bytes);
-        let is_plain = port.is_up && port.guard.is_none() && offload.is_none();
+        let is_plain = port.is_open_rx && offload.is_none();
         if is_plain && staged.course != Course::Other {
             port.counters.rx_segments += 1;
         } else if !self.admit_checked(pass, index, port_id) {
@@ -213,9 +213,17 @@ impl Engine {
         // Whatever was to be done with a frame that ends, it is not.
         pass.burst.set_offload(index, checked.unwrap_or(Offload::NONE));
         let segments = if checked.is_ok() { pass.burst.segments(index) } else { 1 };
-        if let Some(port) = self.port_mut(port_id) {
-            port.counters.rx_segments += segments;
-        }
+        let checked = match self.port_mut(port_id) {
+            Some(port) => {
+                port.counters.rx_segments += segments;
+                let (len, offload) = (pass.burst.frame(index).len(), pass.burst.offload(index));
+                let limit = port.limit_rx.as_ref();
+                let admits = limit.is_none_or(|limit| limit.admits(pass.now, len, offload));
+                checked
+                    .and_then(|offload| if admits { Ok(offload) } else { Err(DropReason::LimitRx) })
+            }
+            None => checked,
+        };
         if let Err(reason) = checked {
             self.drop_frame(pass, port_id, reason, FrameRef::Burst(index as u16));
         }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Engine;
 use crate::id::PortId;
+use crate::switch::Limiter;
 
 /// Outcomes of received frames. Each frame has exactly one, once it no longer waits:
 /// `received + taken_over = forwarded + flooded + local + dropped + waiting + handed_over`.
@@ -56,6 +57,10 @@ pub struct PortStats {
     pub tx_segments: u64,
     /// Lost frames of all reasons.
     pub dropped: u64,
+    /// Bytes per second that the host may send.
+    pub limit_rx: Option<u32>,
+    /// Bytes per second that the host gets.
+    pub limit_tx: Option<u32>,
 }
 
 /// One reason at one port.
@@ -98,6 +103,8 @@ impl Engine {
                     tx_bytes: counters.tx_bytes,
                     tx_segments: counters.tx_segments,
                     dropped: counters.drops().map(|(_, frames)| frames).sum(),
+                    limit_rx: port.limit_rx.as_ref().map(Limiter::bytes_per_s),
+                    limit_tx: port.limit_tx.as_ref().map(Limiter::bytes_per_s),
                 };
                 (id, stats)
             })

@@ -16,6 +16,10 @@ pub struct Share {
     pub leases: PortLeases,
     /// What each port has caused to be flooded, by whichever worker it came in.
     pub storms: BucketStates,
+    /// What the host of each port has sent, under its limit.
+    pub limits_rx: BucketStates,
+    /// What it has got.
+    pub limits_tx: BucketStates,
 }
 
 impl Share {
@@ -26,6 +30,8 @@ impl Share {
             workers: 1,
             leases: PortLeases::default(),
             storms: BucketStates::default(),
+            limits_rx: BucketStates::default(),
+            limits_tx: BucketStates::default(),
         }
     }
 

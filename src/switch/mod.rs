@@ -11,9 +11,11 @@
 mod bridge;
 mod fdb;
 mod guard;
+mod limit;
 mod port;
 
 pub use bridge::{Bridge, BridgeSettings};
 pub use fdb::{Fdb, FdbEntry, FdbKey, FdbLimits, Learned};
 pub use guard::Guard;
+pub use limit::{Limiter, PortLimits, RateLimit};
 pub use port::{Port, PortCounters};

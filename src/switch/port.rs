@@ -2,11 +2,12 @@
 
 use std::net::Ipv4Addr;
 
-use super::{FdbKey, Guard};
+use super::{FdbKey, Guard, Limiter};
 use crate::drop_reason::DropReason;
 use crate::id::NetworkId;
-use crate::packet::MacAddr;
+use crate::packet::{MacAddr, Offload};
 use crate::table::{SharedBucket, TokenBucket};
+use crate::time::Instant;
 
 /// A port.
 #[derive(Clone, Debug)]
@@ -37,8 +38,39 @@ pub struct Port {
     pub storm: SharedBucket,
     /// Limit of DHCP requests.
     pub dhcp: TokenBucket,
+    /// Limit of what its host sends.
+    pub limit_rx: Option<Limiter>,
+    /// Limit of what its host gets.
+    pub limit_tx: Option<Limiter>,
+    /// It is up, and nothing but a frame itself decides whether it may come in.
+    pub is_open_rx: bool,
+    /// The same for frames that leave.
+    pub is_open_tx: bool,
     /// What passed and what did not.
     pub counters: PortCounters,
+}
+
+impl Port {
+    /// Whether a frame may leave by a port that is not open to all: its length, that of its Ethernet
+    /// header, and what its sender left undone.
+    ///
+    /// # Errors
+    /// The reason to drop it.
+    pub fn may_send(
+        &self,
+        now: Instant,
+        (len, l3, offload): (usize, u8, Offload),
+    ) -> Result<(), DropReason> {
+        if !self.is_up {
+            return Err(DropReason::PortDown);
+        }
+        // What is too large takes nothing of the limit.
+        let fits = offload.largest_segment(len).saturating_sub(usize::from(l3));
+        let Some(limit) = self.limit_tx.as_ref().filter(|_| fits <= usize::from(self.mtu)) else {
+            return Ok(());
+        };
+        if limit.admits(now, len, offload) { Ok(()) } else { Err(DropReason::LimitTx) }
+    }
 }
 
 /// Counters of a port.

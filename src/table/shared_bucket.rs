@@ -35,6 +35,11 @@ impl SharedBucket {
         Self { rate, burst, state }
     }
 
+    /// Events per second.
+    pub const fn rate(&self) -> u32 {
+        self.rate
+    }
+
     /// The same tokens at another rate.
     #[must_use]
     pub fn at_rate(&self, rate: u32, burst: u32) -> Self {

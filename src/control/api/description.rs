@@ -142,7 +142,8 @@ const SCHEMAS: &[(&str, &str)] = &[
         "LinkRow",
         "index: integer, port: string, network: string, is_up: boolean, mtu: integer, \
          rx_frames: integer, rx_bytes: integer, rx_segments: integer, tx_frames: integer, \
-         tx_bytes: integer, tx_segments: integer, dropped: integer, device: LinkInfo?",
+         tx_bytes: integer, tx_segments: integer, dropped: integer, limit_rx: integer?, \
+         limit_tx: integer?, device: LinkInfo?",
     ),
     (
         "LinkInfo",
@@ -152,7 +153,7 @@ const SCHEMAS: &[(&str, &str)] = &[
         "PortStats",
         "port: string, network: string, is_up: boolean, mtu: integer, rx_frames: integer, \
          rx_bytes: integer, rx_segments: integer, tx_frames: integer, tx_bytes: integer, \
-         tx_segments: integer, dropped: integer",
+         tx_segments: integer, dropped: integer, limit_rx: integer?, limit_tx: integer?",
     ),
     ("FdbRow", "mac: string, port: string?, network: string, is_static: boolean, age_s: integer"),
     ("NeighbourRow", "address: string, network: string, mac: string?, state: string"),

@@ -15,6 +15,7 @@ use super::read::{Draft, MAC, TEXT, read_aliases, read_syntax};
 use super::section::Section;
 use super::{Port, PortKind};
 use crate::control::rejection::RejectionKind;
+use crate::switch::PortLimits;
 
 /// Networks that one host may join besides its first.
 const MAX_CONNECTIONS: usize = 64;
@@ -109,6 +110,7 @@ pub(super) fn read_connect<'i>(
         expose: Vec::new(),
         links: Vec::new(),
         static_macs: Vec::new(),
+        limits: PortLimits::default(),
         aliases,
     };
     draft.config.ports.push(port);

@@ -18,6 +18,7 @@ mod nets;
 mod origin;
 mod problem;
 pub mod publishes;
+mod rates;
 mod read;
 mod resolve;
 mod section;
@@ -37,6 +38,7 @@ use crate::engine::EngineConfig;
 use crate::io::{DataplaneSettings, TapBackend};
 use crate::nat::NatPolicy;
 use crate::packet::{MacAddr, PortSpan};
+use crate::switch::PortLimits;
 
 use super::addresses::AddressRange;
 use super::hosts::{ExposeSyntax, LinkSyntax};
@@ -261,6 +263,8 @@ pub struct Port {
     pub links: Vec<Spanned<LinkSyntax>>,
     /// MACs bound to the port.
     pub static_macs: Vec<Spanned<MacAddr>>,
+    /// How much may pass it.
+    pub limits: PortLimits,
     /// Further names of the host.
     pub aliases: Vec<Spanned<String>>,
 }

@@ -367,6 +367,7 @@ fn read_port<'i>(
     let expose = read_expose(problems, &mut section);
     let links = read_links(problems, &mut section);
     let static_macs = section.take_list(problems, "static_macs", MAC);
+    let limits = super::rates::read(problems, &mut section);
     let aliases = read_aliases(problems, &mut section);
     let is_broken = section.has_failed(&["network", "address", "mac", "netns", "interface"]);
     section.finish(problems);
@@ -389,6 +390,7 @@ fn read_port<'i>(
         expose,
         links,
         static_macs,
+        limits,
         aliases,
     })
 }

@@ -19,7 +19,7 @@ use crate::io::{DevicePlan, Netns, PortPlan, SharedPlan, TapBackend, TapPlan};
 use crate::local::dhcp::Parameters;
 use crate::nat::{Endpoint, NatPolicy, Publish};
 use crate::packet::MacAddr;
-use crate::switch::{BridgeSettings, Guard};
+use crate::switch::{BridgeSettings, Guard, PortLimits};
 
 /// Ports of a host that links tell of: each is four variables of whoever links to it. Those with
 /// the highest numbers are left out, because a whole published range would not fit into any
@@ -154,7 +154,8 @@ fn uplink_port(config: &Config, uplink: &Uplink) -> PortEntry {
         is_up: false,
     };
     let address = gateway.filter(|_| mac.is_some());
-    PortEntry { id: UPLINK_PORT, spec, plan, mac, address }
+    let limits = PortLimits::default();
+    PortEntry { id: UPLINK_PORT, spec, plan, mac, address, limits }
 }
 
 /// What tapway answers for on the uplink: its address, the pool and static translations.
@@ -243,7 +244,8 @@ fn port_entry(config: &Config, (ids, processes): (&Ids, &Processes), port: &Port
         static_macs: port.static_macs.iter().map(|mac| *mac.get_ref()).collect(),
         is_up: false,
     };
-    PortEntry { id: ids.port(port.name.get_ref()), spec, plan, mac, address }
+    let limits = port.limits;
+    PortEntry { id: ids.port(port.name.get_ref()), spec, plan, mac, address, limits }
 }
 
 /// Each host with all of its ports.
@@ -317,7 +319,8 @@ fn host_port(config: &Config, ids: &Ids, network: &Network) -> Option<PortEntry>
         is_up: false,
     };
     let plan = PortPlan::Tap(plan);
-    Some(PortEntry { id: ids.port(&name), spec, plan, mac: Some(mac), address: Some(address) })
+    let (mac, address, limits) = (Some(mac), Some(address), PortLimits::default());
+    Some(PortEntry { id: ids.port(&name), spec, plan, mac, address, limits })
 }
 
 fn routes(config: &Config) -> Vec<(Ipv4Net, Ipv4Addr)> {
@@ -341,7 +344,7 @@ fn dhcp_networks(config: &Config, ids: &Ids, processes: &Processes) -> Vec<Scope
         let parameters = Parameters {
             server,
             server_mac: mac,
-            router: Some(gateway),
+            router: (!network.internal).then_some(gateway),
             dns: if network.dns { vec![gateway] } else { Vec::new() },
             domain: dhcp.domain.clone().or_else(|| network.dns.then(|| name.clone())),
             mtu: network.mtu,

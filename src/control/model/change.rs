@@ -12,6 +12,7 @@ use super::{Model, PortEntry};
 use crate::engine::{Command, NetworkSpec};
 use crate::id::{NetworkId, PortId};
 use crate::nat::Publish;
+use crate::switch::PortLimits;
 
 /// What becomes of one port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,6 +163,9 @@ impl Change {
             let undo = Command::AlterPort(old.id, old.spec.clone());
             step(Command::AlterPort(new.id, new.spec.clone()), undo);
         }
+        for (id, old, new) in self.ports.iter().filter_map(PortChange::limited) {
+            step(Command::SetPortLimits(id, new), Command::SetPortLimits(id, old));
+        }
         for (former, (to, via)) in &self.routes_set {
             let undo =
                 former.map_or(Command::RemoveRoute(*to), |(to, via)| Command::AddRoute(to, via));
@@ -256,6 +260,20 @@ impl PortChange {
                 is_altered.then_some((&both.0, &both.1))
             }
         }
+    }
+
+    /// Its number and its limits before and after, if they are others. A port that an engine learns
+    /// of has none at first.
+    fn limited(&self) -> Option<(PortId, PortLimits, PortLimits)> {
+        let (old, new) = match self {
+            Self::Added(new) => (PortLimits::default(), new),
+            Self::Removed(_) => return None,
+            Self::Replaced(both) | Self::Altered(both) if Self::has_moved(both) => {
+                (PortLimits::default(), &both.1)
+            }
+            Self::Replaced(both) | Self::Altered(both) => (both.0.limits, &both.1),
+        };
+        (old != new.limits).then_some((new.id, old, new.limits))
     }
 
     /// True if it has another number, or is on another network.

@@ -28,6 +28,7 @@ use crate::io::{DataplaneSettings, PortPlan, ProcessNetns};
 use crate::local::dns::NameTable;
 use crate::nat::Publish;
 use crate::packet::MacAddr;
+use crate::switch::PortLimits;
 
 pub use change::{Change, PortChange, Route, Step};
 pub use host::{HostEntry, HostIndex};
@@ -54,6 +55,8 @@ pub struct PortEntry {
     pub mac: Option<MacAddr>,
     /// The host's address, where it is configured.
     pub address: Option<Ipv4Addr>,
+    /// How much may pass it.
+    pub limits: PortLimits,
 }
 
 /// The desired state.

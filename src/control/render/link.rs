@@ -37,7 +37,29 @@ fn link(text: &mut String, row: &LinkRow) {
     if let Some(error) = &device.last_error {
         let _ = writeln!(text, "    error {error}");
     }
+    limits(text, &row.stats);
     counters(text, &row.stats);
+}
+
+/// As they are configured: what the host sends, and what it gets.
+fn limits(text: &mut String, stats: &PortStats) {
+    let limits = [("rx", stats.limit_rx), ("tx", stats.limit_tx)];
+    let limits = limits.into_iter().filter_map(|(way, limit)| Some((way, limit?)));
+    let words: Vec<String> = limits
+        .map(|(way, bytes_per_s)| format!("{way} {}", bits(u64::from(bytes_per_s) * 8)))
+        .collect();
+    if !words.is_empty() {
+        let _ = writeln!(text, "    limit {}", words.join(" "));
+    }
+}
+
+/// Bits per second in the largest unit that holds them exactly.
+fn bits(bits: u64) -> String {
+    let units = [(1_000_000_000, "gbit"), (1_000_000, "mbit"), (1_000, "kbit")];
+    match units.into_iter().find(|(unit, _)| bits.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{}{name}", bits / unit),
+        None => format!("{bits}bit"),
+    }
 }
 
 /// A packet that stands for several on the wire counts once, its segments one by one.

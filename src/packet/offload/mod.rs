@@ -197,6 +197,12 @@ impl Offload {
         }
     }
 
+    /// The bytes of all of them together.
+    pub fn wire_bytes(self, len: usize) -> u64 {
+        let more = self.segments(len).saturating_sub(1);
+        (len as u64).saturating_add(more.saturating_mul(u64::from(self.header_len)))
+    }
+
     /// The length of the largest of them, in bytes.
     pub fn largest_segment(self, len: usize) -> usize {
         match self.gso {

@@ -56,7 +56,7 @@ range = "1.2.3"
 f:15:12: port.a.publish: network inside is internal: nothing comes in from outside; remove `publish`, or connect the host to another network
 f:18:11: port.b.address: network inside has no free address in 10.1.0.0-10.1.0.3: 1 are taken; remove a host, widen the network's range, or give it a larger subnet than 10.1.0.0/30
 f:21:11: port.c.address: network flat has no subnet; add `subnet` to [network.flat]
-f:22:1: port.c.process: unknown key; known here: network, kind, netns, create_netns, interface, backend, offload, address, mac, mtu, guard, publish, expose, links, static_macs, aliases
+f:22:1: port.c.process: unknown key; known here: network, kind, netns, create_netns, interface, backend, offload, address, mac, mtu, guard, publish, expose, links, static_macs, limit_rx, limit_tx, limit_burst, aliases
 f:25:11: network.chosen.gateway: a subnet of tapway's choice has a gateway of its choice; add the subnet, or remove it
 f:26:9: network.chosen.range: "1.2.3" is not an address, a subnet, or a range such as 172.17.0.10-172.17.0.20; correct it
 "#,

@@ -115,7 +115,7 @@ guard = true
         r#"
 f:9:9: port.a.guard: a port with neither `address` nor `mac` cannot be guarded; add the address, or remove it
 f:10:7: port.a.mtu: 10 is out of range; use 68 to 9000
-f:11:1: port.a.backend: unknown key; known here: network, kind, address, mac, mtu, guard, publish, expose, links, static_macs, aliases
+f:11:1: port.a.backend: unknown key; known here: network, kind, address, mac, mtu, guard, publish, expose, links, static_macs, limit_rx, limit_tx, limit_burst, aliases
 f:12:8: port.a.kind: "tun" is unknown; use tap or replay or record
 f:14:9: port.b.guard: a port with neither `address` nor `mac` cannot be guarded; add the address, or remove it
 "#,
@@ -147,7 +147,7 @@ netns = "n"
 "#,
         r#"
 f:8:1: port.a: `file` is missing; add file = "frames.pcapng"
-f:13:1: port.b.netns: unknown key; known here: network, kind, file, address, mac, mtu, guard, publish, expose, links, static_macs, aliases
+f:13:1: port.b.netns: unknown key; known here: network, kind, file, address, mac, mtu, guard, publish, expose, links, static_macs, limit_rx, limit_tx, limit_burst, aliases
 "#,
     ),
     (

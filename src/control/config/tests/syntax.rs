@@ -68,7 +68,7 @@ mtu = 11
 x = 1
 "#,
         r#"
-f:3:1: port.web.colour: unknown key; known here: network, kind, netns, create_netns, interface, backend, offload, address, mac, mtu, guard, publish, expose, links, static_macs, aliases
+f:3:1: port.web.colour: unknown key; known here: network, kind, netns, create_netns, interface, backend, offload, address, mac, mtu, guard, publish, expose, links, static_macs, limit_rx, limit_tx, limit_burst, aliases
 f:4:9: port.web: this table is there already (line 1); rename it, or join the two
 f:4:9: port.web.network: there is no network bridge; add [network.bridge], or use b
 f:6:7: port.web.mtu: 1 is out of range; use 68 to 9000
