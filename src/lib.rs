@@ -30,6 +30,8 @@
 //! | port, [`id::PortId`] | a switch port: TAP, uplink, memory; a transport port is `sport`, `dport` |
 //! | ingress, egress; rx, tx | direction in the engine; at a device |
 //! | network, bridge | the user's object; its layer-2 instance |
+//! | host | who is behind a port, or behind one in each network it joins |
+//! | link | a host is told of another: variables, hosts file, a name of its own |
 //! | fdb | MAC -> port; an entry is learned or static, ages, moves |
 //! | gateway | the router's address and MAC in a network |
 //! | neighbour | IP -> MAC, with a state as `ip neigh` shows it |

@@ -34,20 +34,25 @@ impl Engine {
     ) -> Result<(), DropReason> {
         let port = self.port_mut(egress).ok_or(DropReason::PortDown)?;
         if !port.is_open_tx {
-            return Self::send_limited(pass, port, (frame, egress), (len, l3, offload));
+            return self.send_limited(pass, frame, egress, l3);
         }
         Self::put(pass, port, (frame, egress), (len, l3, offload))
     }
 
-    /// The same by a port that is down or has a limit.
+    /// The same by a port that is down or has a limit. It finds the frame's size anew, so that
+    /// nothing is kept for it where frames leave freely.
     #[cold]
     #[inline(never)]
     fn send_limited(
+        &mut self,
         pass: &mut Pass<'_>,
-        port: &mut Port,
-        (frame, egress): (FrameRef, PortId),
-        size: (usize, u8, Offload),
+        frame: FrameRef,
+        egress: PortId,
+        l3: u8,
     ) -> Result<(), DropReason> {
+        let FrameView { bytes, offload } = pass.tx.view(frame, pass.burst);
+        let size = (bytes.len(), l3, offload);
+        let port = self.port_mut(egress).ok_or(DropReason::PortDown)?;
         port.may_send(pass.now, size)?;
         Self::put(pass, port, (frame, egress), size)
     }

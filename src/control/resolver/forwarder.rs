@@ -2,8 +2,9 @@
 //!
 //! Up to [`MAX_UPSTREAMS`] in order; one that fails, refuses or is silent hands on to the next, and
 //! any other answer is final. Who asks what is being asked already waits for that answer: many
-//! equal questions at once would make a forged answer more likely to fit (RFC 5452 5). Bounds: [`MAX_FLIGHTS`] questions on their way at once, of one host
-//! [`MAX_FLIGHTS_OF_HOST`]; more are refused, so that no host keeps the others from asking.
+//! equal questions at once would make a forged answer more likely to fit (RFC 5452 5). Bounds:
+//! [`MAX_FLIGHTS`] questions on their way at once, of one host [`MAX_FLIGHTS_OF_HOST`]; more are
+//! refused, so that no host keeps the others from asking.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
