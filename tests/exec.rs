@@ -206,6 +206,28 @@ fn a_killed_command_is_taken_back_at_once_with_address_name_and_published_port()
 }
 
 #[test]
+fn a_host_that_was_removed_leaves_its_name_to_others_and_takes_nothing_with_it() {
+    if skip_unless(&TOOLS) {
+        return;
+    }
+    let (switch, _) = start();
+    let first = Host::start(&switch, &["--name", "web"], "");
+    let second = Host::start(&switch, &["--name", "api"], "");
+    assert_eq!(switch.ask(&["port", "rm", "web", "api"]).status.code(), Some(0));
+    assert_eq!(switch.json("hosts").as_array().unwrap().len(), 0);
+    // The name of one goes to a port of another kind, that of the other to another command.
+    assert_eq!(switch.ask(&["port", "add", "web"]).status.code(), Some(0));
+    let api = Host::start(&switch, &["--name", "api"], "");
+    drop((first, second));
+    let other = Host::start(&switch, &["--name", "other"], "");
+    drop(other);
+    wait_for("the last one's end", || !links(&switch).contains("other"));
+    let left = links(&switch);
+    assert!(left.contains("web") && left.contains("api"), "{left}");
+    drop(api);
+}
+
+#[test]
 fn a_published_port_is_reached_from_outside() {
     if skip_unless(&TOOLS) {
         return;

@@ -322,6 +322,48 @@ fn the_uplink_follows_the_hosts_address_mac_and_device() {
 }
 
 #[test]
+fn a_filter_that_a_kill_left_goes_also_where_the_next_one_shares_another_device() {
+    if skip_unless(&["ip", "nsenter", "tc"]) {
+        return;
+    }
+    let lab = Lab::new();
+    let before = lab.state();
+    let peer = ["type", "veth", "peer", "name", "eth1", "netns", &lab.lan.0];
+    run(&[&["ip", "link", "add", "eth1", "netns", &lab.host.0], &peer[..]].concat());
+    run(&["ip", "-n", &lab.host.0, "address", "add", "10.99.0.10/24", "dev", "eth1"]);
+    run(&["ip", "-n", &lab.host.0, "link", "set", "eth1", "up"]);
+    let mut switch = lab.start();
+    fs::write(switch.config(), lab.config("").replace("\"eth0\"", "\"eth1\"")).unwrap();
+    switch.kill_and_restart();
+    assert_eq!(before, lab.state(), "while the next one runs");
+    assert_eq!(switch.stop(), Some(0));
+}
+
+#[test]
+fn an_uplink_that_cannot_follow_the_host_does_so_as_soon_as_it_can() {
+    if skip_unless(&["ip", "nsenter", "curl", "tc"]) {
+        return;
+    }
+    let lab = Lab::new();
+    let switch = lab.start();
+    assert_eq!(
+        switch.ask(&["network", "create", "--subnet", "10.9.0.0/16", "front"]).status.code(),
+        Some(0)
+    );
+    // Where the network is, the host cannot be as well.
+    let host = ["ip", "-n", &lab.host.0, "address"];
+    run(&[&host[..], &["flush", "dev", "eth0"]].concat());
+    run(&[&host[..], &["add", "10.9.0.5/16", "dev", "eth0"]].concat());
+    run(&["ip", "-n", &lab.lan.0, "address", "add", "10.9.0.1/16", "dev", "eth0"]);
+    wait_for("the refusal", || switch.log().contains("the uplink cannot follow the host yet"));
+    assert_eq!(switch.ask(&["network", "rm", "front"]).status.code(), Some(0));
+    wait_for("the move", || switch.log().contains("the uplink follows the host"));
+    let _inside = tell_address(&lab.first, 80);
+    assert_eq!(seen_as(&lab.lan.0, "10.9.0.5", 80), "10.9.0.1");
+    assert_eq!(switch.stop(), Some(0));
+}
+
+#[test]
 fn ports_that_the_host_uses_are_refused() {
     if skip_unless(&["ip", "nsenter", "tc"]) {
         return;

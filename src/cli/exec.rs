@@ -4,6 +4,7 @@
 //! process id, signals, terminal and exit status are the command's. The daemon follows the process
 //! and takes everything back when it ends, however it ends.
 
+use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt;
@@ -50,7 +51,7 @@ pub struct ExecArgs {
     pub alias: Vec<String>,
     /// The command and its arguments.
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-    pub command: Vec<String>,
+    pub command: Vec<OsString>,
 }
 
 const EXAMPLES: &str = "Examples:

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -79,7 +79,9 @@ impl Process {
     /// A file it has open, by its number there: the same file, opened anew for writing.
     pub(super) fn open_file(&self, fd: u32) -> io::Result<File> {
         let path = self.path(&format!("fd/{fd}"));
-        let file = File::options().write(true).open(path)?;
+        // What it names may be a pipe that nobody reads, or a terminal.
+        let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+        let file = File::options().write(true).custom_flags(flags).open(path)?;
         match self.has_ended() {
             false => Ok(file),
             true => Err(io::ErrorKind::NotFound.into()),

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
@@ -14,6 +15,8 @@ use super::Process;
 /// Ends told at once.
 const MAX_EVENTS: usize = 256;
 const WAKER: Token = Token(usize::MAX);
+/// When an end is told again to whoever could do nothing about it.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// The number that a watched process is told by. No other one of the same watch has it, ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,12 +34,14 @@ pub struct ProcessWatch {
 
 impl ProcessWatch {
     /// Starts the thread. It calls `ended` with those that have ended since the last call; while
-    /// that takes its time, further ends gather. An end may be told a second time, when the
-    /// process's parent takes note of it.
+    /// that takes its time, further ends gather. Those that it gives back are told again after
+    /// [`AGAIN`]; any may be told a second time, when the process's parent takes note of it.
     ///
     /// # Errors
     /// If the process is out of threads or file descriptors.
-    pub fn start(mut ended: impl FnMut(HashSet<WatchId>) + Send + 'static) -> io::Result<Self> {
+    pub fn start(
+        mut ended: impl FnMut(HashSet<WatchId>) -> HashSet<WatchId> + Send + 'static,
+    ) -> io::Result<Self> {
         let mut poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
         let waker = Arc::new(Waker::new(&registry, WAKER)?);
@@ -44,8 +49,9 @@ impl ProcessWatch {
         let over = is_over.clone();
         let thread = std::thread::Builder::new().name("processes".to_owned()).spawn(move || {
             let mut events = Events::with_capacity(MAX_EVENTS);
+            let mut again = HashSet::new();
             while !over.load(Ordering::Acquire) {
-                match poll.poll(&mut events, None) {
+                match poll.poll(&mut events, (!again.is_empty()).then_some(AGAIN)) {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                     Err(error) => {
                         tracing::error!(%error, "ends of commands are not heard of any more");
@@ -54,10 +60,10 @@ impl ProcessWatch {
                     Ok(()) => {}
                 }
                 let tokens = events.iter().map(|event| event.token());
-                let ids: HashSet<WatchId> =
-                    tokens.filter(|token| *token != WAKER).map(|token| WatchId(token.0)).collect();
+                let ids = tokens.filter(|token| *token != WAKER).map(|token| WatchId(token.0));
+                let ids: HashSet<WatchId> = ids.chain(again.drain()).collect();
                 if !ids.is_empty() {
-                    ended(ids);
+                    again = ended(ids);
                 }
             }
         })?;
@@ -94,7 +100,6 @@ mod tests {
     use super::*;
     use std::process::{Command, Stdio};
     use std::sync::mpsc;
-    use std::time::Duration;
 
     #[test]
     fn ends_are_told_of_each_and_also_those_of_the_past() {
@@ -103,6 +108,7 @@ mod tests {
             for id in ids {
                 let _ = tell.send(id);
             }
+            HashSet::new()
         })
         .unwrap();
         let start = || Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();

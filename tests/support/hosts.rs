@@ -182,6 +182,11 @@ impl Switch {
         panic!("tapway did not come up: {}", self.log());
     }
 
+    /// The file it was started with.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }

@@ -40,6 +40,8 @@ pub enum Silence {
     Done,
     /// It is for another server.
     OtherServer,
+    /// It is about the lease of a client behind another port.
+    NotItsOwn,
     /// Every address is taken.
     Exhausted,
     /// The hosts behind its port hold as many leases as they may.
@@ -121,12 +123,16 @@ impl Scope {
         self.expire(now);
         let message = &request.message;
         let is_ours = message.server.is_none_or(|server| server == self.server());
+        if self.is_anothers(request) {
+            return Answer::Silence(Silence::NotItsOwn);
+        }
         match message.kind {
             RequestKind::Discover => self.discover(now, request),
             RequestKind::Request if !is_ours => {
                 // It has chosen another one's offer.
                 let client = message.client();
-                if self.leases.get(&client).is_some_and(|l| l.state == LeaseState::Offered) {
+                let is_here = |l: &Lease| l.state == LeaseState::Offered && l.port == request.port;
+                if self.leases.get(&client).is_some_and(is_here) {
                     self.remove(&client);
                 }
                 Answer::Silence(Silence::OtherServer)
@@ -137,6 +143,16 @@ impl Scope {
             RequestKind::Decline => self.decline(now, request),
             RequestKind::Release => self.release(message),
         }
+    }
+
+    /// True if a host speaks of the lease of a client behind another port, and is not that client
+    /// itself, moved there: it has another MAC, or wants the lease ended.
+    fn is_anothers(&self, request: &DhcpRequest) -> bool {
+        let message = &request.message;
+        let asks = matches!(message.kind, RequestKind::Discover | RequestKind::Request);
+        let is_moved = |lease: &Lease| lease.mac == message.mac && asks;
+        let lease = self.leases.get(&message.client());
+        lease.is_some_and(|lease| lease.port != request.port && !is_moved(lease))
     }
 
     /// True if what a client would be offered is not known to be free: it had not leased it before.
@@ -449,6 +465,7 @@ impl fmt::Display for Silence {
         out.write_str(match self {
             Self::Done => "no answer is wanted",
             Self::OtherServer => "it is for another server",
+            Self::NotItsOwn => "it is about the lease of a client behind another port",
             Self::Exhausted => "no address is free; widen `dhcp.range` or the subnet",
             Self::PortQuota => "the hosts behind its port hold as many leases as they may",
         })

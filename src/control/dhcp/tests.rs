@@ -141,6 +141,31 @@ fn a_declined_address_rests_and_an_exhausted_network_is_silent() {
 }
 
 #[test]
+fn a_host_does_not_end_or_take_the_lease_of_one_behind_another_port() {
+    let mut scope = Scope::new(settings("10.0.0.10-10.0.0.19", Vec::new())).unwrap();
+    let address = lease(&mut scope, 0, 7);
+    let named = |message: ClientMessage| message.option(61, b"\0a name of its own");
+    let (_, other) = reply(&mut scope, 0, 9, &named(discover(9)));
+    let taken = named(wish(9, other).option(54, &[10, 0, 0, 1]));
+    assert_eq!(reply(&mut scope, 0, 9, &taken), (ReplyKind::Ack, other));
+    for message in [
+        ClientMessage::new(RELEASE, mac(7), 1).client_ip(address),
+        ClientMessage::new(DECLINE, mac(7), 1).option(50, &address.octets()),
+        // With a MAC of its own, under the other's name.
+        named(ClientMessage::new(RELEASE, mac(8), 1).client_ip(other)),
+        named(discover(8)),
+        named(wish(8, other)),
+    ] {
+        let answer = scope.answer(Instant::ZERO, &request(8, &message));
+        assert_eq!(answer, Answer::Silence(Silence::NotItsOwn));
+    }
+    let (_, kept) = scope.leases()[0];
+    assert_eq!((kept.address, kept.port, kept.state), (address, PortId(7), LeaseState::Bound));
+    // The client itself may have moved.
+    assert_eq!(reply(&mut scope, 1, 8, &discover(7)).1, address);
+}
+
+#[test]
 fn an_offer_that_nobody_takes_ends_within_a_minute() {
     let mut scope = Scope::new(settings("10.0.0.10-10.0.0.11", Vec::new())).unwrap();
     let (_, offered) = reply(&mut scope, 0, 7, &discover(7));

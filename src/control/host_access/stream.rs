@@ -1,7 +1,8 @@
 //! TCP connections of the host to a published port: accepted here, and carried on.
 //!
 //! Each direction ends by itself (half-close); a connection that breaks on one side is reset on
-//! the other. Bound: [`MAX_CONNECTIONS`]; more wait in the kernel's backlog.
+//! the other. Bounds: [`MAX_CONNECTIONS`] in all, and of one port [`MAX_CONNECTIONS_OF_PORT`], so
+//! that the clients of one leave room for the others'; more wait, mostly in the kernel's backlog.
 
 use std::io;
 use std::net::SocketAddrV4;
@@ -17,6 +18,8 @@ use crate::io::{keep_alive, reset_at_close};
 
 /// Connections of all ports together; each takes two file descriptors and two buffers.
 pub(super) const MAX_CONNECTIONS: usize = 4096;
+/// Of those, of one port.
+const MAX_CONNECTIONS_OF_PORT: usize = 1024;
 /// What is carried at once, each way.
 const BUFFER_BYTES: usize = 32 * 1024;
 /// How long a container may take to accept.
@@ -28,11 +31,15 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) async fn serve(listener: TcpListener, target: SocketAddrV4, slots: Arc<Semaphore>) {
     let mut connections = JoinSet::new();
     loop {
-        // The semaphore is never closed.
-        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        if connections.len() >= MAX_CONNECTIONS_OF_PORT {
+            connections.join_next().await;
+        }
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((client, _)) => {
+                    // A place is taken by who is there, not by a port that waits. The semaphore
+                    // is never closed.
+                    let Ok(slot) = slots.clone().acquire_owned().await else { return };
                     connections.spawn(async move {
                         carry(client, target).await;
                         drop(slot);

@@ -55,10 +55,9 @@ impl Hosts {
         let shared =
             Arc::new(Shared { control, files, running: Mutex::default(), watch: Mutex::default() });
         let of_thread: Weak<Shared> = Arc::downgrade(&shared);
-        let watch = ProcessWatch::start(move |ids| {
-            if let Some(shared) = of_thread.upgrade() {
-                shared.take_back(&ids);
-            }
+        let watch = ProcessWatch::start(move |ids| match of_thread.upgrade() {
+            Some(shared) if !shared.take_back(&ids) => ids,
+            _ => HashSet::new(),
         })?;
         *lock(&shared.watch) = Some(watch);
         Ok(Self { shared })
@@ -84,15 +83,18 @@ impl Hosts {
     /// If there is no such host, or it cannot be taken back.
     pub fn detach(&self, name: &str) -> Result<(), Rejection> {
         let mut running = lock(&self.shared.running);
-        if !running.contains_key(name) {
+        let Some(pid) = running.get(name).map(|host| host.process.pid()) else {
             let names: Vec<&str> = running.keys().map(String::as_str).collect();
             let remedy = match names.as_slice() {
                 [] => "none runs; `tapway exec` starts one".to_owned(),
                 names => format!("there are {}", names.join(", ")),
             };
             return Err(Rejection::not_found(format!("there is no host {name}"), remedy));
-        }
-        self.shared.control.edit(|draft| remove(draft, name))?;
+        };
+        self.shared.control.edit(|draft| {
+            draft.remove_host_of(name, pid);
+            Ok(())
+        })?;
         self.shared.forget(&mut running, name);
         Ok(())
     }
@@ -102,7 +104,7 @@ impl Hosts {
         let config = self.shared.control.config();
         let now = Clock.now();
         let running = lock(&self.shared.running);
-        let is_there = |(_, host): &(&String, &Running)| !host.process.has_ended();
+        let is_there = |(_, host): &(&String, &Running)| !has_gone(&config, host);
         let row = |(name, host): (&String, &Running)| HostRow {
             name: name.clone(),
             pid: host.process.pid(),
@@ -124,13 +126,14 @@ impl Shared {
     ) -> Result<HostAnswer, Rejection> {
         let mut running = lock(&self.running);
         let name = request.name.clone().map_or_else(|| free_name(&running), Ok)?;
-        if let Some(other) = running.get(&name).filter(|other| !other.process.has_ended()) {
+        let config = self.control.config();
+        if let Some(other) = running.get(&name).filter(|other| !has_gone(&config, other)) {
             let what = format!("host {name} runs already, as process {}", other.process.pid());
             return Err(Rejection::conflict(what, "choose another name, or end that one first"));
         }
-        let ended = ended(&running, |host| host.process.has_ended());
+        let ended = ended(&running, |host| has_gone(&config, host));
         let has_files = files.is_some();
-        for name in &ended {
+        for (name, _) in &ended {
             self.files.remove(name);
         }
         if let Some(files) = files {
@@ -138,7 +141,7 @@ impl Shared {
         }
         let pid = process.pid();
         let edited = self.control.edit(|draft| {
-            ended.iter().try_for_each(|name| remove(draft, name))?;
+            remove(draft, &ended);
             admit(draft, (&name, request), (pid, netns), links)
         });
         let edited = edited.inspect_err(|_| {
@@ -146,7 +149,7 @@ impl Shared {
                 self.files.remove(&name);
             }
         })?;
-        for name in &ended {
+        for (name, _) in &ended {
             running.remove(name);
         }
         let environment = self.environment(&name);
@@ -177,20 +180,27 @@ impl Shared {
             .ok()
     }
 
-    /// Takes back the hosts whose processes have ended.
-    fn take_back(&self, ids: &HashSet<WatchId>) {
+    /// Takes back the hosts whose processes have ended; false if that has to be tried again.
+    fn take_back(&self, ids: &HashSet<WatchId>) -> bool {
         let mut running = lock(&self.running);
-        let names = ended(&running, |host| host.watch.is_some_and(|id| ids.contains(&id)));
-        if names.is_empty() {
-            return;
+        let hosts = ended(&running, |host| host.watch.is_some_and(|id| ids.contains(&id)));
+        if hosts.is_empty() {
+            return true;
         }
-        let removed =
-            self.control.edit(|draft| names.iter().try_for_each(|name| remove(draft, name)));
+        let removed = self.control.edit(|draft| {
+            remove(draft, &hosts);
+            Ok(())
+        });
         match removed {
-            Ok(_) => names.iter().for_each(|name| self.forget(&mut running, name)),
+            Ok(_) => {
+                hosts.iter().for_each(|(name, _)| self.forget(&mut running, name));
+                true
+            }
             Err(error) => {
+                let names: Vec<String> = hosts.into_iter().map(|(name, _)| name).collect();
                 let names = names.join(", ");
                 tracing::error!(%error, names, "hosts that have ended are not taken back yet");
+                false
             }
         }
     }
@@ -206,15 +216,24 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn ended(running: &BTreeMap<String, Running>, is_ended: impl Fn(&Running) -> bool) -> Vec<String> {
-    running.iter().filter(|(_, host)| is_ended(host)).map(|(name, _)| name.clone()).collect()
+/// True if its command has ended, or it was removed as any port.
+fn has_gone(config: &Config, host: &Running) -> bool {
+    host.process.has_ended() || !config.uses_process(host.process.pid())
 }
 
-/// Removes a host that may have been removed by somebody else already.
-fn remove(draft: &mut Draft<'_>, name: &str) -> Result<(), Rejection> {
-    match draft.remove_port(name) {
-        Err(error) if error.kind == RejectionKind::NotFound => Ok(()),
-        done => done,
+/// Names and processes of those that have ended.
+fn ended(
+    running: &BTreeMap<String, Running>,
+    is_ended: impl Fn(&Running) -> bool,
+) -> Vec<(String, u32)> {
+    let ended = running.iter().filter(|(_, host)| is_ended(host));
+    ended.map(|(name, host)| (name.clone(), host.process.pid())).collect()
+}
+
+/// Removes hosts that may have been removed by somebody else already.
+fn remove(draft: &mut Draft<'_>, hosts: &[(String, u32)]) {
+    for (name, pid) in hosts {
+        draft.remove_host_of(name, *pid);
     }
 }
 

@@ -116,6 +116,15 @@ impl Draft<'_> {
         Ok(())
     }
 
+    /// Removes the host of a process; nothing happens if that has gone already, or another host
+    /// has its name.
+    pub fn remove_host_of(&mut self, name: &str, pid: u32) {
+        let process = self.made.port.get(name).and_then(|settings| settings.get("process"));
+        if process.and_then(Value::as_integer) == Some(i64::from(pid)) {
+            self.made.remove_port(name);
+        }
+    }
+
     /// A host joins a further network; `settings` has the keys of `[[connect]]`.
     ///
     /// # Errors

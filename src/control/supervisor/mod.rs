@@ -21,7 +21,7 @@ use super::registry::{LinkState, Registry};
 use crate::engine::{Command, Event, PortStats};
 use crate::id::{NetworkId, PortId};
 use crate::io::{
-    Broker, Clock, Dataplane, DeviceChange, Netns, Opened, PortPlan, TapPlan, WorkerError,
+    Broker, Clock, Dataplane, DeviceChange, Netns, Opened, PortPlan, Station, TapPlan, WorkerError,
     WorkerEvent, WriteMethod,
 };
 
@@ -61,6 +61,8 @@ pub(super) struct Supervisor {
     model: Model,
     /// Where tapway is on a shared uplink.
     place: Option<Place>,
+    /// Where the host went and tapway could not follow yet.
+    behind: Option<Station>,
     ports: Vec<Supervised>,
     /// Of each kind of engine event, in the order of [`kind_of`].
     throttles: [Throttle; EVENT_KINDS.len()],
@@ -106,6 +108,7 @@ impl Supervisor {
             orders,
             model: model.emptied(),
             place: None,
+            behind: None,
             ports: Vec::new(),
             throttles: Default::default(),
         }
@@ -192,6 +195,9 @@ impl Supervisor {
         }
         for change in self.broker.poll_changes() {
             self.follow(change);
+        }
+        if let Some(station) = self.behind.clone() {
+            self.move_to(station);
         }
         if !self.followers.is_empty() {
             let running = self.model.clone();

@@ -42,8 +42,10 @@ impl Supervisor {
         Ok(new)
     }
 
-    /// The host has another place on the shared uplink: tapway goes with it.
+    /// The host has another place on the shared uplink: tapway goes with it, now or as soon as
+    /// what is in its way has gone.
     pub(super) fn move_to(&mut self, station: Station) {
+        let is_news = self.behind.take().is_none_or(|behind| behind != station);
         let Some(place) = &self.place else { return };
         if place.station == station {
             return;
@@ -58,7 +60,12 @@ impl Supervisor {
                 tracing::info!(%address, %mac, gateway, mtu, "the uplink follows the host");
                 self.place = Some(place);
             }
-            Err(error) => tracing::error!(%address, %error, "the uplink cannot follow the host"),
+            Err(error) => {
+                if is_news {
+                    tracing::error!(%address, %error, "the uplink cannot follow the host yet");
+                }
+                self.behind = Some(place.station);
+            }
         }
     }
 }

@@ -25,7 +25,7 @@ use self::host_ports::HostPorts;
 use self::place::{Changes, Place};
 use self::program::{MAX_STEPS, Takes};
 use self::traffic_control::IngressFilter;
-use super::netlink::LinkState;
+use super::netlink::{self, LinkState};
 use super::raw_packet::RawPacket;
 use super::{OpenError, PacketSocket, SharedPlan, Station, TakenPorts};
 use crate::packet::{PROTOCOL_TCP, PortSpan};
@@ -58,6 +58,7 @@ impl SharedUplink {
         let place = Place::read(plan)?;
         let (device, index) = (&plan.device, place.link.index);
         let claim = claim(device, index)?;
+        sweep(index);
         let failed = |what: &str, error| OpenError::from_io(format!("{what} {device}"), error);
         let socket = PacketSocket::shared(plan.receive_buffer);
         let socket = socket.map_err(|error| failed("a packet socket on", error))?;
@@ -106,9 +107,11 @@ impl SharedUplink {
             return Ok(None);
         }
         let has_moved = station.address != self.station.address;
-        self.station = station;
-        if has_moved {
-            self.set_programs()?;
+        let former = std::mem::replace(&mut self.station, station);
+        if has_moved && let Err(error) = self.set_programs() {
+            // It is tried again with the next change.
+            self.station = former;
+            return Err(error);
         }
         Ok(Some(self.station.clone()))
     }
@@ -199,6 +202,24 @@ fn merged(mut spans: Vec<PortSpan>) -> Vec<PortSpan> {
         }
     }
     joined
+}
+
+/// Removes what a tapway that was killed left at other interfaces: filters that are tapway's, and
+/// that no running one claims.
+fn sweep(own: u32) {
+    let links = netlink::links().unwrap_or_default();
+    for LinkState { index, name: device, .. } in links.into_iter().filter(|link| link.index != own)
+    {
+        let Ok(_claim) = claim(&device, index) else { continue };
+        let removed = match IngressFilter::left(index) {
+            Ok(Some(mut filter)) => filter.remove(),
+            _ => continue,
+        };
+        match removed {
+            Ok(()) => tracing::info!(device, "removed the filter of a tapway that was killed"),
+            Err(error) => tracing::warn!(device, %error, "the filter of a killed tapway stays"),
+        }
+    }
 }
 
 /// A name in the namespace that only one process can have, and that ends with it.

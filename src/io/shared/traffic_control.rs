@@ -56,9 +56,7 @@ impl IngressFilter {
     /// # Errors
     /// What the kernel refused; `AlreadyExists` if somebody else's filter is in the way.
     pub(super) fn open(index: u32) -> io::Result<Self> {
-        let socket = Socket::new(NETLINK_ROUTE)?;
-        socket.connect(&SocketAddr::new(0, 0))?;
-        let mut filter = Self { index, socket, sequence: 0, made_clsact: false };
+        let mut filter = Self::at(index)?;
         let new = flags(libc::NLM_F_CREATE | libc::NLM_F_EXCL);
         let place = Place { handle: CLSACT_HANDLE, parent: CLSACT, info: 0 };
         match filter.ask(libc::RTM_NEWQDISC, new, place, &text(TCA_KIND, "clsact")) {
@@ -69,6 +67,20 @@ impl IngressFilter {
             Err(error) => return Err(error),
         }
         Ok(filter)
+    }
+
+    /// The filter that a tapway left at an interface, if there is one.
+    pub(super) fn left(index: u32) -> io::Result<Option<Self>> {
+        let mut filter = Self::at(index)?;
+        let mark = filter.left_mark()?;
+        filter.made_clsact = mark == Some(MARK | MADE_CLSACT);
+        Ok(mark.map(|_| filter))
+    }
+
+    fn at(index: u32) -> io::Result<Self> {
+        let socket = Socket::new(NETLINK_ROUTE)?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        Ok(Self { index, socket, sequence: 0, made_clsact: false })
     }
 
     /// What its program must begin with.
