@@ -35,7 +35,7 @@ pub struct ProcessWatch {
 impl ProcessWatch {
     /// Starts the thread. It calls `ended` with those that have ended since the last call; while
     /// that takes its time, further ends gather. Those that it gives back are told again after
-    /// [`AGAIN`]; any may be told a second time, when the process's parent takes note of it.
+    /// two seconds; any may be told a second time, when the process's parent takes note of it.
     ///
     /// # Errors
     /// If the process is out of threads or file descriptors.
