@@ -170,6 +170,13 @@ drops! {
         let forged = Ipv4Addr::new(172, 17, 0, 9);
         lab.send(&host, &build::arp_request(host.mac, forged, Lab::GATEWAY));
     }
+    GuardTags guard_tags(lab) {
+        let host = guarded(lab, 2);
+        let forged = Ipv4Addr::new(172, 17, 0, 9);
+        let mut frame = build::arp_request(host.mac, forged, Lab::GATEWAY);
+        frame.splice(12..12, [0x81, 0, 0, 0].repeat(3));
+        lab.send(&host, &frame);
+    }
     StaticMacMoved static_mac_moved(lab) {
         let (own, thief) = (guarded(lab, 2), lab.inside(3));
         lab.send(&thief, &ether(own.mac, MacAddr::BROADCAST, 0x88b5, &[0; 46]));

@@ -350,9 +350,29 @@ fn what_a_host_sends_and_gets_is_limited_by_all_workers_together() {
         assert_eq!(pour(&mut lab, &a, &b, 40), 40);
         assert_eq!(pour(&mut lab, &b, &a, 40), 10);
         assert_eq!(lab.dropped(DropReason::LimitTx), 30);
+        // The gateway answers nevertheless.
+        only(&lab.send(&a, &build::arp_request(a.mac, a.ip, Lab::GATEWAY)), &a);
         // What is unlimited costs nothing of what was.
         lab.must(Command::SetPortLimits(a.port, PortLimits::default()));
         assert_eq!(pour(&mut lab, &b, &a, 40), 40);
+        lab
+    });
+}
+
+#[test]
+fn a_limit_that_is_raised_holds_at_once_and_a_new_port_owes_nothing() {
+    twice(|| {
+        let mut lab = lab_with(64, 64, |_| {});
+        let (a, b) = (lab.known_inside(2), lab.known_inside(3));
+        let limited = |bytes_per_s, burst| {
+            let limit = Some(RateLimit { bytes_per_s, burst });
+            Command::SetPortLimits(a.port, PortLimits { rx: limit, tx: None })
+        };
+        lab.must(limited(60, 600));
+        assert_eq!(pour(&mut lab, &a, &b, 40), 10, "ten seconds' worth");
+        lab.must(limited(6_000, 600));
+        lab.advance(Duration::from_millis(100));
+        assert_eq!(pour(&mut lab, &a, &b, 40), 10);
         lab
     });
 }

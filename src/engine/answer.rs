@@ -301,7 +301,7 @@ impl Engine {
         for port in ports {
             match generated {
                 Ok(at) => {
-                    if self.send(pass, at, *port, ETHERNET_HEADER as u8).is_ok() {
+                    if self.send_own(pass, at, *port).is_ok() {
                         self.totals.generated += 1;
                     }
                 }

@@ -44,7 +44,7 @@ impl Engine {
                 return Ok(reply);
             }
             Command::SetPortLimits(id, limits) => {
-                self.set_port_limits(id, limits)?;
+                self.set_port_limits(now, id, limits)?;
                 self.refresh_ports();
                 return Ok(reply);
             }

@@ -5,7 +5,7 @@ use super::pipeline::{Frame, Verdict};
 use super::{Engine, Pass, Tier};
 use crate::drop_reason::DropReason;
 use crate::id::PortId;
-use crate::packet::{FrameRef, FrameView, Headers, Held, Layer, Offload};
+use crate::packet::{ETHERNET_HEADER, FrameRef, FrameView, Headers, Held, Layer, Offload};
 use crate::switch::Port;
 use crate::time::Instant;
 
@@ -21,6 +21,20 @@ impl Engine {
         let FrameView { bytes, offload } = pass.tx.view(frame, pass.burst);
         let len = bytes.len();
         self.send_sized(pass, frame, egress, (len, l3, offload))
+    }
+
+    /// The same for a frame of tapway's own. A limit is not about it: it is one of few, and a host
+    /// that hears no ARP or DHCP because somebody floods it would lose what it has.
+    pub(super) fn send_own(
+        &mut self,
+        pass: &mut Pass<'_>,
+        frame: FrameRef,
+        egress: PortId,
+    ) -> Result<(), DropReason> {
+        let FrameView { bytes, offload } = pass.tx.view(frame, pass.burst);
+        let size = (bytes.len(), ETHERNET_HEADER as u8, offload);
+        let port = self.port_mut(egress).filter(|port| port.is_up).ok_or(DropReason::PortDown)?;
+        Self::put(pass, port, (frame, egress), size)
     }
 
     /// The same for a frame of known length.

@@ -41,6 +41,10 @@ impl Engine {
             .ok_or(CommandError::UnknownNetwork(spec.network))?;
         network.bridge.join(id);
         let (limit, is_isolated) = (network.bridge.settings.storm_limit, network.isolates(id));
+        // What another port of this number has sent and got is nothing to this one.
+        for states in [&self.share.storms, &self.share.limits_rx, &self.share.limits_tx] {
+            states.at(id.0).clear();
+        }
         let port = Port {
             name: spec.name,
             network: spec.network,
@@ -111,14 +115,15 @@ impl Engine {
     /// Limits what passes a port.
     pub(super) fn set_port_limits(
         &mut self,
+        now: Instant,
         id: PortId,
         limits: PortLimits,
     ) -> Result<(), CommandError> {
         // All workers keep one limit together.
         let (rx, tx) = (self.share.limits_rx.at(id.0), self.share.limits_tx.at(id.0));
         let port = self.port_mut(id).ok_or(CommandError::UnknownPort(id))?;
-        port.limit_rx = limits.rx.map(|limit| Limiter::new(limit, rx));
-        port.limit_tx = limits.tx.map(|limit| Limiter::new(limit, tx));
+        port.limit_rx = limits.rx.map(|limit| Limiter::new(now, limit, rx));
+        port.limit_tx = limits.tx.map(|limit| Limiter::new(now, limit, tx));
         Ok(())
     }
 

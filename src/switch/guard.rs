@@ -3,7 +3,9 @@
 use std::net::Ipv4Addr;
 
 use crate::drop_reason::DropReason;
-use crate::packet::{Arp, Headers, Layer, MacAddr, Transport};
+use crate::packet::{
+    Arp, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN, Headers, Layer, MacAddr, Transport,
+};
 
 const DHCP_CLIENT: u16 = 68;
 const DHCP_SERVER: u16 = 67;
@@ -55,7 +57,14 @@ impl Guard {
                     Err(DropReason::GuardArp)
                 }
             }
+            // Behind tags that are not looked through anything may be, and receivers may look: a
+            // tag of priority only they take off however many there are.
+            Layer::Other if is_tag(headers.ethertype) => Err(DropReason::GuardTags),
             Layer::Ipv6 | Layer::Other => Ok(()),
         }
     }
+}
+
+const fn is_tag(ethertype: u16) -> bool {
+    matches!(ethertype, ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN)
 }

@@ -29,9 +29,12 @@ pub struct Limiter {
 }
 
 impl Limiter {
-    /// A limiter; all workers' limiters of one port share `state`.
-    pub const fn new(limit: RateLimit, state: BucketState) -> Self {
-        Self { bucket: SharedBucket::new(limit.bytes_per_s, limit.burst, state) }
+    /// A limiter; all workers' limiters of one port share `state`, which may come from another
+    /// limit.
+    pub fn new(now: Instant, limit: RateLimit, state: BucketState) -> Self {
+        let bucket = SharedBucket::new(limit.bytes_per_s, limit.burst, state);
+        bucket.settle(now);
+        Self { bucket }
     }
 
     /// Its rate.

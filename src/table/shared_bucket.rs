@@ -46,20 +46,41 @@ impl SharedBucket {
         Self { rate, burst, state: self.state.clone() }
     }
 
+    /// Lets nobody pay longer for what has passed at another rate than a full bucket takes.
+    pub fn settle(&self, now: Instant) {
+        self.state.0.fetch_min(self.latest(now), Ordering::Relaxed);
+    }
+
     /// Takes so many tokens, or all of a full bucket if it never holds as many; false if there
     /// are fewer.
     pub fn take_many(&self, now: Instant, count: u64) -> bool {
         if self.rate == 0 {
             return true;
         }
-        let nanos = |tokens: u64| tokens.saturating_mul(NANOS) / u64::from(self.rate);
-        let cost = nanos(count.min(u64::from(self.burst.max(1))));
-        let latest = (now + Duration::from_nanos(nanos(u64::from(self.burst)))).as_nanos();
+        let cost = self.nanos(count.min(u64::from(self.burst.max(1))));
+        let latest = self.latest(now);
         let pay = |paid: u64| {
             let paid = paid.max(now.as_nanos()).saturating_add(cost);
             (paid <= latest).then_some(paid)
         };
         self.state.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, pay).is_ok()
+    }
+
+    /// How long so many tokens take to come, in nanoseconds; without a limit they are there.
+    fn nanos(&self, tokens: u64) -> u64 {
+        tokens.saturating_mul(NANOS).checked_div(u64::from(self.rate)).unwrap_or(0)
+    }
+
+    /// Until when a bucket that is empty by now is paid for, in nanoseconds.
+    fn latest(&self, now: Instant) -> u64 {
+        (now + Duration::from_nanos(self.nanos(u64::from(self.burst)))).as_nanos()
+    }
+}
+
+impl BucketState {
+    /// Forgets what has passed.
+    pub fn clear(&self) {
+        self.0.store(0, Ordering::Relaxed);
     }
 }
 
@@ -105,6 +126,19 @@ mod tests {
         assert!(!bucket.take_many(Instant::ZERO + Duration::from_millis(200), 50));
         assert!(bucket.take_many(Instant::ZERO + Duration::from_millis(300), 50));
         assert!(bucket.at_rate(1000, 3).take_many(Instant::ZERO + Duration::from_millis(600), 1));
+    }
+
+    #[test]
+    fn what_passed_at_a_low_rate_is_no_debt_at_a_high_one() {
+        let states = BucketStates::default();
+        let slow = SharedBucket::new(1, 100, states.at(7));
+        assert!(slow.take_many(Instant::ZERO, 100), "paid for until 100 s");
+        let fast = SharedBucket::new(1000, 500, states.at(7));
+        fast.settle(Instant::ZERO);
+        assert!(!fast.take_many(Instant::ZERO, 1), "as empty as it was");
+        assert!(fast.take_many(Instant::ZERO + Duration::from_millis(100), 100));
+        states.at(7).clear();
+        assert!(fast.take_many(Instant::ZERO + Duration::from_millis(100), 500));
     }
 
     #[test]
