@@ -325,9 +325,10 @@ impl PortPool {
         }
         let (first, last) = self.class_of(wish);
         let (first, count) = (first / CHUNK, last / CHUNK - first / CHUNK + 1);
-        let start = random.next_u16();
+        // Below `count`, so that their sum is each chunk once.
+        let start = random.next_u16() % count;
         (0..count)
-            .map(|step| (first + (start.wrapping_add(step)) % count) * CHUNK)
+            .map(|step| (first + (start + step) % count) * CHUNK)
             .any(|port| !self.leased.is_set(port) && self.lease(port))
     }
 

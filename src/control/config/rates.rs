@@ -10,8 +10,9 @@ const RATE: &str = "a rate such as \"100mbit\"";
 const BURST: &str = "a number of bytes such as \"256k\"";
 /// Bits per second: from a modem's to what a counter of bytes holds.
 const RATES: std::ops::RangeInclusive<u64> = 8_000..=32_000_000_000;
-/// Bytes: from one frame of any kind to a second of the highest rate.
-const BURSTS: std::ops::RangeInclusive<u64> = 16_384..=4_000_000_000;
+/// Bytes: from a super-frame, as a larger frame than a burst costs no more than that, to a second of
+/// the highest rate.
+const BURSTS: std::ops::RangeInclusive<u64> = 65_536..=4_000_000_000;
 /// The default burst: this part of a second of the rate, and not less than two super-frames. TCP
 /// that has lost a whole window waits for 200 ms, its least timeout, and must find what it has
 /// missed meanwhile; with less, one connection over a short way gets a fraction of the rate.
@@ -51,7 +52,7 @@ fn read_quantity<'i>(
     }
     let what = format!("\"{}\" is not {expected}", text.get_ref());
     let remedy = match key {
-        "limit_burst" => "use 16k to 3800m, in bytes, with k or m for 1024 of them or 1024 k",
+        "limit_burst" => "use 64k to 3800m, in bytes, with k or m for 1024 of them or 1024 k",
         _ => "use 8kbit to 32gbit: a number and bit, kbit, mbit or gbit",
     };
     problems.error(span, section.key(key), what, remedy);

@@ -150,7 +150,12 @@ impl Scope {
     fn is_anothers(&self, request: &DhcpRequest) -> bool {
         let message = &request.message;
         let asks = matches!(message.kind, RequestKind::Discover | RequestKind::Request);
-        let is_moved = |lease: &Lease| lease.mac == message.mac && asks;
+        // The host of a port whose MAC is configured is nowhere else.
+        let is_bound = |lease: &Lease| {
+            let ports = self.settings.ports.iter().filter(|port| port.id == lease.port);
+            ports.filter_map(|port| port.mac).any(|mac| mac == lease.mac)
+        };
+        let is_moved = |lease: &Lease| lease.mac == message.mac && asks && !is_bound(lease);
         let lease = self.leases.get(&message.client());
         lease.is_some_and(|lease| lease.port != request.port && !is_moved(lease))
     }

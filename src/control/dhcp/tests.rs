@@ -163,6 +163,12 @@ fn a_host_does_not_end_or_take_the_lease_of_one_behind_another_port() {
     assert_eq!((kept.address, kept.port, kept.state), (address, PortId(7), LeaseState::Bound));
     // The client itself may have moved.
     assert_eq!(reply(&mut scope, 1, 8, &discover(7)).1, address);
+    // Not so the host of a port with a MAC: another one would only call itself so.
+    let vm = ScopePort { address: None, ..port("vm", 7, mac(7), ip(9)) };
+    let mut scope = Scope::new(settings("10.0.0.10-10.0.0.19", vec![vm])).unwrap();
+    lease(&mut scope, 0, 7);
+    let answer = scope.answer(Instant::ZERO, &request(8, &discover(7)));
+    assert_eq!(answer, Answer::Silence(Silence::NotItsOwn));
 }
 
 #[test]
