@@ -18,9 +18,8 @@ impl Engine {
         egress: PortId,
         l3: u8,
     ) -> Result<(), DropReason> {
-        let FrameView { bytes, offload } = pass.tx.view(frame, pass.burst);
-        let len = bytes.len();
-        self.send_sized(pass, frame, egress, (len, l3, offload))
+        let size = size_of(pass, frame, l3);
+        self.send_sized(pass, frame, egress, size)
     }
 
     /// The same for a frame of tapway's own. A limit is not about it: it is one of few, and a host
@@ -31,8 +30,7 @@ impl Engine {
         frame: FrameRef,
         egress: PortId,
     ) -> Result<(), DropReason> {
-        let FrameView { bytes, offload } = pass.tx.view(frame, pass.burst);
-        let size = (bytes.len(), ETHERNET_HEADER as u8, offload);
+        let size = size_of(pass, frame, ETHERNET_HEADER as u8);
         let port = self.port_mut(egress).filter(|port| port.is_up).ok_or(DropReason::PortDown)?;
         Self::put(pass, port, (frame, egress), size)
     }
@@ -64,8 +62,7 @@ impl Engine {
         egress: PortId,
         l3: u8,
     ) -> Result<(), DropReason> {
-        let FrameView { bytes, offload } = pass.tx.view(frame, pass.burst);
-        let size = (bytes.len(), l3, offload);
+        let size = size_of(pass, frame, l3);
         let port = self.port_mut(egress).ok_or(DropReason::PortDown)?;
         port.may_send(pass.now, size)?;
         Self::put(pass, port, (frame, egress), size)
@@ -173,4 +170,10 @@ impl Engine {
             observer.dropped(now, port, reason, frame);
         }
     }
+}
+
+/// Length of a frame and of its Ethernet header, and what its sender left undone.
+fn size_of(pass: &Pass<'_>, frame: FrameRef, l3: u8) -> (usize, u8, Offload) {
+    let FrameView { bytes, offload } = pass.tx.view(frame, pass.burst);
+    (bytes.len(), l3, offload)
 }

@@ -339,13 +339,6 @@ pub struct Loaded {
     pub warnings: Vec<String>,
 }
 
-impl Loaded {
-    /// True if it is the embedded one.
-    pub fn is_default(&self) -> bool {
-        self.name == DEFAULT_NAME
-    }
-}
-
 /// What a configuration is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Sources<'s> {
