@@ -15,6 +15,7 @@ use tapway::local::dhcp::Parameters;
 use tapway::testkit::dhcp::{
     ACK, ClientMessage, DISCOVER, INFORM, NAK, OFFER, RELEASE, REQUEST, ServerMessage,
 };
+use tapway::switch::PortRole;
 
 const SERVER: Ipv4Addr = Lab::GATEWAY;
 const XID: u32 = 0x600d_cafe;
@@ -301,6 +302,7 @@ fn a_guarded_host_may_use_what_it_has_leased_and_nothing_else() {
             guard: Some(guard),
             host: None,
             static_macs: Vec::new(),
+            role: PortRole::Hosts,
             is_up: true,
         };
         let host = lab.attach_with(spec, SERVER, Ipv4Addr::new(172, 17, 0, 101));

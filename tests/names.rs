@@ -18,6 +18,7 @@ use tapway::packet::Offload;
 use tapway::packet::tcp::{ACK, RST, SYN};
 use tapway::testkit::{Crew, HostSpec, Plug, SimHost, WireQuality, World};
 use tapway::time::Instant;
+use tapway::switch::PortRole;
 
 const WEB2: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x04web2\0\0\x01\0\x01";
 const FOREIGN: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x04test\0\0\x01\0\x01";
@@ -151,6 +152,7 @@ fn a_lossy_wire_carries_queries_over_tcp() {
         guard: None,
         host: None,
         static_macs: Vec::new(),
+        role: PortRole::Hosts,
         is_up: true,
     };
     for command in [
@@ -224,6 +226,7 @@ fn several_workers_are_one_server() {
             guard: None,
             host: None,
             static_macs: Vec::new(),
+            role: PortRole::Hosts,
             is_up: true,
         };
         for command in [

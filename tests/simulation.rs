@@ -12,6 +12,7 @@ use tapway::testkit::probe::ProbeAnswer;
 use tapway::testkit::{
     BRIDGE, EngineId, ExchangeId, HostId, HostSpec, Lab, Plug, Progress, UPLINK, WireQuality, World,
 };
+use tapway::switch::PortRole;
 
 const SERVER: SocketAddrV4 = SocketAddrV4::new(Lab::ROUTER, 8080);
 const BAD_WIRE: WireQuality = WireQuality {
@@ -50,6 +51,7 @@ impl Scene {
                 guard: None,
                 host: None,
                 static_macs: Vec::new(),
+                role: PortRole::Hosts,
                 is_up: true,
             };
             commands.push(Command::AddPort(PortId(port), spec));

@@ -25,6 +25,7 @@ use crate::id::{NetworkId, PortId, WorkerId};
 use crate::nat::{Endpoint, Publish};
 use crate::packet::{Arp, ArpOperation, Burst, FrameView, MacAddr, Offload, TxLists};
 use crate::time::Instant;
+use crate::switch::PortRole;
 
 /// The uplink's network in a [`Lab`].
 pub const UPLINK: NetworkId = NetworkId(0);
@@ -184,6 +185,7 @@ impl Lab {
             guard: None,
             host: None,
             static_macs: Vec::new(),
+            role: PortRole::Hosts,
             is_up: true,
         };
         self.attach_with(spec, gateway, ip)

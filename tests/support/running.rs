@@ -17,6 +17,7 @@ use tapway::packet::MacAddr;
 use tapway::packet::tcp::SYN;
 use tapway::testkit::Lab;
 use tapway::testkit::build::{self, Hop};
+use tapway::switch::PortRole;
 
 pub const HOST: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 2);
 pub const FAR: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
@@ -66,6 +67,7 @@ impl Running {
             guard: None,
             host: None,
             static_macs,
+            role: PortRole::Hosts,
             is_up: false,
         };
         for command in [
