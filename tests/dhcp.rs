@@ -12,10 +12,10 @@ use support::*;
 use tapway::control::dhcp::{Answer, DhcpServer, LeaseState, ScopePort, ScopeSettings, Silence};
 use tapway::drop_reason::DropReason;
 use tapway::local::dhcp::Parameters;
+use tapway::switch::PortRole;
 use tapway::testkit::dhcp::{
     ACK, ClientMessage, DISCOVER, INFORM, NAK, OFFER, RELEASE, REQUEST, ServerMessage,
 };
-use tapway::switch::PortRole;
 
 const SERVER: Ipv4Addr = Lab::GATEWAY;
 const XID: u32 = 0x600d_cafe;

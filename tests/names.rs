@@ -16,9 +16,9 @@ use tapway::id::WorkerId;
 use tapway::local::dns::NameTable;
 use tapway::packet::Offload;
 use tapway::packet::tcp::{ACK, RST, SYN};
+use tapway::switch::PortRole;
 use tapway::testkit::{Crew, HostSpec, Plug, SimHost, WireQuality, World};
 use tapway::time::Instant;
-use tapway::switch::PortRole;
 
 const WEB2: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x04web2\0\0\x01\0\x01";
 const FOREIGN: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x04test\0\0\x01\0\x01";

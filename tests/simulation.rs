@@ -8,11 +8,11 @@ use ipnet::Ipv4Net;
 use tapway::engine::{Command, Engine, EngineConfig, PortSpec};
 use tapway::id::PortId;
 use tapway::nat::{Endpoint, Publish};
+use tapway::switch::PortRole;
 use tapway::testkit::probe::ProbeAnswer;
 use tapway::testkit::{
     BRIDGE, EngineId, ExchangeId, HostId, HostSpec, Lab, Plug, Progress, UPLINK, WireQuality, World,
 };
-use tapway::switch::PortRole;
 
 const SERVER: SocketAddrV4 = SocketAddrV4::new(Lab::ROUTER, 8080);
 const BAD_WIRE: WireQuality = WireQuality {

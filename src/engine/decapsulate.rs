@@ -41,9 +41,8 @@ impl Engine {
                 Some(_) => Err(DropReason::VxlanHeader),
             })
             .map_err(|reason| (underlay, reason))?;
-        let tunnel = self
-            .tunnel_of(pass.now, outer.vni, outer.src)
-            .map_err(|reason| (underlay, reason))?;
+        let tunnel =
+            self.tunnel_of(pass.now, outer.vni, outer.src).map_err(|reason| (underlay, reason))?;
         pass.burst.strip(index, ENCAPSULATION, tunnel);
         let (inner, offload) = pass.burst.view_mut(index);
         let is_partial = offload.partial_start().is_some();
@@ -86,7 +85,8 @@ impl Engine {
     /// True if a packet from outside is a datagram for tapway as a VTEP on its uplink.
     pub(super) fn is_encapsulated(&self, frame: &Frame, ipv4: &Ipv4) -> bool {
         let Some(vtep) = self.overlay.vtep else { return false };
-        let is_for_vtep = matches!(ipv4.transport, Transport::Udp { dport, .. } if dport == vtep.port);
+        let is_for_vtep =
+            matches!(ipv4.transport, Transport::Udp { dport, .. } if dport == vtep.port);
         is_for_vtep
             && vtep.underlay == Underlay::Uplink
             && ipv4.dst == vtep.address
@@ -128,11 +128,7 @@ impl Engine {
         }
     }
 
-    fn open_datagram(
-        &mut self,
-        pass: &mut Pass<'_>,
-        datagram: &[u8],
-    ) -> Result<Frame, DropReason> {
+    fn open_datagram(&mut self, pass: &mut Pass<'_>, datagram: &[u8]) -> Result<Frame, DropReason> {
         let ipv4 = Ipv4::parse(datagram)?;
         let tos = be16(datagram, 0).unwrap_or_default() as u8;
         let payload = udp::payload(datagram, &ipv4).ok_or(DropReason::VxlanHeader)?;

@@ -242,7 +242,9 @@ impl Engine {
         let mut pieces = Vec::new();
         let view = pass.tx.view(at, pass.burst);
         view.for_each_segment(&mut Vec::new(), |segment| {
-            let Some((ethernet, packet)) = segment.split_at_checked(ETHERNET_HEADER) else { return };
+            let Some((ethernet, packet)) = segment.split_at_checked(ETHERNET_HEADER) else {
+                return;
+            };
             fragment::fragment(packet, mtu, |piece| pieces.push([ethernet, piece].concat()));
         });
         if !pass.tx.has_room_for_segments(pieces.len() as u64) {
@@ -302,7 +304,13 @@ impl Engine {
 
     /// The underlay's device did not take a datagram: the way to its peer takes no more than `mtu`
     /// bytes now. Whoever sent what is inside is told, and what may be cut goes again.
-    pub fn take_back(&mut self, now: crate::time::Instant, outer: &[u8], mtu: u16, tx: &mut crate::packet::TxLists) {
+    pub fn take_back(
+        &mut self,
+        now: crate::time::Instant,
+        outer: &[u8],
+        mtu: u16,
+        tx: &mut crate::packet::TxLists,
+    ) {
         let Ok(read) = Outer::parse(outer) else { return };
         self.lower_path_mtu(now, read.dst, mtu);
         let Ok(tunnel) = self.overlay.tunnels.find(read.vni, IpAddr::V4(read.dst)) else { return };

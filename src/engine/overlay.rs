@@ -92,7 +92,9 @@ impl Engine {
     pub(super) fn set_port_mtu(&mut self, id: PortId, mtu: u16) -> Result<(), CommandError> {
         let port = self.port(id).ok_or(CommandError::UnknownPort(id))?;
         let path = match port.role {
-            PortRole::Tunnel(Tunnel { peer: IpAddr::V4(peer), .. }) => self.overlay.paths.get(&peer),
+            PortRole::Tunnel(Tunnel { peer: IpAddr::V4(peer), .. }) => {
+                self.overlay.paths.get(&peer)
+            }
             _ => None,
         };
         let most = path.map_or(u16::MAX, |path| inner_mtu(path.mtu));

@@ -71,7 +71,11 @@ impl Tunnels {
             return Ok(*port);
         }
         let known = self.networks.get(&vni).ok_or(NoTunnel::UnknownVni)?;
-        if known.accepts_any { Err(NoTunnel::Candidate(known.network)) } else { Err(NoTunnel::Foreign) }
+        if known.accepts_any {
+            Err(NoTunnel::Candidate(known.network))
+        } else {
+            Err(NoTunnel::Foreign)
+        }
     }
 
     /// The tunnels to an endpoint, of whichever network.

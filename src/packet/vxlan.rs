@@ -120,7 +120,11 @@ impl Outer {
     /// The headers before an inner frame of `len` bytes, between these MACs: DF set, TTL fresh, UDP
     /// without checksum (RFC 7348 5). Before a super-frame the lengths are the largest there are, if
     /// it has more: each segment gets its own.
-    pub fn headers(&self, (dst_mac, src_mac): (MacAddr, MacAddr), len: usize) -> [u8; ENCAPSULATION] {
+    pub fn headers(
+        &self,
+        (dst_mac, src_mac): (MacAddr, MacAddr),
+        len: usize,
+    ) -> [u8; ENCAPSULATION] {
         let within_u16 = |len: usize| u16::try_from(len).unwrap_or(u16::MAX);
         let total_len = within_u16(UDP_PAYLOAD + VXLAN_HEADER + len);
         let udp_len = total_len - IPV4_HEADER as u16;

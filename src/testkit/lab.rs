@@ -24,8 +24,8 @@ use crate::engine::{
 use crate::id::{NetworkId, PortId, WorkerId};
 use crate::nat::{Endpoint, Publish};
 use crate::packet::{Arp, ArpOperation, Burst, FrameView, MacAddr, Offload, TxLists};
-use crate::time::Instant;
 use crate::switch::PortRole;
+use crate::time::Instant;
 
 /// The uplink's network in a [`Lab`].
 pub const UPLINK: NetworkId = NetworkId(0);

@@ -15,9 +15,9 @@ use tapway::io::{Clock, Dataplane, DataplaneSettings, PortIo, ReceiveError, Wire
 use tapway::nat::{Endpoint, Publish};
 use tapway::packet::MacAddr;
 use tapway::packet::tcp::SYN;
+use tapway::switch::PortRole;
 use tapway::testkit::Lab;
 use tapway::testkit::build::{self, Hop};
-use tapway::switch::PortRole;
 
 pub const HOST: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 2);
 pub const FAR: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
