@@ -331,9 +331,9 @@ impl Engine {
         }
     }
 
-    /// Notes at each port what its frames are compared with: the gateway's MAC, and whether its
-    /// host publishes something, or may. Without a configured address any port of the network
-    /// may be the one.
+    /// Notes at each port what its frames are compared with: the gateway's MAC, whether its host may
+    /// serve others, and whether it publishes something, or may. Without a configured address any
+    /// port of the network may be the one.
     fn refresh_ports(&mut self) {
         self.refresh_tunnels();
         let nat = &self.nat;
@@ -346,6 +346,9 @@ impl Engine {
             port.is_open_rx = port.is_up && is_free_rx && !is_underlay;
             port.is_open_tx = port.is_up && port.limit_tx.is_none() && !is_tunnel;
             port.apart = Apart::new(port.is_isolated, is_tunnel);
+            let served = self.networks.get(network.index()).and_then(Option::as_ref);
+            port.refuses_servers =
+                port.guard.is_some() && served.is_some_and(|network| network.serves_dhcp);
             port.gateway = interface.map_or(FdbKey::NONE, |own| FdbKey::new(network, own.mac));
             port.publishes = match port.guard {
                 Some(guard) => {

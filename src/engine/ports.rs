@@ -61,6 +61,7 @@ impl Engine {
             is_isolated,
             apart: Apart::new(false, false),
             guard: spec.guard,
+            refuses_servers: false,
             host: spec.host,
             former_hosts: Vec::new(),
             bound: Vec::new(),
