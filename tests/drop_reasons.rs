@@ -177,6 +177,18 @@ drops! {
         frame.splice(12..12, [0x81, 0, 0, 0].repeat(3));
         lab.send(&host, &frame);
     }
+    GuardDhcp guard_dhcp(lab) {
+        *lab = dhcp_lab();
+        let (host, _) = (guarded(lab, 2), lab.known_inside(3));
+        let hop = Hop::new(host.mac, MacAddr::BROADCAST);
+        lab.send(&host, &build::udp(hop, host.at(67), at([255; 4], 68), b"offer"));
+    }
+    GuardRa guard_ra(lab) {
+        *lab = dhcp_lab();
+        let (host, _) = (guarded(lab, 2), lab.known_inside(3));
+        let all_nodes = MacAddr([0x33, 0x33, 0, 0, 0, 1]);
+        lab.send(&host, &ether(host.mac, all_nodes, 0x86dd, &ipv6_packet(58, &[134; 16])));
+    }
     StaticMacMoved static_mac_moved(lab) {
         let (own, thief) = (guarded(lab, 2), lab.inside(3));
         lab.send(&thief, &ether(own.mac, MacAddr::BROADCAST, 0x88b5, &[0; 46]));

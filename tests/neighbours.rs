@@ -141,20 +141,55 @@ fn a_gratuitous_message_updates_a_known_neighbour() {
 fn claims_to_our_address_are_defended_and_never_believed() {
     twice(|| {
         let mut lab = Lab::new();
-        let thief = lab.inside(2);
-        let out = lab.send(&thief, &build::arp_request(thief.mac, Lab::GATEWAY, Lab::GATEWAY));
-        let said = arp(&only(&out, &thief));
-        assert_eq!((said.sender_mac, said.sender_ip), (thief.gateway, Lab::GATEWAY));
+        let (thief, other) = (lab.inside(2), lab.inside(3));
+        let claim = build::arp_request(thief.mac, Lab::GATEWAY, Lab::GATEWAY);
+        let out = lab.send(&thief, &claim);
+        // Others, who may have heard it, hear whose it is, and not the claim.
+        for host in [&thief, &other] {
+            let heard = Lab::to(&out, host);
+            assert_eq!((heard.len(), &heard[0][..6]), (1, &MacAddr::BROADCAST.0[..]));
+            let said = arp(&heard[0]);
+            assert_eq!((said.sender_mac, said.sender_ip), (thief.gateway, Lab::GATEWAY));
+        }
+        assert_eq!(lab.drops(), [("duplicate_address".to_owned(), 1)].into());
         let told =
             Event::DuplicateAddress { network: BRIDGE, address: Lab::GATEWAY, mac: thief.mac };
         assert_eq!(lab.engine.poll_event(), Some(told));
         assert!(lab.engine.neighbour_rows(lab.now()).is_empty());
         // Nor may a neighbour claim the gateway's MAC as its own.
+        lab.must(Command::RemovePort(other.port));
         let mut forged = build::arp_request(thief.mac, thief.ip, Lab::GATEWAY);
         forged[22..28].copy_from_slice(&thief.gateway.0);
         lab.send(&thief, &forged);
         assert!(lab.engine.neighbour_rows(lab.now()).is_empty());
         assert_eq!(lab.dropped(DropReason::OwnMacAsSource), 1);
+        lab
+    });
+}
+
+#[test]
+fn a_claim_to_our_address_reaches_no_neighbour_whatever_is_wrong_with_it() {
+    twice(|| {
+        let mut lab = Lab::new();
+        lab.alone();
+        let (thief, other) = (lab.inside(2), lab.inside(3));
+        let claim = build::arp_request(thief.mac, Lab::GATEWAY, Lab::GATEWAY);
+        let mut of_a_group = claim.clone();
+        of_a_group[22] |= 1;
+        assert!(lab.send(&thief, &of_a_group).is_empty());
+        assert_eq!(lab.dropped(DropReason::ArpMalformed), 1);
+        // The defence has its rate, the refusal of claims has none.
+        for _ in 0..60 {
+            let out = lab.send(&thief, &claim);
+            assert!(
+                Lab::to(&out, &other).iter().all(|frame| arp(frame).sender_mac == other.gateway)
+            );
+        }
+        assert_eq!(lab.dropped(DropReason::DuplicateAddress), 60);
+        assert!(lab.send(&thief, &claim).is_empty());
+        // A probe claims nothing, and others are to hear it.
+        let probe = build::arp_request(thief.mac, Ipv4Addr::UNSPECIFIED, Lab::GATEWAY);
+        assert_eq!(Lab::to(&lab.send(&thief, &probe), &other), [probe]);
         lab
     });
 }

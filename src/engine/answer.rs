@@ -17,10 +17,13 @@ use crate::local::{self, Outcome};
 use crate::packet::icmp::IcmpError;
 use crate::packet::{
     Arp, ArpOperation, ETHERNET_HEADER, FrameRef, FrameView, Headers, Held, Ipv4, Layer, MacAddr,
-    fragment, ipv4,
+    be32, fragment, ipv4,
 };
 use crate::route::{Resolution, may_report};
 use crate::switch::FdbKey;
+
+/// Where the sender's address is in an ARP message, in bytes.
+const ARP_SENDER_IP: usize = 14;
 
 impl Engine {
     /// An ARP message that tapway can read: to its MAC, or to all.
@@ -124,13 +127,24 @@ impl Engine {
         self.notify(Audience::All, Notice::Neighbour { network, ip, mac, is_confirmed });
     }
 
-    /// Somebody claims an address of tapway: say whose it is (RFC 5227 2.4), at a limited rate.
+    /// True if the sender of an ARP message, well formed or not, says that an address of tapway is
+    /// its own.
+    pub(super) fn claims_own_address(&self, pass: &Pass<'_>, frame: &Frame) -> bool {
+        let sender = be32(pass.tx.frame(frame.at, pass.burst), ETHERNET_HEADER + ARP_SENDER_IP);
+        let interface = self.interfaces.get(frame.network).filter(|own| own.shared.is_none());
+        let Some((interface, sender)) = interface.zip(sender) else { return false };
+        interface.addresses().any(|own| own.to_bits() == sender)
+    }
+
+    /// Somebody claims an address of tapway: say whose it is, at a limited rate, and to all of the
+    /// network (RFC 5227 2.4): others may have heard the claim.
     fn defend(&mut self, pass: &mut Pass<'_>, frame: &Frame, arp: &Arp, mac: MacAddr) -> Verdict {
         let (network, address) = (frame.network, arp.sender_ip);
         self.tell(pass.now, Event::DuplicateAddress { network, address, mac: arp.sender_mac });
         if self.icmp_limiter.allow(pass.now, address) {
             let claim = Arp::announcement(mac, address).frame(MacAddr::BROADCAST);
-            self.generate(pass, &[frame.port], &[&claim]);
+            let members = self.network(network).map(|network| network.bridge.ports().to_vec());
+            self.generate(pass, &members.unwrap_or_default(), &[&claim]);
         }
         Verdict::Dropped(DropReason::DuplicateAddress)
     }

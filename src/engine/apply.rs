@@ -324,8 +324,8 @@ impl Engine {
         }
     }
 
-    /// Notes at each port what its frames are compared with: the gateway's MAC, and whether its
-    /// host publishes something, or may. Without a configured address any port of the network
+    /// Notes at each port what its frames are compared with: the gateway's MAC, whether its host may
+    /// serve others, and whether it publishes something, or may. Without a configured address any port of the network
     /// may be the one.
     fn refresh_ports(&mut self) {
         let nat = &self.nat;
@@ -334,6 +334,9 @@ impl Engine {
             let interface = self.interfaces.get(network);
             port.is_open_rx = port.is_up && port.guard.is_none() && port.limit_rx.is_none();
             port.is_open_tx = port.is_up && port.limit_tx.is_none();
+            let served = self.networks.get(network.index()).and_then(Option::as_ref);
+            port.refuses_servers =
+                port.guard.is_some() && served.is_some_and(|network| network.serves_dhcp);
             port.gateway = interface.map_or(FdbKey::NONE, |own| FdbKey::new(network, own.mac));
             port.publishes = match port.guard {
                 Some(guard) => {

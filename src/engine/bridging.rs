@@ -94,15 +94,25 @@ impl Engine {
         }
         let has_gateway = self.interfaces.get(frame.network).is_some();
         let is_for_gateway = frame.headers.layer == Layer::Arp && !frame.headers.is_tagged();
-        if has_gateway && is_for_gateway && !self.is_arp_worker() {
-            return self.group_for_arp_worker(pass, frame);
+        if has_gateway && is_for_gateway {
+            return self.group_arp(pass, frame);
         }
-        let local = (has_gateway && is_for_gateway).then(|| self.arp(pass, frame));
+        self.flood(pass, frame)
+    }
+
+    /// ARP to all, which the gateway hears, too. What claims its address no neighbour is to hear: it
+    /// would believe it until the defence comes.
+    fn group_arp(&mut self, pass: &mut Pass<'_>, frame: &Frame) -> Verdict {
+        match (self.claims_own_address(pass, frame), self.is_arp_worker()) {
+            (true, true) => return self.arp(pass, frame),
+            (true, false) => return self.hand_to_arp_worker(pass, frame, Origin::Owned),
+            (false, false) => return self.group_for_arp_worker(pass, frame),
+            (false, true) => {}
+        }
+        let local = self.arp(pass, frame);
         match (self.flood(pass, frame), local) {
-            (Verdict::Dropped(_), Some(Verdict::Local)) => Verdict::Local,
-            (Verdict::Dropped(DropReason::NoOtherPort | DropReason::Isolated), Some(local)) => {
-                local
-            }
+            (Verdict::Dropped(_), Verdict::Local) => Verdict::Local,
+            (Verdict::Dropped(DropReason::NoOtherPort | DropReason::Isolated), local) => local,
             (flooded, _) => flooded,
         }
     }

@@ -52,6 +52,7 @@ impl Engine {
             is_up: spec.is_up,
             is_isolated,
             guard: spec.guard,
+            refuses_servers: false,
             host: spec.host,
             former_hosts: Vec::new(),
             bound: Vec::new(),

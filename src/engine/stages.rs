@@ -14,7 +14,7 @@ use crate::packet::{
     BURST_FRAMES, ETHERNET_HEADER, ETHERTYPE_IPV4, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN, FlowKey,
     FrameRef, FrameView, Headers, Ipv4, Layer, Offload, Origin,
 };
-use crate::switch::{FdbKey, Learned, Port};
+use crate::switch::{FdbKey, Learned, Port, refuse_rogue_server};
 
 /// How a frame goes on after admission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,6 +206,9 @@ impl Engine {
         let checked = match self.port(port_id) {
             Some(port) if port.is_up => Headers::parse(bytes).and_then(|headers| {
                 port.guard.as_ref().map_or(Ok(()), |guard| guard.check(&headers, bytes))?;
+                if port.refuses_servers {
+                    refuse_rogue_server(&headers, bytes)?;
+                }
                 offload.admit(&headers, bytes)
             }),
             _ => Err(DropReason::PortDown),

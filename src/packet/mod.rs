@@ -19,6 +19,7 @@ mod headers;
 mod held;
 pub mod icmp;
 pub mod ipv4;
+pub mod ipv6;
 mod mac;
 mod offload;
 pub mod pcap;

@@ -13,9 +13,11 @@ mod fdb;
 mod guard;
 mod limit;
 mod port;
+mod rogue_server;
 
 pub use bridge::{Bridge, BridgeSettings};
 pub use fdb::{Fdb, FdbEntry, FdbKey, FdbLimits, Learned};
 pub use guard::Guard;
 pub use limit::{Limiter, PortLimits, RateLimit};
 pub use port::{Port, PortCounters};
+pub use rogue_server::refuse_rogue_server;

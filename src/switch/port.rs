@@ -24,6 +24,8 @@ pub struct Port {
     pub is_isolated: bool,
     /// What its host may call itself; none: anything.
     pub guard: Option<Guard>,
+    /// Its host may not be a DHCP server or a router to its neighbours.
+    pub refuses_servers: bool,
     /// Who its host is, where that is configured.
     pub host: Option<Guard>,
     /// MACs bound to it for good.

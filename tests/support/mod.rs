@@ -152,6 +152,14 @@ pub fn ether(src: MacAddr, dst: MacAddr, ethertype: u16, payload: &[u8]) -> Vec<
     [&dst.0[..], &src.0[..], &ethertype.to_be_bytes()[..], payload].concat()
 }
 
+/// An IPv6 packet to all nodes of the link; `next` is the number of its first header.
+pub fn ipv6_packet(next: u8, payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0x60, 0, 0, 0, 0, payload.len() as u8, next, 255];
+    packet.extend([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+    packet.extend([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    [&packet, payload].concat()
+}
+
 /// A packet of any protocol with DF clear.
 pub fn packet(hop: Hop, src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, payload: &[u8]) -> Vec<u8> {
     let mut header = build::ip_header(src, dst, protocol, hop.ttl);
