@@ -64,8 +64,11 @@ fn set(frame: &mut [u8], segment: usize, (at, old, new): (usize, u16, u16), is_p
     let field = segment + TCP_CHECKSUM;
     let Some(sum) = be16(frame, field).filter(|_| !is_partial) else { return };
     // At an odd offset the value lies across two words of the sum.
-    let (old, new) =
-        if (at - segment) % 2 == 0 { (old, new) } else { (old.swap_bytes(), new.swap_bytes()) };
+    let (old, new) = if (at - segment).is_multiple_of(2) {
+        (old, new)
+    } else {
+        (old.swap_bytes(), new.swap_bytes())
+    };
     put16(frame, field, Delta::NONE.word(old, new).apply(sum));
 }
 
