@@ -274,3 +274,67 @@ fn what_is_no_connection_is_reset() {
     assert_eq!(reset[47] & RST, RST);
     assert_eq!(lab.dropped(DropReason::LocalPortClosed), 1, "as at any closed port");
 }
+
+/// A SYN or another segment from an address that need not be the host's.
+fn segment(host: &LabPort, from: Endpoint, flags: u8, payload: &[u8]) -> Vec<u8> {
+    build::tcp(host.to_gateway(), from, server(), flags, payload)
+}
+
+#[test]
+fn who_pretends_to_be_several_has_one_share_of_questions() {
+    let mut lab = Lab::new();
+    lab.must(names());
+    lab.alone();
+    let (guest, other) = (lab.known_inside(2), lab.known_inside(3));
+    for number in 0..600_u16 {
+        let [high, low] = number.to_be_bytes();
+        let forged = at([172, 17, 9 + high, low], 4000);
+        lab.send(&guest, &build::udp(guest.to_gateway(), forged, server(), FOREIGN));
+    }
+    assert_eq!(lab.dropped(DropReason::DnsLimit), 100);
+    ask(&mut lab, &other, 4000, FOREIGN);
+    assert_eq!(lab.dropped(DropReason::DnsLimit), 100, "the share of others is theirs");
+    let asked: Vec<_> = std::iter::from_fn(|| lab.engine.poll_name_query()).collect();
+    assert_eq!(asked.len(), 501);
+    assert!(asked[..500].iter().all(|query| query.from.ingress == guest.port));
+    assert_eq!(asked[500].from.ingress, other.port);
+}
+
+#[test]
+fn who_pretends_to_be_several_has_one_share_of_connections() {
+    let mut lab = Lab::new();
+    lab.must(names());
+    lab.alone();
+    let (guest, other) = (lab.known_inside(2), lab.known_inside(3));
+    let opened: usize = (0..20)
+        .map(|last| {
+            let syn = segment(&guest, at([172, 17, 9, last], 4000), SYN, b"");
+            Lab::to(&lab.send(&guest, &syn), &guest).len()
+        })
+        .sum();
+    assert_eq!((opened, lab.dropped(DropReason::DnsConnections)), (8, 12));
+    let syn = segment(&other, other.at(4000), SYN, b"");
+    assert_eq!(only_tcp(&lab.send(&other, &syn), &other).dst, other.at(4000));
+}
+
+#[test]
+fn who_uses_the_address_of_another_gets_none_of_its_answers() {
+    let mut lab = Lab::new();
+    lab.must(names());
+    lab.alone();
+    let (guest, owner) = (lab.known_inside(2), lab.known_inside(3));
+    let from = owner.at(4000);
+    let opened = only_tcp(&lab.send(&owner, &segment(&owner, from, SYN, b"")), &owner);
+    // The same endpoint, another port: a segment of no connection, and a connection of its own.
+    let stray = segment(&guest, from, ACK, b"x");
+    assert_eq!(only(&lab.send(&guest, &stray), &guest)[47] & RST, RST);
+    let own = only_tcp(&lab.send(&guest, &segment(&guest, from, SYN, b"")), &guest);
+    assert_eq!((own.dst, own.dst_mac), (from, guest.mac));
+    // What the owner did not confirm comes again, to the owner.
+    let again = lab.advance(Duration::from_secs(1));
+    let to_owner = Lab::to(&again, &owner);
+    let segments: Vec<_> =
+        to_owner.iter().filter(|frame| frame[12..14] == [8, 0]).map(|frame| read(frame)).collect();
+    assert!(!segments.is_empty());
+    assert!(segments.iter().all(|seen| (seen.dst, seen.dst_mac) == (from, opened.dst_mac)));
+}

@@ -3,8 +3,9 @@
 //!
 //! A host asks its own network's gateway, by UDP or TCP; a network without names has no such
 //! service. A question on its way leaves nothing behind but a TCP connection. Bounds:
-//! [`MAX_QUERIES`] that wait to be polled, [`ASKED_PER_HOST`] a second of one host and
-//! [`ASKED_IN_ALL`] of all; [`MAX_ANSWERS`] that wait to be sent.
+//! [`MAX_QUERIES`] that wait to be polled, [`ASKED_PER_PORT`] a second of the hosts behind one port
+//! and [`ASKED_IN_ALL`] of all; [`MAX_ANSWERS`] that wait to be sent. Addresses are not what is
+//! counted by: where a port is not guarded its host may use any.
 
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
@@ -13,13 +14,13 @@ use std::sync::Arc;
 use super::pipeline::{Frame, Verdict};
 use super::{Engine, Pass};
 use crate::drop_reason::DropReason;
-use crate::id::{NetworkId, WorkerId};
-use crate::local::dns::tcp::{ConnectionId, TcpEndpoint, TcpQuery};
+use crate::id::{NetworkId, PortId, WorkerId};
+use crate::local::dns::tcp::{Client, ConnectionId, TcpEndpoint, TcpQuery};
 use crate::local::dns::{DNS_PORT, NameTable, Place, Reply, Transport as Carrier, reply};
 use crate::packet::tcp::{ACK, SYN};
-use crate::packet::{Ipv4, MacAddr, PROTOCOL_UDP, Transport, be16, fragment, ipv4, udp};
-use crate::route::{IcmpLimiter, IcmpLimits};
+use crate::packet::{Ipv4, MacAddr, PROTOCOL_UDP, Transport, fragment, ipv4, udp};
 use crate::switch::FdbKey;
+use crate::table::TokenBucket;
 use crate::time::Instant;
 
 /// Questions that wait to be polled.
@@ -30,13 +31,15 @@ const MAX_ANSWERS: usize = 1024;
 const ANSWERS_PER_PASS: usize = 64;
 /// Queries of one connection answered in one pass.
 const ROUNDS: usize = 4;
-/// Questions to other resolvers per second, of one host and of all.
-const ASKED_PER_HOST: u32 = 500;
+/// Questions to other resolvers per second, of the hosts behind one port and of all.
+pub(super) const ASKED_PER_PORT: u32 = 500;
 const ASKED_IN_ALL: u32 = 5000;
 
 /// Who asked, and where the answer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NameAsker {
+    /// The port that the question came in by.
+    pub ingress: PortId,
     /// The host's network.
     pub network: NetworkId,
     /// The host.
@@ -62,10 +65,9 @@ pub struct NameQuery {
     pub message: Vec<u8>,
 }
 
-/// Where the hosts of connections are.
+/// Where the host of a connection is, and whom it asked.
 #[derive(Clone, Copy, Debug)]
 struct Station {
-    host: Ipv4Addr,
     server: Ipv4Addr,
     network: NetworkId,
     mac: MacAddr,
@@ -74,27 +76,24 @@ struct Station {
 /// The names, and what is on its way.
 pub(super) struct Names {
     table: Arc<NameTable>,
-    limiter: IcmpLimiter,
+    asked_in_all: TokenBucket,
     queries: VecDeque<NameQuery>,
     answers: VecDeque<(NameAsker, Vec<u8>)>,
     /// None until somebody connects.
-    tcp: Option<Box<TcpEndpoint>>,
+    tcp: Option<Box<TcpEndpoint<Station>>>,
     tcp_seed: u64,
-    stations: Vec<Station>,
     next_deadline: Option<Instant>,
 }
 
 impl Names {
     pub(super) fn new(seed: u64, now: Instant) -> Self {
-        let limits = IcmpLimits { per_host: ASKED_PER_HOST, total: ASKED_IN_ALL };
         Self {
             table: Arc::default(),
-            limiter: IcmpLimiter::new(limits, seed, now),
+            asked_in_all: TokenBucket::new(ASKED_IN_ALL, ASKED_IN_ALL, now),
             queries: VecDeque::new(),
             answers: VecDeque::new(),
             tcp: None,
             tcp_seed: seed.rotate_left(32),
-            stations: Vec::new(),
             next_deadline: None,
         }
     }
@@ -122,22 +121,8 @@ impl Names {
         if self.answers.is_empty() { self.next_deadline } else { Some(Instant::ZERO) }
     }
 
-    fn has_connection(&self, host: Ipv4Addr) -> bool {
-        self.tcp.as_ref().is_some_and(|tcp| tcp.hosts().any(|other| other == host))
-    }
-
-    fn ask(
-        &mut self,
-        now: Instant,
-        worker: WorkerId,
-        from: NameAsker,
-        message: Vec<u8>,
-    ) -> Result<(), DropReason> {
-        if self.queries.len() >= MAX_QUERIES || !self.limiter.allow(now, from.host) {
-            return Err(DropReason::DnsLimit);
-        }
-        self.queries.push_back(NameQuery { worker, from, message });
-        Ok(())
+    fn connection(&self, client: &Client) -> Option<ConnectionId> {
+        self.tcp.as_ref()?.find(client)
     }
 }
 
@@ -161,13 +146,17 @@ impl Engine {
             Transport::Udp { sport, dport: DNS_PORT } if is_asked => {
                 self.answer_by_udp(pass, frame, packet, (ipv4, sport))
             }
-            Transport::Tcp { dport: DNS_PORT, flags, .. } if is_asked => {
-                let is_opening = flags & (SYN | ACK) == SYN;
-                if !is_opening && !self.names.has_connection(ipv4.src) {
+            Transport::Tcp { sport, dport: DNS_PORT, flags } if is_asked => {
+                let client = Client { ingress: frame.port, host: ipv4.src, port: sport };
+                let connection = match self.names.connection(&client) {
+                    None if flags & (SYN | ACK) == SYN => {
+                        self.admit_client(pass.now, frame, ipv4, client)
+                    }
                     // As at a closed port: cheap, and its refusals are limited.
-                    return None;
-                }
-                self.answer_by_tcp(pass, frame, packet, (ipv4, is_opening))
+                    connection => Some(connection?),
+                };
+                let packet = packet.get(..usize::from(ipv4.total_len)).unwrap_or(packet);
+                self.answer_by_tcp(pass, connection, packet)
             }
             _ => return None,
         };
@@ -183,6 +172,7 @@ impl Engine {
     ) -> Result<(), DropReason> {
         let message = udp::payload(packet, ipv4).ok_or(DropReason::DnsMalformed)?;
         let from = NameAsker {
+            ingress: frame.port,
             network: frame.network,
             host: ipv4.src,
             mac: frame.headers.src,
@@ -197,32 +187,54 @@ impl Engine {
                 self.answer(pass, frame, &datagram);
                 Ok(())
             }
-            Reply::Forward(_) => {
-                self.names.ask(pass.now, self.share.worker, from, message.to_vec())
-            }
+            Reply::Forward(_) => self.ask_name(pass.now, from, message.to_vec()),
             Reply::Silence => Err(DropReason::DnsMalformed),
         }
+    }
+
+    /// Leaves a question to be polled.
+    fn ask_name(
+        &mut self,
+        now: Instant,
+        from: NameAsker,
+        message: Vec<u8>,
+    ) -> Result<(), DropReason> {
+        let has_room = self.names.queries.len() < MAX_QUERIES;
+        let may_ask =
+            has_room && self.port_mut(from.ingress).is_some_and(|port| port.dns.take(now));
+        if !may_ask || !self.names.asked_in_all.take(now) {
+            return Err(DropReason::DnsLimit);
+        }
+        let worker = self.share.worker;
+        self.names.queries.push_back(NameQuery { worker, from, message });
+        Ok(())
+    }
+
+    /// A place for the connection that a segment opens.
+    fn admit_client(
+        &mut self,
+        now: Instant,
+        frame: &Frame,
+        ipv4: &Ipv4,
+        client: Client,
+    ) -> Option<ConnectionId> {
+        let (network, mac, server) = (frame.network, frame.headers.src, ipv4.dst);
+        let seed = self.names.tcp_seed;
+        let tcp = self.names.tcp.get_or_insert_with(|| Box::new(TcpEndpoint::new(seed, now)));
+        tcp.admit(now, client, Station { server, network, mac })
     }
 
     fn answer_by_tcp(
         &mut self,
         pass: &mut Pass<'_>,
-        frame: &Frame,
+        connection: Option<ConnectionId>,
         packet: &[u8],
-        (ipv4, is_opening): (&Ipv4, bool),
     ) -> Result<(), DropReason> {
-        let seed = self.names.tcp_seed;
-        let tcp = self.names.tcp.get_or_insert_with(|| Box::new(TcpEndpoint::new(seed, pass.now)));
-        if is_opening && !tcp.admit(pass.now, ipv4.src) {
-            return Err(DropReason::DnsConnections);
+        let connection = connection.ok_or(DropReason::DnsConnections)?;
+        if let Some(tcp) = &mut self.names.tcp {
+            tcp.receive(pass.now, connection, packet);
         }
-        let packet = packet.get(..usize::from(ipv4.total_len)).unwrap_or(packet);
-        tcp.receive(pass.now, packet);
-        let (host, server) = (ipv4.src, ipv4.dst);
-        let station = Station { host, server, network: frame.network, mac: frame.headers.src };
-        self.names.stations.retain(|other| other.host != host);
-        self.names.stations.push(station);
-        self.run_names(pass);
+        self.run_names(pass, &[connection]);
         Ok(())
     }
 
@@ -234,58 +246,57 @@ impl Engine {
             self.send_to_host(pass, (to.network, to.mac), &datagram);
         }
         if self.names.next_deadline.is_some_and(|at| at <= pass.now) {
-            self.run_names(pass);
+            let due = self.names.tcp.as_ref().map(|tcp| tcp.due(pass.now)).unwrap_or_default();
+            self.run_names(pass, &due);
         }
     }
 
-    fn run_names(&mut self, pass: &mut Pass<'_>) {
+    /// Runs connections, and sends what they have to say.
+    fn run_names(&mut self, pass: &mut Pass<'_>, connections: &[ConnectionId]) {
         let Some(mut tcp) = self.names.tcp.take() else { return };
-        let mut has_asked = true;
-        // Each round takes one query of every connection.
-        for _ in 0..ROUNDS {
-            let mut queries = Vec::new();
-            tcp.run(pass.now, &mut queries);
-            has_asked = !queries.is_empty();
-            if !has_asked {
-                break;
-            }
-            for query in queries {
-                self.answer_tcp_query(pass.now, &mut tcp, query);
-            }
+        for connection in connections {
+            self.run_connection(pass.now, &mut tcp, *connection);
         }
-        for packet in tcp.take_packets() {
-            let Some(to) = ipv4_destination(&packet) else { continue };
-            let station = self.names.stations.iter().find(|station| station.host == to).copied();
-            if let Some(Station { network, mac, .. }) = station {
-                self.send_to_host(pass, (network, mac), &packet);
-            }
+        for (Station { network, mac, .. }, packet) in tcp.take_packets() {
+            self.send_to_host(pass, (network, mac), &packet);
         }
-        let hosts: Vec<Ipv4Addr> = tcp.hosts().collect();
-        self.names.stations.retain(|station| hosts.contains(&station.host));
-        let next = tcp.next_deadline(pass.now);
-        self.names.next_deadline = if has_asked { Some(pass.now) } else { next };
+        self.names.next_deadline = tcp.next_deadline();
         self.names.tcp = Some(tcp);
     }
 
-    fn answer_tcp_query(&mut self, now: Instant, tcp: &mut TcpEndpoint, query: TcpQuery) {
-        let TcpQuery { connection, host, message } = query;
-        let found = self.names.stations.iter().find(|station| station.host == host).copied();
-        let Some(Station { server, network, mac, .. }) = found else {
-            return tcp.hang_up(connection);
-        };
+    fn run_connection(
+        &mut self,
+        now: Instant,
+        tcp: &mut TcpEndpoint<Station>,
+        connection: ConnectionId,
+    ) {
+        for _ in 0..ROUNDS {
+            let Some(query) = tcp.run(now, connection) else { return };
+            self.answer_tcp_query(now, tcp, query);
+        }
+        tcp.run_again(now, connection);
+    }
+
+    fn answer_tcp_query(
+        &mut self,
+        now: Instant,
+        tcp: &mut TcpEndpoint<Station>,
+        query: TcpQuery<Station>,
+    ) {
+        let TcpQuery { connection, client, station, message } = query;
+        let (Client { ingress, host, .. }, Station { server, network, mac }) = (client, station);
         let place = Place { network, address: Some(host) };
         match reply(&self.names.table, &[place], &message, Carrier::Tcp) {
             Reply::Answer(answer) => tcp.answer(now, connection, &answer),
             Reply::Forward(_) => {
-                let connection = Some(connection);
-                let from = NameAsker { network, host, mac, server, port: 0, connection };
-                if self.names.ask(now, self.share.worker, from, message).is_err()
-                    && let Some(connection) = connection
-                {
-                    tcp.hang_up(connection);
+                let asked = Some(connection);
+                let from =
+                    NameAsker { ingress, network, host, mac, server, port: 0, connection: asked };
+                if self.ask_name(now, from, message).is_err() {
+                    tcp.hang_up(now, connection);
                 }
             }
-            Reply::Silence => tcp.hang_up(connection),
+            Reply::Silence => tcp.hang_up(now, connection),
         }
     }
 
@@ -323,9 +334,4 @@ impl Engine {
             self.generate(pass, &ports, &[&ethernet, &piece]);
         }
     }
-}
-
-fn ipv4_destination(packet: &[u8]) -> Option<Ipv4Addr> {
-    let [a, b] = [be16(packet, 16)?, be16(packet, 18)?];
-    Some(Ipv4Addr::from(u32::from(a) << 16 | u32::from(b)))
 }

@@ -3,8 +3,8 @@
 //! Up to [`MAX_UPSTREAMS`] in order; one that fails, refuses or is silent hands on to the next, and
 //! any other answer is final. Who asks what is being asked already waits for that answer: many
 //! equal questions at once would make a forged answer more likely to fit (RFC 5452 5). Bounds:
-//! [`MAX_FLIGHTS`] questions on their way at once, of one host [`MAX_FLIGHTS_OF_HOST`]; more are
-//! refused, so that no host keeps the others from asking.
+//! [`MAX_FLIGHTS`] questions on their way at once, [`MAX_FLIGHTS_OF_HOST`] of one host or of those
+//! behind one port; more are refused, so that no host keeps the others from asking.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -21,6 +21,7 @@ use super::cache::{Cache, Key, key_of};
 use super::counters::{Counters, count};
 use super::exchange::{ask, outgoing};
 use super::resolv_conf::HostResolvers;
+use crate::id::PortId;
 use crate::io::Clock;
 use crate::local::dns::records::question;
 use crate::local::dns::{DNS_PORT, Query, Transport, limit, refusal};
@@ -67,13 +68,13 @@ struct Flights {
     by_host: HashMap<Asker, usize, foldhash::quality::RandomState>,
 }
 
-/// The host that asks.
+/// The host that asks, or those behind one port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Asker {
     /// In a namespace with a socket of its own.
     Namespace(Rc<str>),
-    /// At a gateway, by the host's address.
-    Gateway(crate::id::NetworkId, std::net::Ipv4Addr),
+    /// At a gateway, by the port: where that is not guarded its host may use any address.
+    Gateway(PortId),
 }
 
 /// A place among the questions on their way; given back when dropped.
@@ -241,13 +242,11 @@ pub(super) const fn at_usual_port(ip: IpAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Ipv4Addr;
 
     #[test]
     fn one_host_cannot_take_all_the_places() {
         let forwarder = Forwarder::new(Arc::default(), HostResolvers::default());
-        let network = crate::id::NetworkId(1);
-        let asker = |last| Asker::Gateway(network, Ipv4Addr::new(10, 0, 0, last));
+        let asker = |port| Asker::Gateway(PortId(port));
         let held: Vec<_> = (0..2000).filter_map(|_| forwarder.take_off(asker(1))).collect();
         assert_eq!(held.len(), MAX_FLIGHTS_OF_HOST);
         assert!(forwarder.take_off(asker(2)).is_some());

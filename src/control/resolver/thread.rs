@@ -161,7 +161,7 @@ async fn answer_engines(
         let Ok(query) = Query::parse(&asked.message) else { continue };
         let (forwarder, dataplane) = (forwarder.clone(), dataplane.clone());
         spawn_local(async move {
-            let asker = Asker::Gateway(asked.from.network, asked.from.host);
+            let asker = Asker::Gateway(asked.from.ingress);
             let transport = match asked.from.connection {
                 Some(_) => Transport::Tcp,
                 None => Transport::Udp,

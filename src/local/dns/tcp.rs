@@ -1,9 +1,13 @@
 //! DNS over TCP at the gateways (RFC 7766): one small TCP endpoint for all networks of an engine.
 //!
 //! Packets in, packets out; who is behind an address is the engine's business. Bounds:
-//! [`CONNECTIONS`] at once, of one host [`CONNECTIONS_OF_HOST`]; where all are in use the one that
-//! was idle longest makes way (RFC 7766 6.2.3 lets a server do so). A connection ends after
-//! [`IDLE`] without a query. Queries of one connection are answered one after the other.
+//! [`CONNECTIONS`] at once, of the hosts behind one port [`CONNECTIONS_OF_PORT`]; where all are in
+//! use the one that was idle longest makes way (RFC 7766 6.2.3 lets a server do so). A connection
+//! ends after [`IDLE`] without a query. Queries of one connection are answered one after the other.
+//!
+//! A client is known by its port too, not by its address only: where a port is not guarded its host
+//! may use any, and is to get neither the share of others nor their answers. Each connection has a
+//! socket set of its own, so that a packet costs the same however many connections there are.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -15,13 +19,14 @@ use smoltcp::time::{Duration as SmolDuration, Instant as SmolInstant};
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 
 use super::{DNS_PORT, MAX_QUERY};
+use crate::id::PortId;
 use crate::packet::be16;
 use crate::time::Instant;
 
 /// Connections of one engine at once.
 pub const CONNECTIONS: usize = 64;
-/// Of those, of one host.
-pub const CONNECTIONS_OF_HOST: usize = 8;
+/// Of those, of the hosts behind one port.
+pub const CONNECTIONS_OF_PORT: usize = 8;
 /// How long a connection may be without a query, or an answer be on its way.
 pub const IDLE: Duration = Duration::from_secs(10);
 /// Of one connection, in bytes: more than one query, and some segments of answers.
@@ -39,21 +44,35 @@ pub struct ConnectionId {
     serial: u32,
 }
 
-/// The endpoint.
-pub struct TcpEndpoint {
-    interface: Interface,
-    sockets: SocketSet<'static>,
-    connections: Vec<Connection>,
-    device: Queues,
+/// Who has a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// The switch port that its segments come in by.
+    pub ingress: PortId,
+    /// The host's address.
+    pub host: Ipv4Addr,
+    /// Its TCP port.
+    pub port: u16,
 }
 
-struct Connection {
+/// The endpoint. `S` is what the engine wants to know of the client behind a packet.
+pub struct TcpEndpoint<S> {
+    interface: Interface,
+    connections: Vec<Connection<S>>,
+    device: Queues,
+    to_send: Vec<(S, Vec<u8>)>,
+}
+
+struct Connection<S> {
+    sockets: SocketSet<'static>,
     handle: SocketHandle,
     serial: u32,
     /// None: it listens.
-    host: Option<Ipv4Addr>,
+    client: Option<(Client, S)>,
     /// When it was last of use.
     last_use: Instant,
+    /// When it wants to be run.
+    deadline: Option<Instant>,
     received: Vec<u8>,
     to_send: Vec<u8>,
     /// A query of it is being answered.
@@ -62,16 +81,18 @@ struct Connection {
 
 /// A query of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TcpQuery {
+pub struct TcpQuery<S> {
     /// Of which.
     pub connection: ConnectionId,
     /// Who asks.
-    pub host: Ipv4Addr,
+    pub client: Client,
+    /// What the engine knows of it.
+    pub station: S,
     /// The message.
     pub message: Vec<u8>,
 }
 
-impl TcpEndpoint {
+impl<S: Copy> TcpEndpoint<S> {
     /// An endpoint without connections. `seed` must be secret: first sequence numbers hang on it.
     pub fn new(seed: u64, now: Instant) -> Self {
         let mut device = Queues::default();
@@ -85,128 +106,174 @@ impl TcpEndpoint {
         interface.set_any_ip(true);
         // What is routed to the endpoint itself it takes.
         let _ = interface.routes_mut().add_default_ipv4_route(OWN);
-        let mut sockets = SocketSet::new(Vec::with_capacity(CONNECTIONS));
-        let connections = (0..CONNECTIONS)
-            .map(|_| Connection {
-                handle: sockets.add(new_socket()),
-                serial: 0,
-                host: None,
-                last_use: now,
-                received: Vec::new(),
-                to_send: Vec::new(),
-                is_asking: false,
-            })
-            .collect();
-        Self { interface, sockets, connections, device }
+        let connections = (0..CONNECTIONS).map(|_| Connection::new(now)).collect();
+        Self { interface, connections, device, to_send: Vec::new() }
     }
 
-    /// True if a connection that `host` opens now may be: it has less than its share. One of
-    /// others makes way if there is no room.
-    pub fn admit(&mut self, now: Instant, host: Ipv4Addr) -> bool {
-        let of_host = |connection: &&Connection| connection.host == Some(host);
-        if self.connections.iter().filter(of_host).count() >= CONNECTIONS_OF_HOST {
-            return false;
-        }
-        if self.connections.iter().any(|connection| connection.host.is_none()) {
-            return true;
-        }
-        let idle = self.connections.iter_mut().min_by_key(|connection| connection.last_use);
-        if let Some(connection) = idle {
-            self.sockets.get_mut::<Socket<'_>>(connection.handle).abort();
-            // What tells the other side goes before the place is used again.
-            self.interface.poll(smol(now), &mut self.device, &mut self.sockets);
-            let socket = self.sockets.get_mut::<Socket<'_>>(connection.handle);
-            connection.listen_again(socket, now);
-        }
-        true
+    /// The connection of a client.
+    pub fn find(&self, client: &Client) -> Option<ConnectionId> {
+        let is_its = |connection: &Connection<S>| {
+            connection.client.as_ref().is_some_and(|(other, _)| other == client)
+        };
+        let at = self.connections.iter().position(is_its)?;
+        Some(ConnectionId { at: at as u8, serial: self.connections.get(at)?.serial })
     }
 
-    /// Takes a packet of a host.
-    pub fn receive(&mut self, now: Instant, packet: &[u8]) {
+    /// A place for a connection that `client` opens now; none if the hosts behind its port have
+    /// their share. One of others makes way if there is no room.
+    pub fn admit(&mut self, now: Instant, client: Client, station: S) -> Option<ConnectionId> {
+        let clients = self.connections.iter().filter_map(|connection| connection.client.as_ref());
+        let of_port = clients.filter(|(other, _)| other.ingress == client.ingress);
+        if of_port.count() >= CONNECTIONS_OF_PORT {
+            return None;
+        }
+        let free = self.connections.iter().position(|connection| connection.client.is_none());
+        let at = free.or_else(|| self.make_way(now))?;
+        let connection = self.connections.get_mut(at)?;
+        (connection.client, connection.last_use) = (Some((client, station)), now);
+        Some(ConnectionId { at: at as u8, serial: connection.serial })
+    }
+
+    fn make_way(&mut self, now: Instant) -> Option<usize> {
+        let idle = self.connections.iter().enumerate();
+        let (at, _) = idle.min_by_key(|(_, connection)| connection.last_use)?;
+        self.connections.get_mut(at)?.socket().abort();
+        // What tells the other side goes before the place is used again.
+        self.poll(now, at);
+        self.connections.get_mut(at)?.listen_again(now);
+        Some(at)
+    }
+
+    /// Takes a packet of a connection; [`TcpEndpoint::run`] does what is due then.
+    pub fn receive(&mut self, now: Instant, id: ConnectionId, packet: &[u8]) {
         self.device.received = Some(packet.to_vec());
-        self.interface.poll(smol(now), &mut self.device, &mut self.sockets);
+        self.poll(now, usize::from(id.at));
         self.device.received = None;
     }
 
-    /// Does what is due; what is asked is appended to `queries`.
-    pub fn run(&mut self, now: Instant, queries: &mut Vec<TcpQuery>) {
-        self.interface.poll(smol(now), &mut self.device, &mut self.sockets);
-        for (at, connection) in self.connections.iter_mut().enumerate() {
-            let socket = self.sockets.get_mut::<Socket<'_>>(connection.handle);
-            if let Some(message) = connection.run(socket, now) {
-                let id = ConnectionId { at: at as u8, serial: connection.serial };
-                let host = connection.host.unwrap_or(Ipv4Addr::UNSPECIFIED);
-                queries.push(TcpQuery { connection: id, host, message });
-            }
+    /// Does what is due of a connection; gives its next query.
+    pub fn run(&mut self, now: Instant, id: ConnectionId) -> Option<TcpQuery<S>> {
+        let at = usize::from(id.at);
+        self.poll(now, at);
+        let message = self.connections.get_mut(at)?.run(now);
+        self.poll(now, at);
+        let connection = self.connections.get_mut(at)?;
+        let query = message.zip(connection.client).map(|(message, (client, station))| TcpQuery {
+            connection: ConnectionId { at: id.at, serial: connection.serial },
+            client,
+            station,
+            message,
+        });
+        if matches!(connection.socket().state(), State::Closed | State::TimeWait) {
+            connection.listen_again(now);
         }
-        self.interface.poll(smol(now), &mut self.device, &mut self.sockets);
+        let own = self.interface.poll_at(smol(now), &connection.sockets);
+        let own = own.map(|at| Instant::from_nanos((at.total_micros().max(0) as u64) * 1000));
+        let idle = connection.last_use + IDLE;
+        let deadline = own.map_or(idle, |own| own.min(idle));
+        connection.deadline = connection.client.is_some().then_some(deadline);
+        query
+    }
+
+    /// Lets a connection be run soon: there may be more in it.
+    pub fn run_again(&mut self, now: Instant, id: ConnectionId) {
+        if let Some(connection) = self.connection(id) {
+            connection.deadline = Some(now);
+        }
+    }
+
+    /// The connections that want to be run.
+    pub fn due(&self, now: Instant) -> Vec<ConnectionId> {
+        let all = self.connections.iter().enumerate();
+        all.filter(|(_, connection)| connection.deadline.is_some_and(|at| at <= now))
+            .map(|(at, connection)| ConnectionId { at: at as u8, serial: connection.serial })
+            .collect()
+    }
+
+    /// When the first of them wants to be.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.connections.iter().filter_map(|connection| connection.deadline).min()
     }
 
     /// Answers the query of a connection, if it is still there.
     pub fn answer(&mut self, now: Instant, id: ConnectionId, message: &[u8]) {
-        let Some(connection) = self.connections.get_mut(usize::from(id.at)) else { return };
         let Ok(len) = u16::try_from(message.len()) else { return };
-        if connection.serial == id.serial && connection.is_asking {
+        if let Some(connection) = self.connection(id).filter(|connection| connection.is_asking) {
             connection.is_asking = false;
-            connection.last_use = now;
+            (connection.last_use, connection.deadline) = (now, Some(now));
             connection.to_send.extend_from_slice(&len.to_be_bytes());
             connection.to_send.extend_from_slice(message);
         }
     }
 
     /// Ends a connection whose query is not answered.
-    pub fn hang_up(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.connections.get_mut(usize::from(id.at))
-            && connection.serial == id.serial
-        {
-            self.sockets.get_mut::<Socket<'_>>(connection.handle).abort();
+    pub fn hang_up(&mut self, now: Instant, id: ConnectionId) {
+        if let Some(connection) = self.connection(id) {
+            connection.socket().abort();
+            connection.deadline = Some(now);
         }
     }
 
-    /// Packets to send.
-    pub fn take_packets(&mut self) -> Vec<Vec<u8>> {
-        std::mem::take(&mut self.device.sent)
+    /// Packets to send, and who is to get them.
+    pub fn take_packets(&mut self) -> Vec<(S, Vec<u8>)> {
+        std::mem::take(&mut self.to_send)
     }
 
-    /// The hosts that have connections.
-    pub fn hosts(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
-        self.connections.iter().filter_map(|connection| connection.host)
+    fn connection(&mut self, id: ConnectionId) -> Option<&mut Connection<S>> {
+        let connection = self.connections.get_mut(usize::from(id.at))?;
+        (connection.serial == id.serial).then_some(connection)
     }
 
-    /// When [`TcpEndpoint::run`] wants to be called, if nothing happens before.
-    pub fn next_deadline(&mut self, now: Instant) -> Option<Instant> {
-        let used = self.connections.iter().filter(|connection| connection.host.is_some());
-        let idle = used.map(|connection| connection.last_use + IDLE).min()?;
-        let own = self.interface.poll_at(smol(now), &self.sockets);
-        let own = own.map(|at| Instant::from_nanos((at.total_micros().max(0) as u64) * 1000));
-        Some(own.map_or(idle, |own| own.min(idle)))
+    fn poll(&mut self, now: Instant, at: usize) {
+        let Some(connection) = self.connections.get_mut(at) else { return };
+        self.interface.poll(smol(now), &mut self.device, &mut connection.sockets);
+        let sent = self.device.sent.drain(..);
+        if let Some((_, station)) = connection.client {
+            self.to_send.extend(sent.map(|packet| (station, packet)));
+        }
     }
 }
 
-impl Connection {
+impl<S> Connection<S> {
+    fn new(now: Instant) -> Self {
+        let mut sockets = SocketSet::new(Vec::with_capacity(1));
+        let handle = sockets.add(new_socket());
+        Self {
+            sockets,
+            handle,
+            serial: 0,
+            client: None,
+            last_use: now,
+            deadline: None,
+            received: Vec::new(),
+            to_send: Vec::new(),
+            is_asking: false,
+        }
+    }
+
+    fn socket(&mut self) -> &mut Socket<'static> {
+        self.sockets.get_mut(self.handle)
+    }
+
     /// Moves bytes, ends what is to end; gives the next query.
-    fn run(&mut self, socket: &mut Socket<'static>, now: Instant) -> Option<Vec<u8>> {
-        match socket.state() {
-            State::Listen => return None,
-            State::Closed | State::TimeWait => {
-                self.listen_again(socket, now);
+    fn run(&mut self, now: Instant) -> Option<Vec<u8>> {
+        match self.socket().state() {
+            // What should have opened it was no segment.
+            State::Listen => {
+                self.client = None;
                 return None;
             }
+            State::Closed | State::TimeWait => return None,
             _ => {}
         }
-        if self.host.is_none() {
-            self.host = socket.remote_endpoint().map(|remote| match remote.addr {
-                IpAddress::Ipv4(host) => host,
-            });
-            self.last_use = now;
-        }
         if now.since(self.last_use) >= IDLE {
-            socket.abort();
+            self.socket().abort();
             return None;
         }
-        self.send(socket);
+        self.send();
         let is_free = !self.is_asking && self.to_send.is_empty();
-        let query = if is_free { self.next_query(socket, now) } else { None };
+        let query = if is_free { self.next_query(now) } else { None };
+        let socket = self.socket();
         let is_done = is_free && query.is_none() && !socket.may_recv();
         if is_done && socket.state() == State::CloseWait {
             socket.close();
@@ -214,14 +281,16 @@ impl Connection {
         query
     }
 
-    fn send(&mut self, socket: &mut Socket<'static>) {
+    fn send(&mut self) {
+        let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
         if socket.can_send() && !self.to_send.is_empty() {
             let sent = socket.send_slice(&self.to_send).unwrap_or_default();
             self.to_send.drain(..sent);
         }
     }
 
-    fn next_query(&mut self, socket: &mut Socket<'static>, now: Instant) -> Option<Vec<u8>> {
+    fn next_query(&mut self, now: Instant) -> Option<Vec<u8>> {
+        let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
         if self.received.len() < 2 + MAX_QUERY {
             // An error is the end of the connection, which its state tells.
             let _ = socket.recv(|bytes| {
@@ -241,10 +310,11 @@ impl Connection {
         Some(message)
     }
 
-    fn listen_again(&mut self, socket: &mut Socket<'static>, now: Instant) {
-        *socket = new_socket();
+    fn listen_again(&mut self, now: Instant) {
+        *self.socket() = new_socket();
         self.serial = self.serial.wrapping_add(1);
-        (self.host, self.is_asking, self.last_use) = (None, false, now);
+        (self.client, self.is_asking, self.last_use) = (None, false, now);
+        self.deadline = None;
         self.received.clear();
         self.to_send.clear();
     }
@@ -307,5 +377,59 @@ impl TxToken for Sending<'_> {
         let result = write(&mut packet);
         self.0.push(packet);
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nat::Endpoint;
+    use crate::packet::MacAddr;
+    use crate::packet::tcp::SYN;
+    use crate::testkit::build::{self, Hop};
+
+    fn open(tcp: &mut TcpEndpoint<u16>, now: Instant, ingress: u16, port: u16) -> ConnectionId {
+        let host = Ipv4Addr::new(10, 0, 0, 2);
+        let client = Client { ingress: PortId(ingress), host, port };
+        let id = tcp.admit(now, client, ingress).unwrap();
+        let hop = Hop::new(MacAddr([2; 6]), MacAddr([4; 6]));
+        let server = Endpoint::new(Ipv4Addr::new(10, 0, 0, 1), DNS_PORT);
+        let syn = build::tcp(hop, Endpoint::new(host, port), server, SYN, b"");
+        tcp.receive(now, id, &syn[14..]);
+        assert_eq!(tcp.run(now, id), None);
+        assert_eq!(tcp.find(&client), Some(id));
+        id
+    }
+
+    #[test]
+    fn a_segment_of_one_connection_lets_the_others_rest() {
+        let start = Instant::from_secs(1000);
+        let mut tcp = TcpEndpoint::new(7, start);
+        let first = open(&mut tcp, start, 1, 4000);
+        assert_eq!(tcp.take_packets().len(), 1);
+        // By now the first has something to repeat, which is due, and left to its time.
+        let later = start + Duration::from_secs(5);
+        open(&mut tcp, later, 2, 4000);
+        let sent: Vec<u16> = tcp.take_packets().into_iter().map(|(to, _)| to).collect();
+        assert_eq!(sent, [2]);
+        assert_eq!(tcp.due(later), [first]);
+        tcp.run(later, first);
+        let sent: Vec<u16> = tcp.take_packets().into_iter().map(|(to, _)| to).collect();
+        assert_eq!(sent, [1]);
+        assert!(tcp.due(later).is_empty());
+    }
+
+    #[test]
+    fn a_place_that_nothing_opened_is_free_again() {
+        let now = Instant::from_secs(1000);
+        let mut tcp = TcpEndpoint::new(7, now);
+        let client = Client { ingress: PortId(1), host: Ipv4Addr::new(10, 0, 0, 2), port: 4000 };
+        for _ in 0..2 * CONNECTIONS {
+            let id = tcp.admit(now, client, ()).unwrap();
+            tcp.receive(now, id, b"no packet");
+            assert_eq!(tcp.run(now, id), None);
+            assert_eq!(tcp.find(&client), None);
+        }
+        assert_eq!(tcp.next_deadline(), None);
     }
 }
