@@ -210,11 +210,7 @@ impl Engine {
         if hosts.is_empty() || !self.is_inside(network) {
             return 0;
         }
-        self.nat.end_where(now, |session| {
-            [&session.original, &session.reply]
-                .into_iter()
-                .any(|key| key.network == network && hosts.contains(&key.src))
-        })
+        hosts.iter().map(|ip| self.nat.end_of_host(now, network, *ip)).sum()
     }
 
     /// A host is there: who sends to its address sends to this MAC from now on.
