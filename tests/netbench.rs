@@ -94,6 +94,40 @@ fn a_short_run_reports_every_figure_asked_for_and_leaves_nothing() {
 }
 
 #[test]
+fn a_short_run_between_two_machines_reports_its_figures_and_writes_its_own_section() {
+    if skip_unless(&["ip", "nft"]) {
+        return;
+    }
+    let (report, document) = (unique("report"), unique("document"));
+    let [report, document] = [report, document].map(|name| std::env::temp_dir().join(name));
+    let (begin, end) = ("<!-- netbench-vxlan:begin -->", "<!-- netbench-vxlan:end -->");
+    let rest = "<!-- netbench:begin -->\nkept\n<!-- netbench:end -->\n";
+    fs::write(&document, format!("{rest}{begin}\nold\n{end}\n")).unwrap();
+    let files = ["--json", report.to_str().unwrap(), "--update-readme", document.to_str().unwrap()];
+    let measured = ["--vxlan", "--seconds", "0.2", "--repetitions", "1", "--peers", "linux,bare"];
+    let (pid, code, said) = run(&[&measured[..], &files[..]].concat());
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(left_behind(pid), Vec::<String>::new());
+
+    let json: Value = serde_json::from_str(&fs::read_to_string(&report).unwrap()).unwrap();
+    fs::remove_file(&report).unwrap();
+    assert_eq!(json["failures"], Value::Array(Vec::new()), "{said}");
+    for peer in ["linux", "bare"] {
+        for figure in ["tcp1", "udp_flood", "rtt_p50"] {
+            let row = find(&json, peer, figure);
+            assert_eq!(row["scenario"], "vxlan");
+            assert!(row["median"].as_f64().unwrap() > 0.0, "{row}");
+        }
+    }
+    let text = fs::read_to_string(&document).unwrap();
+    fs::remove_file(&document).unwrap();
+    let (before, section) = text.split_once(begin).unwrap();
+    assert_eq!(before, rest);
+    assert!(section.contains("| linux | ") && section.contains("| bare | "), "{section}");
+    assert!(!section.contains("old") && section.ends_with(&format!("{end}\n")), "{section}");
+}
+
+#[test]
 fn an_unknown_peer_is_a_usage_error() {
     let (_, code, said) = run(&["--peers", "docker0"]);
     assert_eq!(code, Some(2));

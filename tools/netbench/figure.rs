@@ -15,9 +15,16 @@ pub enum Scenario {
     Published,
     /// As L2, while a third host floods a fourth, and a fifth sends a TCP stream.
     Fairness,
+    /// Two hosts of one network, each at a machine of its own, and VXLAN between the machines.
+    Vxlan,
 }
 
 impl Scenario {
+    /// All, in the order of reports.
+    pub const ALL: [Self; 5] = [Self::L2, Self::Nat, Self::Published, Self::Fairness, Self::Vxlan];
+    /// Those of one machine, which are measured unless others are asked for.
+    pub const DEFAULT: [Self; 4] = [Self::L2, Self::Nat, Self::Published, Self::Fairness];
+
     /// Its name on the command line and in JSON.
     pub const fn key(self) -> &'static str {
         match self {
@@ -25,6 +32,7 @@ impl Scenario {
             Self::Nat => "nat",
             Self::Published => "published",
             Self::Fairness => "fairness",
+            Self::Vxlan => "vxlan",
         }
     }
 
@@ -35,6 +43,7 @@ impl Scenario {
             Self::Nat => "NAT: a host inside to a host outside",
             Self::Published => "Published: a host outside to a published port inside",
             Self::Fairness => "Fairness: one host floods small UDP, two others ping and stream",
+            Self::Vxlan => "VXLAN: two hosts of one network, each at its own machine",
         }
     }
 }
@@ -66,6 +75,7 @@ impl Test {
     pub const fn groups(scenario: Scenario) -> &'static [&'static [Self]] {
         match scenario {
             Scenario::Fairness => &[&[Self::Fairness]],
+            Scenario::Vxlan => &[&[Self::Tcp1], &[Self::Udp], &[Self::Rtt]],
             _ => &[
                 &[Self::Tcp1, Self::Tcp4],
                 &[Self::Udp, Self::Lossless],

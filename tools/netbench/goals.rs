@@ -7,6 +7,8 @@ use crate::results::Results;
 /// Against the bare forwarder, every figure, L2 and translated.
 const OF_BARE: [(Scenario, f64); 3] =
     [(Scenario::L2, 0.95), (Scenario::Nat, 0.92), (Scenario::Published, 0.92)];
+/// The same, between two machines.
+const OF_BARE_VXLAN: f64 = 0.9;
 /// CPU that counts as none, in cores: timers and signals.
 const AT_REST: f64 = 0.002;
 
@@ -143,6 +145,9 @@ fn all() -> Vec<Goal> {
         plain(L2, Figure::Rest, None, AT_REST),
         plain(Nat, Figure::Rest, None, AT_REST),
     ]);
+    for figure in [Figure::Tcp1, Figure::Flood] {
+        goals.push(plain(Scenario::Vxlan, figure, Some(BARE), OF_BARE_VXLAN));
+    }
     for (scenario, limit) in OF_BARE {
         for figure in Figure::ALL.into_iter().filter(|figure| is_of_bare(*figure)) {
             let limit = if figure.is_cost() { 1.0 / limit } else { limit };

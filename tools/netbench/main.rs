@@ -11,7 +11,8 @@
 //! | `options` | the command line |
 //! | `peer` | the systems under test: how each is brought up for each scenario |
 //! | `forward` | the forwarders among them, run as processes of this program |
-//! | `testbed`, `netns`, `process` | hosts, a running switch, and that all of it goes again |
+//! | `testbed`, `underlay` | hosts, a running switch or two, and that all of it goes again |
+//! | `netns`, `process` | what they are made of |
 //! | `load` | traffic, and the tests made of it |
 //! | `run` | the order of measurements |
 //! | `figure`, `results`, `goals` | what is measured, samples and ratios, what is aimed at |
@@ -38,6 +39,7 @@ mod results;
 mod run;
 mod system;
 mod testbed;
+mod underlay;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -63,6 +65,9 @@ fn main() -> ExitCode {
     let result = match &options.command {
         Some(Command::Forward { kind, one, other }) => {
             forward::run(*kind, &[one.clone(), other.clone()]).map(|()| ExitCode::SUCCESS)
+        }
+        Some(Command::Tunnel { host, local, remote }) => {
+            forward::run_tunnel(host, *local, *remote).map(|()| ExitCode::SUCCESS)
         }
         None => benchmark(&options),
     };
@@ -133,6 +138,7 @@ fn choose_peers(options: &Options) -> (Vec<Box<dyn Peer>>, Vec<PeerNote>) {
     let may_build = !options.no_build && !options.list;
     let binary = peer::find_binary(options.tapway.as_deref(), may_build);
     let problem = binary.as_ref().err().map(ToString::to_string);
+    let scenarios = options.scenarios();
     let mut chosen = Vec::new();
     let mut notes = Vec::new();
     for peer in peer::all(binary.ok()) {
@@ -141,7 +147,8 @@ fn choose_peers(options: &Options) -> (Vec<Box<dyn Peer>>, Vec<PeerNote>) {
             [] => options.list || peer.is_default(),
             names => names.contains(&name),
         };
-        if !is_wanted {
+        let has_part = |scenario: &Scenario| peer.refuses(*scenario).is_none();
+        if !is_wanted || !options.list && !scenarios.iter().any(has_part) {
             continue;
         }
         let version = match &problem {
@@ -170,7 +177,7 @@ fn measure(
     let started_s = clock::wall_s();
     let plan = Plan {
         peers,
-        scenarios: given_or_all::<Scenario>(&options.scenarios),
+        scenarios: options.scenarios(),
         tests: given_or_all::<Test>(&options.tests),
         repetitions: options.repetitions(),
         settings,

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,9 +29,13 @@ pub struct Options {
     #[arg(long, value_delimiter = ',', value_name = "NAME,...")]
     pub peers: Vec<String>,
 
-    /// Scenarios; default: all
+    /// Scenarios; default: all but vxlan
     #[arg(long, value_delimiter = ',', value_enum, value_name = "NAME,...")]
     pub scenarios: Vec<Scenario>,
+
+    /// Measure VXLAN between two machines: alone, or beside what --scenarios names
+    #[arg(long)]
+    pub vxlan: bool,
 
     /// Tests; default: all
     #[arg(long, value_delimiter = ',', value_enum, value_name = "NAME,...")]
@@ -76,7 +81,8 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub markdown: Option<PathBuf>,
 
-    /// Replace what is between `<!-- netbench:begin -->` and `<!-- netbench:end -->` in a file
+    /// Replace what is between `<!-- netbench:begin -->` and `<!-- netbench:end -->` in a file,
+    /// and between `netbench-vxlan:begin` and `netbench-vxlan:end`: whichever was measured
     #[arg(long, value_name = "FILE")]
     pub update_readme: Option<PathBuf>,
 }
@@ -94,9 +100,32 @@ pub enum Command {
         /// The other.
         other: End,
     },
+    /// Forward between a TAP and another machine: a peer of the VXLAN scenario
+    #[command(hide = true)]
+    Tunnel {
+        /// The host, as NETNS=ADDRESS.
+        host: End,
+        /// This machine's address.
+        local: Ipv4Addr,
+        /// The other's.
+        remote: Ipv4Addr,
+    },
 }
 
 impl Options {
+    /// Where to measure, each once.
+    pub fn scenarios(&self) -> Vec<Scenario> {
+        let mut scenarios = self.scenarios.clone();
+        if self.vxlan {
+            scenarios.push(Scenario::Vxlan);
+        }
+        if scenarios.is_empty() {
+            scenarios.extend(Scenario::DEFAULT);
+        }
+        let is_wanted = |scenario: &Scenario| scenarios.contains(scenario);
+        Scenario::ALL.into_iter().filter(is_wanted).collect()
+    }
+
     /// How to measure.
     pub fn settings(&self) -> Settings {
         let default = if self.quick { 1.0 } else { 3.0 };
@@ -119,5 +148,25 @@ fn seconds(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(seconds) if (0.05..=600.0).contains(&seconds) => Ok(seconds),
         _ => Err("give seconds from 0.05 to 600".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scenarios(arguments: &[&str]) -> Vec<Scenario> {
+        let all = std::iter::once(&"netbench").chain(arguments);
+        Options::try_parse_from(all).unwrap().scenarios()
+    }
+
+    #[test]
+    fn vxlan_is_measured_alone_or_beside_what_is_named() {
+        assert_eq!(scenarios(&[]), Scenario::DEFAULT);
+        assert_eq!(scenarios(&["--vxlan"]), [Scenario::Vxlan]);
+        assert_eq!(scenarios(&["--scenarios", "nat,l2"]), [Scenario::L2, Scenario::Nat]);
+        let both = [Scenario::L2, Scenario::Vxlan];
+        assert_eq!(scenarios(&["--vxlan", "--scenarios", "l2"]), both);
+        assert_eq!(scenarios(&["--vxlan", "--scenarios", "vxlan,l2"]), both);
     }
 }

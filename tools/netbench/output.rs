@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::error::{BenchError, Context, Result};
 use crate::options::Options;
-use crate::report::{self, Report};
+use crate::report::{self, Report, Section};
 
 /// Complains now about what would fail after half an hour.
 ///
@@ -23,7 +23,9 @@ pub fn check(options: &Options) -> Result<()> {
         }
     }
     let Some(path) = &options.update_readme else { return Ok(()) };
-    with_section(path, "").map(|_| ())
+    let scenarios = options.scenarios();
+    let texts = Section::of(&scenarios).map(|section| (section, String::new()));
+    with_sections(path, texts).map(|_| ())
 }
 
 /// Prints and writes what the options ask for.
@@ -42,12 +44,15 @@ pub fn publish(options: &Options, report: &Report) -> Result<()> {
     // One that lies elsewhere would be a dead link for every other reader.
     let picture = options.svg.as_deref().filter(|path| path.is_relative());
     let picture = picture.map(Path::to_string_lossy);
-    let section = report::to_markdown(report, picture.as_deref());
+    let texts: Vec<(Section, String)> = Section::of(&report.scenarios())
+        .map(|section| (section, report::to_markdown(report, section, picture.as_deref())))
+        .collect();
     if let Some(path) = &options.markdown {
-        write(path, &section)?;
+        let texts: Vec<&str> = texts.iter().map(|(_, text)| text.as_str()).collect();
+        write(path, &texts.join("\n"))?;
     }
     if let Some(path) = &options.update_readme {
-        write(path, &with_section(path, &section)?)?;
+        write(path, &with_sections(path, texts)?)?;
     }
     Ok(())
 }
@@ -60,11 +65,16 @@ pub fn print(text: &str) -> Result<()> {
     std::io::stdout().write_all(text.as_bytes()).context("standard output")
 }
 
-/// A document with its section replaced.
-fn with_section(path: &Path, section: &str) -> Result<String> {
+/// A document with these sections replaced.
+fn with_sections(
+    path: &Path,
+    texts: impl IntoIterator<Item = (Section, String)>,
+) -> Result<String> {
     let name = path.display().to_string();
     let document = fs::read_to_string(path).context(name.as_str())?;
-    report::replace_section(&document, &name, section)
+    texts
+        .into_iter()
+        .try_fold(document, |document, (section, text)| section.replace(&document, &name, &text))
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

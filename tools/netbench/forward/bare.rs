@@ -22,7 +22,7 @@ const LOOK_EVERY: u32 = 4;
 pub fn run(ends: &[End; 2]) -> Result<()> {
     let mut devices = Devices::new().context("waiting for TAPs")?;
     for (port, end) in PORTS.into_iter().zip(ends) {
-        let tap = open(end).map_err(named)?;
+        let tap = open(end, MTU).map_err(named)?;
         devices.attach(port, Box::new(tap)).context("waiting for a TAP")?;
     }
     ask_for_short_slices().context("time slices")?;
@@ -49,12 +49,12 @@ pub fn run(ends: &[End; 2]) -> Result<()> {
 }
 
 /// Opens a TAP of the kind that tapway's ports are by default.
-fn open(end: &End) -> std::result::Result<Tap, OpenError> {
+pub(super) fn open(end: &End, mtu: u16) -> std::result::Result<Tap, OpenError> {
     let plan = TapPlan {
         netns: None,
         interface: INTERFACE.to_owned(),
         mac: Some(MacAddr::from_ipv4(end.address)),
-        mtu: MTU,
+        mtu,
         address: ipnet::Ipv4Net::new(end.address, 24).ok(),
         gateway: None,
         backend: TapBackend::Own,
@@ -74,6 +74,6 @@ fn wait(devices: &mut Devices, unlooked: u32) -> Result<u32> {
     Ok(0)
 }
 
-fn named(error: OpenError) -> BenchError {
+pub(super) fn named(error: OpenError) -> BenchError {
     BenchError::Peer(error.to_string())
 }

@@ -2,6 +2,7 @@
 
 mod bare;
 mod naive;
+mod tunnel;
 
 use std::net::Ipv4Addr;
 use std::str::FromStr;
@@ -29,6 +30,14 @@ impl FromStr for End {
         let (netns, address) = text.split_once('=').ok_or_else(wrong)?;
         Ok(Self { netns: netns.to_owned(), address: address.parse().map_err(|_| wrong())? })
     }
+}
+
+/// Forwards between a host's TAP and the machine at `remote` until the process is ended.
+///
+/// # Errors
+/// Why it cannot.
+pub fn run_tunnel(host: &End, local: Ipv4Addr, remote: Ipv4Addr) -> Result<()> {
+    tunnel::run(host, local, remote)
 }
 
 /// Forwards between two TAPs until the process is ended.

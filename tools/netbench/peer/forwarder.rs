@@ -10,6 +10,7 @@ use crate::error::{Context, Result};
 use crate::figure::Scenario;
 use crate::process::Process;
 use crate::testbed::{Host, Testbed};
+use crate::underlay::{self, Vtep};
 
 /// Which one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -50,7 +51,8 @@ impl Peer for Forwarder {
         match self.kind {
             ForwarderKind::Bare => {
                 "tapway's own TAP input and output without its engine: the ceiling; in the other \
-                 scenarios it forwards as well, and translates nothing"
+                 scenarios it forwards as well, and translates nothing; in `vxlan` a TAP, segments \
+                 and UDP_SEGMENT, UDP_GRO and joining, a TAP"
             }
             ForwarderKind::Naive => {
                 "two TAPs of the tun-tap crate, blocking read and write per frame, two threads"
@@ -71,7 +73,10 @@ impl Peer for Forwarder {
         (!has_part).then_some("it forwards between two hosts only")
     }
 
-    fn start(&self, _: Scenario) -> Result<Testbed> {
+    fn start(&self, scenario: Scenario) -> Result<Testbed> {
+        if scenario == Scenario::Vxlan {
+            return start_tunnel();
+        }
         let mut testbed = Testbed::between(Host::create_many(2)?, Testbed::folder()?);
         let mut command = Command::new(std::env::current_exe().context("this program's path")?);
         command.args(["forward", self.kind.name()]);
@@ -82,4 +87,19 @@ impl Peer for Forwarder {
         testbed.processes.push(process);
         Ok(testbed)
     }
+}
+
+/// Both ends of a tunnel, each a process on its machine.
+fn start_tunnel() -> Result<Testbed> {
+    let mut testbed = underlay::create()?;
+    let mut processes = Vec::new();
+    for (at, Vtep { netns, host, local, remote, .. }) in underlay::vteps(&testbed).enumerate() {
+        let mut command = Command::new(std::env::current_exe().context("this program's path")?);
+        command.arg("tunnel").arg(format!("{}={}", host.netns.name(), host.address));
+        command.args([local.to_string(), remote.to_string()]);
+        let log = testbed.path().join(format!("log{at}"));
+        processes.push(Process::start_with(command, Some(netns), &log)?);
+    }
+    testbed.processes = processes;
+    Ok(testbed)
 }

@@ -1,5 +1,6 @@
-//! The kernel: its bridge for L2; routing with nftables' masquerade and DNAT for the others. Veth
-//! pairs as `ip` makes them, their offloads untouched. Rules live in a namespace that goes.
+//! The kernel: its bridge for L2, and its `vxlan` device between two of them; routing with
+//! nftables' masquerade and DNAT for the others. Veth pairs as `ip` makes them, their offloads
+//! untouched. Rules live in a namespace that goes.
 
 use std::process::Command;
 
@@ -10,6 +11,7 @@ use crate::machine::Machine;
 use crate::netns::{self, Netns};
 use crate::process::run_with;
 use crate::testbed::{EXTERNAL, GATEWAY, Host, INSIDE, OUTSIDE, PORTS, Route, Testbed, hosts_of};
+use crate::underlay::{self, HOST_MTU, PORT, UNDERLAY, VNI, Vtep};
 
 /// Linux.
 pub struct Linux;
@@ -20,7 +22,8 @@ impl Peer for Linux {
     }
 
     fn about(&self) -> String {
-        "the kernel's bridge; a routing namespace with nft masquerade and DNAT, without a bridge"
+        "the kernel's bridge; a routing namespace with nft masquerade and DNAT, without a bridge; \
+         a `vxlan` device without outer checksums on a bridge"
             .to_owned()
     }
 
@@ -41,6 +44,7 @@ impl Peer for Linux {
                 translate(&mut testbed)?;
                 Ok(testbed)
             }
+            Scenario::Vxlan => start_vxlan(),
         }
     }
 }
@@ -58,6 +62,26 @@ fn start_bridge(hosts: u8) -> Result<Testbed> {
     }
     let mut testbed = Testbed::between(hosts, Testbed::folder()?);
     testbed.own.push(switch);
+    Ok(testbed)
+}
+
+/// On each machine a bridge between the host's veth and a `vxlan` device to the other one.
+fn start_vxlan() -> Result<Testbed> {
+    let testbed = underlay::create()?;
+    for Vtep { netns, host, local, remote, .. } in underlay::vteps(&testbed) {
+        netns.ip("link add br0 type bridge")?;
+        netns.ip("link set br0 up")?;
+        netns.ip(&format!(
+            "link add vx0 type vxlan id {VNI} local {local} remote {remote} dstport {PORT} \
+             dev {UNDERLAY} noudpcsum"
+        ))?;
+        attach(host, netns, "p0")?;
+        host.netns.ip(&format!("link set eth0 mtu {HOST_MTU}"))?;
+        for port in ["p0", "vx0"] {
+            netns.ip(&format!("link set {port} mtu {HOST_MTU} master br0"))?;
+            netns.ip(&format!("link set {port} up"))?;
+        }
+    }
     Ok(testbed)
 }
 

@@ -102,6 +102,8 @@ fn package_version(package: &str) -> Option<String> {
     process::run(&query).ok().filter(|version| !version.is_empty())
 }
 
+/// For those that are set up on one machine only.
+const ONE_MACHINE: &str = "it is measured within one machine";
 /// For those that translate and do not switch.
 const ONLY_TRANSLATES: &str = "it translates for one host and does not switch";
 /// For those that switch and do not translate.

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::vde::adopt;
-use super::{Peer, version_of};
+use super::{ONE_MACHINE, Peer, version_of};
 use crate::error::{BenchError, Result};
 use crate::figure::Scenario;
 use crate::interrupt;
@@ -47,8 +47,8 @@ impl Peer for Ovs {
         version_of("ovs-vswitchd", &["--version"], "openvswitch-switch")
     }
 
-    fn refuses(&self, _: Scenario) -> Option<&'static str> {
-        None
+    fn refuses(&self, scenario: Scenario) -> Option<&'static str> {
+        (scenario == Scenario::Vxlan).then_some(ONE_MACHINE)
     }
 
     fn start(&self, scenario: Scenario) -> Result<Testbed> {

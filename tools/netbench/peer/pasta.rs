@@ -25,7 +25,8 @@ impl Peer for Pasta {
     }
 
     fn refuses(&self, scenario: Scenario) -> Option<&'static str> {
-        matches!(scenario, Scenario::L2 | Scenario::Fairness).then_some(ONLY_TRANSLATES)
+        let is_translated = matches!(scenario, Scenario::Nat | Scenario::Published);
+        (!is_translated).then_some(ONLY_TRANSLATES)
     }
 
     fn start(&self, scenario: Scenario) -> Result<Testbed> {

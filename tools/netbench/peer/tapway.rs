@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Peer, TAPWAY};
+use super::{ONE_MACHINE, Peer, TAPWAY};
 use crate::error::{BenchError, Context, Result};
 use crate::figure::Scenario;
 use crate::process::{self, Process};
@@ -137,8 +137,8 @@ impl Peer for Tapway {
         Ok(version.trim().to_owned())
     }
 
-    fn refuses(&self, _: Scenario) -> Option<&'static str> {
-        None
+    fn refuses(&self, scenario: Scenario) -> Option<&'static str> {
+        (scenario == Scenario::Vxlan).then_some(ONE_MACHINE)
     }
 
     fn is_default(&self) -> bool {
@@ -151,14 +151,15 @@ impl Peer for Tapway {
             Scenario::Nat | Scenario::Published => {
                 vec![Host::create("in", INSIDE)?, Host::create("out", OUTSIDE)?]
             }
+            Scenario::Vxlan => return Err(BenchError::Peer(ONE_MACHINE.to_owned())),
         };
         let named: Vec<_> = hosts.iter().map(|host| (host.netns.name(), host.address)).collect();
         let configuration = self.configuration(scenario, &named);
         let route = match scenario {
-            Scenario::L2 | Scenario::Fairness => Route::direct(&hosts[0], &hosts[1]),
             Scenario::Nat | Scenario::Published => {
                 Route::translated(scenario, &hosts[0], &hosts[1])
             }
+            _ => Route::direct(&hosts[0], &hosts[1]),
         };
         let mut testbed = Testbed::between(hosts, Testbed::folder()?);
         testbed.route = route;

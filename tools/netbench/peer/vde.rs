@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ONLY_SWITCHES, Peer, version_of};
+use super::{ONE_MACHINE, ONLY_SWITCHES, Peer, version_of};
 use crate::error::Result;
 use crate::figure::Scenario;
 use crate::interrupt;
@@ -29,7 +29,11 @@ impl Peer for Vde {
     }
 
     fn refuses(&self, scenario: Scenario) -> Option<&'static str> {
-        matches!(scenario, Scenario::Nat | Scenario::Published).then_some(ONLY_SWITCHES)
+        match scenario {
+            Scenario::L2 | Scenario::Fairness => None,
+            Scenario::Nat | Scenario::Published => Some(ONLY_SWITCHES),
+            Scenario::Vxlan => Some(ONE_MACHINE),
+        }
     }
 
     fn start(&self, scenario: Scenario) -> Result<Testbed> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::{Peer, VPP, VPP_XDP, linux};
+use super::{ONE_MACHINE, Peer, VPP, VPP_XDP, linux};
 use crate::error::{BenchError, Context, Result};
 use crate::figure::Scenario;
 use crate::interrupt;
@@ -76,8 +76,8 @@ impl Peer for Vpp {
         said.map(|said| version_in(&said)).map_err(|error| error.to_string())
     }
 
-    fn refuses(&self, _: Scenario) -> Option<&'static str> {
-        None
+    fn refuses(&self, scenario: Scenario) -> Option<&'static str> {
+        (scenario == Scenario::Vxlan).then_some(ONE_MACHINE)
     }
 
     fn is_default(&self) -> bool {
@@ -88,6 +88,7 @@ impl Peer for Vpp {
         match scenario {
             Scenario::L2 | Scenario::Fairness => self.start_bridge(hosts_of(scenario)),
             Scenario::Nat | Scenario::Published => self.start_router(scenario),
+            Scenario::Vxlan => Err(BenchError::Peer(ONE_MACHINE.to_owned())),
         }
     }
 }

@@ -2,15 +2,9 @@
 
 use std::fmt::Write;
 
-use super::{Report, digits};
-use crate::error::{BenchError, Result};
+use super::{Report, Section, digits};
 use crate::figure::{Figure, Scenario};
 use crate::peer::{BARE, LINUX, TAPWAY};
-
-/// Where the generated section begins.
-const BEGIN: &str = "<!-- netbench:begin -->";
-/// Where it ends.
-const END: &str = "<!-- netbench:end -->";
 
 /// What a README shows; the rest is in the JSON.
 const SHOWN: [Figure; 11] = [
@@ -27,15 +21,33 @@ const SHOWN: [Figure; 11] = [
     Figure::FairTcp,
 ];
 
-/// The section, with a picture if there is one.
-pub fn to_markdown(report: &Report, picture: Option<&str>) -> String {
-    let mut text = format!("## Performance\n\n```sh\n{}\n```\n\n", report.command);
+/// What a section says about its figures.
+const fn words(section: Section) -> (&'static str, &'static str, &'static str) {
+    match section {
+        Section::OneMachine => (
+            "## Performance",
+            "MTU 1500",
+            "`bare` is tapway's own TAP input and output without its engine, the ceiling.",
+        ),
+        Section::Vxlan => (
+            "### VXLAN between two machines",
+            "two namespaces as machines, a veth pair of MTU 1500 between them, hosts of MTU 1450",
+            "`linux` is a `vxlan` device on a bridge, and the veth pair takes its super-frames \
+             whole, as a network card that offloads VXLAN would. `bare` cuts, sends, receives and \
+             joins as tapway does, without its engine: the ceiling of a program on UDP sockets.",
+        ),
+    }
+}
+
+/// A section, with a picture if there is one.
+pub fn to_markdown(report: &Report, section: Section, picture: Option<&str>) -> String {
+    let (title, place, peers) = words(section);
+    let mut text = format!("{title}\n\n```sh\n{}\n```\n\n", report.command);
     let _ = writeln!(
         text,
-        "{}; MTU 1500. Medians of {} repetitions of {} s, the peers in turn. Senders, switch and \
+        "{}; {place}. Medians of {} repetitions of {} s, the peers in turn. Senders, switches and \
          receivers share the cores, so compare figures with each other, not with other machines; \
-         `bare` is tapway's own TAP input and output without its engine, the ceiling. CPU is all \
-         that the machine spends, senders and receivers included.",
+         {peers} CPU is all that the machine spends, senders and receivers included.",
         report.machine.describe(),
         report.repetitions,
         report.seconds
@@ -43,14 +55,15 @@ pub fn to_markdown(report: &Report, picture: Option<&str>) -> String {
     if let Some(picture) = picture {
         let _ = writeln!(text, "\n![throughput, packet rate, connects and latency]({picture})");
     }
-    for scenario in report.scenarios() {
-        text.push_str(&section(report, scenario));
+    let scenarios = report.scenarios();
+    for scenario in scenarios.iter().filter(|scenario| section.shows(**scenario)) {
+        text.push_str(&table(report, *scenario));
     }
-    let _ = writeln!(text, "\n{}", versions(report));
+    let _ = writeln!(text, "\n{}", versions(report, section));
     text
 }
 
-fn section(report: &Report, scenario: Scenario) -> String {
+fn table(report: &Report, scenario: Scenario) -> String {
     let figures: Vec<Figure> = match scenario {
         Scenario::Fairness => report.figures(scenario),
         _ => SHOWN.into_iter().filter(|figure| report.results.has(scenario, *figure)).collect(),
@@ -88,8 +101,11 @@ fn line(cells: &[String]) -> String {
     format!("| {} |\n", cells.join(" | "))
 }
 
-fn versions(report: &Report) -> String {
-    let measured = report.peers.iter().filter_map(|peer| {
+fn versions(report: &Report, section: Section) -> String {
+    let scenarios = report.scenarios().into_iter().filter(|scenario| section.shows(*scenario));
+    let names: Vec<&str> = scenarios.flat_map(|scenario| report.measured(scenario)).collect();
+    let measured = report.peers.iter().filter(|peer| names.contains(&&*peer.name));
+    let measured = measured.filter_map(|peer| {
         let version = peer.version.as_ref().ok()?;
         Some(format!("{}: {version}", peer.name))
     });
@@ -100,32 +116,4 @@ fn versions(report: &Report) -> String {
         let _ = write!(text, " Not measured: {}.", skipped.join(", "));
     }
     text
-}
-
-/// Puts a section between the markers of a document.
-///
-/// # Errors
-/// If it has no markers.
-pub fn replace_section(document: &str, name: &str, section: &str) -> Result<String> {
-    let missing = || BenchError::Missing {
-        what: format!("{name} has no `{BEGIN}` followed by `{END}`"),
-        remedy: "put the two lines where the section belongs".to_owned(),
-    };
-    let (before, rest) = document.split_once(BEGIN).ok_or_else(missing)?;
-    let (_, after) = rest.split_once(END).ok_or_else(missing)?;
-    Ok(format!("{before}{BEGIN}\n{section}{END}{after}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_is_between_the_markers_is_replaced() {
-        let document = format!("a\n{BEGIN}\nold\n{END}\nb\n");
-        let new = replace_section(&document, "README.md", "new\n").unwrap();
-        assert_eq!(new, format!("a\n{BEGIN}\nnew\n{END}\nb\n"));
-        assert_eq!(replace_section(&new, "README.md", "new\n").unwrap(), new);
-        assert!(replace_section("a", "README.md", "new").is_err());
-    }
 }

@@ -2,11 +2,13 @@
 
 mod json;
 mod markdown;
+mod section;
 mod svg;
 mod table;
 
 pub use json::to_json;
-pub use markdown::{replace_section, to_markdown};
+pub use markdown::to_markdown;
+pub use section::Section;
 pub use svg::to_svg;
 pub use table::{goals_table, list_table, results_tables};
 
@@ -61,9 +63,8 @@ impl Report {
     }
 
     /// Scenarios with any figure.
-    fn scenarios(&self) -> Vec<Scenario> {
-        let all = [Scenario::L2, Scenario::Nat, Scenario::Published, Scenario::Fairness];
-        all.into_iter().filter(|scenario| !self.measured(*scenario).is_empty()).collect()
+    pub fn scenarios(&self) -> Vec<Scenario> {
+        Scenario::ALL.into_iter().filter(|scenario| !self.measured(*scenario).is_empty()).collect()
     }
 
     /// Figures that somebody has in a scenario.

@@ -69,6 +69,7 @@ fn panel(
         Scenario::Nat => "NAT",
         Scenario::Published => "published port",
         Scenario::Fairness => "fairness",
+        Scenario::Vxlan => "VXLAN",
     };
     let better = if figure.is_cost() { "less is better" } else { "more is better" };
     let (title, unit) = (figure.title(), figure.unit());
