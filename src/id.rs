@@ -40,6 +40,9 @@ impl PortId {
 }
 
 impl NetworkId {
+    /// The network of a port that is in none; no network has this number.
+    pub const NONE: Self = Self(u16::MAX);
+
     /// The position in a table indexed by network.
     pub const fn index(self) -> usize {
         self.0 as usize

@@ -16,7 +16,7 @@
 //! | [`testkit`] | frame builders, a bench for the engine, simulated hosts, fuzz bodies |
 //! | [`crew`] | several engines that carry one switch |
 //! | [`engine`] | the sans-I/O core: start reading there |
-//! | [`policy`], [`local`], [`nat`], [`route`], [`switch`] | one layer each; pure decisions and their tables |
+//! | [`policy`], [`local`], [`nat`], [`route`], [`overlay`], [`switch`] | one layer each; pure decisions and their tables |
 //! | [`table`] | bounded containers |
 //! | [`packet`] | reading and writing frames |
 //! | [`drop_reason`], [`id`], [`time`] | words everybody uses |
@@ -27,11 +27,15 @@
 //! |---|---|
 //! | frame / packet / segment, datagram | Ethernet / IP / transport unit |
 //! | burst | frames handled together |
-//! | port, [`id::PortId`] | a switch port: TAP, uplink, memory; a transport port is `sport`, `dport` |
+//! | port, [`id::PortId`] | a switch port: TAP, uplink, tunnel, memory; a transport port is `sport`, `dport` |
 //! | ingress, egress; rx, tx | direction in the engine; at a device |
 //! | network, bridge | the user's object; its layer-2 instance |
 //! | host | who is behind a port, or behind one in each network it joins |
 //! | link | a host is told of another: variables, hosts file, a name of its own |
+//! | vtep, peer | a VXLAN tunnel endpoint; that of another host |
+//! | underlay, tunnel | the network between VTEPs; a network's way through it to one peer |
+//! | endpoint | a host behind a peer that somebody told of; at transports: address and port |
+//! | vni | the number of a network that stretches over several hosts |
 //! | fdb | MAC -> port; an entry is learned or static, ages, moves |
 //! | gateway | the router's address and MAC in a network |
 //! | neighbour | IP -> MAC, with a state as `ip neigh` shows it |
@@ -62,6 +66,7 @@ pub mod id;
 pub mod io;
 pub mod local;
 pub mod nat;
+pub mod overlay;
 pub mod packet;
 pub mod policy;
 pub mod route;

@@ -12,6 +12,7 @@ use support::*;
 use tapway::control::dhcp::{Answer, DhcpServer, LeaseState, ScopePort, ScopeSettings, Silence};
 use tapway::drop_reason::DropReason;
 use tapway::local::dhcp::Parameters;
+use tapway::switch::PortRole;
 use tapway::testkit::dhcp::{
     ACK, ClientMessage, DISCOVER, INFORM, NAK, OFFER, RELEASE, REQUEST, ServerMessage,
 };
@@ -301,6 +302,7 @@ fn a_guarded_host_may_use_what_it_has_leased_and_nothing_else() {
             guard: Some(guard),
             host: None,
             static_macs: Vec::new(),
+            role: PortRole::Hosts,
             is_up: true,
         };
         let host = lab.attach_with(spec, SERVER, Ipv4Addr::new(172, 17, 0, 101));

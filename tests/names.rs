@@ -16,6 +16,7 @@ use tapway::id::WorkerId;
 use tapway::local::dns::NameTable;
 use tapway::packet::Offload;
 use tapway::packet::tcp::{ACK, RST, SYN};
+use tapway::switch::PortRole;
 use tapway::testkit::{Crew, HostSpec, Plug, SimHost, WireQuality, World};
 use tapway::time::Instant;
 
@@ -151,6 +152,7 @@ fn a_lossy_wire_carries_queries_over_tcp() {
         guard: None,
         host: None,
         static_macs: Vec::new(),
+        role: PortRole::Hosts,
         is_up: true,
     };
     for command in [
@@ -224,6 +226,7 @@ fn several_workers_are_one_server() {
             guard: None,
             host: None,
             static_macs: Vec::new(),
+            role: PortRole::Hosts,
             is_up: true,
         };
         for command in [

@@ -20,6 +20,7 @@ use tapway::io::{
     OpenError, PortIo, PortPlan, ReceiveError, TapBackend, TapPlan,
 };
 use tapway::packet::{FrameView, Headers, MacAddr, VNET_HEADER};
+use tapway::switch::PortRole;
 
 const OWN_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x42]);
 
@@ -239,6 +240,7 @@ fn tcp_of_a_host_on_this_kernel_goes_through_in_segments() {
             guard: None,
             host: None,
             static_macs: Vec::new(),
+            role: PortRole::Hosts,
             is_up: true,
         };
         let id = PortId(id as u16);

@@ -16,6 +16,7 @@ use tapway::io::{
     ReceiveError, TapBackend, TapPlan, WireEnd, WorkerEvent, wire,
 };
 use tapway::packet::{MacAddr, Received, VNET_HEADER};
+use tapway::switch::PortRole;
 
 const TAP: PortId = PortId(0);
 const WIRE: PortId = PortId(1);
@@ -62,6 +63,7 @@ impl Bench {
                 guard: None,
                 host: None,
                 static_macs: Vec::new(),
+                role: PortRole::Hosts,
                 is_up: true,
             };
             worker.apply(Command::AddPort(id, spec)).unwrap();
@@ -360,6 +362,7 @@ fn capture_is_replayed_whole_into_a_recorded_one() {
             guard: None,
             host: None,
             static_macs: Vec::new(),
+            role: PortRole::Hosts,
             is_up: false,
         };
         worker.apply(Command::AddPort(PortId(id as u16), spec)).unwrap();

@@ -8,6 +8,7 @@ use ipnet::Ipv4Net;
 use tapway::engine::{Command, Engine, EngineConfig, PortSpec};
 use tapway::id::PortId;
 use tapway::nat::{Endpoint, Publish};
+use tapway::switch::PortRole;
 use tapway::testkit::probe::ProbeAnswer;
 use tapway::testkit::{
     BRIDGE, EngineId, ExchangeId, HostId, HostSpec, Lab, Plug, Progress, UPLINK, WireQuality, World,
@@ -50,6 +51,7 @@ impl Scene {
                 guard: None,
                 host: None,
                 static_macs: Vec::new(),
+                role: PortRole::Hosts,
                 is_up: true,
             };
             commands.push(Command::AddPort(PortId(port), spec));

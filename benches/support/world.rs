@@ -8,7 +8,7 @@ use tapway::engine::{Command, Engine, EngineConfig, Gateway, NetworkSpec, PortSp
 use tapway::id::{NetworkId, PortId};
 use tapway::nat::{Endpoint, NatMode, NatPolicy};
 use tapway::packet::{BURST_FRAMES, Burst, MacAddr, TxLists, array, be16, checksum, put, put16};
-use tapway::switch::FdbLimits;
+use tapway::switch::{FdbLimits, PortRole};
 use tapway::testkit::build::{self, Hop};
 use tapway::time::Instant;
 
@@ -191,6 +191,7 @@ impl World {
             guard: None,
             host: None,
             static_macs: Vec::new(),
+            role: PortRole::Hosts,
             is_up: true,
         };
         self.apply(Command::AddPort(id, spec));

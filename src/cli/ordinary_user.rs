@@ -55,6 +55,10 @@ fn beyond(plan: &PortPlan) -> Option<String> {
         PortPlan::Shared(shared) => {
             Some(format!("device {} of this host; run tapway as root", shared.device))
         }
-        PortPlan::Tap(_) | PortPlan::Replay(_) | PortPlan::Record(_) => None,
+        PortPlan::Tap(_)
+        | PortPlan::Vxlan(_)
+        | PortPlan::Tunnel(_)
+        | PortPlan::Replay(_)
+        | PortPlan::Record(_) => None,
     }
 }

@@ -17,7 +17,7 @@ use crate::local::{self, Outcome};
 use crate::packet::icmp::IcmpError;
 use crate::packet::{
     Arp, ArpOperation, ETHERNET_HEADER, FrameRef, FrameView, Headers, Held, Ipv4, Layer, MacAddr,
-    be32, fragment, ipv4,
+    Origin, be32, fragment, ipv4,
 };
 use crate::route::{Resolution, may_report};
 use crate::switch::FdbKey;
@@ -215,6 +215,9 @@ impl Engine {
         if self.is_dhcp(frame.network, ipv4) {
             return self.dhcp_datagram(pass, frame, packet, ipv4);
         }
+        if self.is_encapsulated(frame, ipv4) {
+            return self.take_encapsulated_datagram(pass, packet);
+        }
         if let Some(verdict) = self.answer_names(pass, frame, packet, ipv4) {
             return verdict;
         }
@@ -287,6 +290,9 @@ impl Engine {
 
     /// A frame that waited in vain for its next hop.
     pub(super) fn fail_held(&mut self, pass: &mut Pass<'_>, held: &Held) {
+        if held.origin == Origin::Encapsulated {
+            return self.drop_held(pass.now, held, DropReason::VxlanNoWay);
+        }
         self.report_held(pass, held, IcmpError::HostUnreachable);
         self.drop_held(pass.now, held, DropReason::HostUnreachable);
     }

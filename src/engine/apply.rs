@@ -10,7 +10,7 @@ use crate::id::{NetworkId, PortId};
 use crate::nat::{Publish, StaticNat};
 use crate::packet::PortSpan;
 use crate::route::{Interface, Route, RouteKind};
-use crate::switch::{Bridge, FdbKey};
+use crate::switch::{Apart, Bridge, FdbKey, PortRole};
 use crate::time::Instant;
 
 impl Engine {
@@ -52,6 +52,10 @@ impl Engine {
                 reply.ended_sessions = self.end_hosts(now, network, &BTreeSet::from([ip]));
                 return Ok(reply);
             }
+            Command::SetEndpoints(network, hosts) => {
+                self.set_endpoints(network, hosts)?;
+                return Ok(reply);
+            }
             Command::AnnounceHost(port, host) => {
                 self.introduce(now, port, host);
                 return Ok(reply);
@@ -66,9 +70,8 @@ impl Engine {
             }
             Command::RemovePort(id) => reply.ended_sessions = self.remove_port(now, id)?,
             Command::SetPortUp(id, is_up) => self.set_port_up(now, id, is_up)?,
-            Command::SetPortMtu(id, mtu) => {
-                self.port_mut(id).ok_or(CommandError::UnknownPort(id))?.mtu = mtu;
-            }
+            Command::SetPortMtu(id, mtu) => self.set_port_mtu(id, mtu)?,
+            Command::SetVtep(vtep) => self.overlay.vtep = vtep,
             Command::AddRoute(destination, via) => self.add_route(destination, via)?,
             Command::RemoveRoute(destination) => self.remove_route(destination)?,
             Command::Publish(publish) => reply.ended_sessions = self.publish(now, publish)?,
@@ -124,6 +127,7 @@ impl Engine {
             is_internal: spec.is_internal,
             open_port: spec.open_port,
             serves_dhcp: spec.serves_dhcp,
+            vxlan: spec.vxlan,
         };
         if self.networks.len() <= id.index() {
             self.networks.resize_with(id.index() + 1, || None);
@@ -238,9 +242,12 @@ impl Engine {
     }
 
     fn remove_network(&mut self, now: Instant, id: NetworkId) -> Result<usize, CommandError> {
-        let network = self.network(id).ok_or(CommandError::UnknownNetwork(id))?;
+        self.network(id).ok_or(CommandError::UnknownNetwork(id))?;
         let mut ended = 0;
-        for port in network.bridge.ports().to_vec() {
+        self.overlay.endpoints.set(id, Vec::new());
+        let members = self.ports_with_ids().filter(|(_, port)| port.network == id);
+        let members: Vec<PortId> = members.map(|(port, _)| port).collect();
+        for port in members {
             ended += self.remove_port(now, port)?;
         }
         let publishes: Vec<Publish> =
@@ -325,9 +332,10 @@ impl Engine {
     }
 
     /// Notes at each port what its frames are compared with: the gateway's MAC, whether its host may
-    /// serve others, and whether it publishes something, or may. Without a configured address any port of the network
-    /// may be the one.
+    /// serve others, and whether it publishes something, or may. Without a configured address any
+    /// port of the network may be the one.
     fn refresh_ports(&mut self) {
+        self.refresh_tunnels();
         for id in 0..self.ports.len() {
             self.refresh_port(PortId(id as u16));
         }
@@ -338,8 +346,12 @@ impl Engine {
         let Some(port) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return };
         let network = port.network;
         let interface = self.interfaces.get(network);
-        port.is_open_rx = port.is_up && port.guard.is_none() && port.limit_rx.is_none();
-        port.is_open_tx = port.is_up && port.limit_tx.is_none();
+        let is_underlay = port.role == PortRole::Underlay;
+        let is_tunnel = matches!(port.role, PortRole::Tunnel(_));
+        let is_free_rx = port.guard.is_none() && port.limit_rx.is_none();
+        port.is_open_rx = port.is_up && is_free_rx && !is_underlay;
+        port.is_open_tx = port.is_up && port.limit_tx.is_none() && !is_tunnel;
+        port.apart = Apart::new(port.is_isolated, is_tunnel);
         let served = self.networks.get(network.index()).and_then(Option::as_ref);
         port.refuses_servers =
             port.guard.is_some() && served.is_some_and(|network| network.serves_dhcp);

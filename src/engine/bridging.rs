@@ -5,7 +5,7 @@ use super::{Audience, Engine, Notice, Pass, Tier};
 use crate::drop_reason::DropReason;
 use crate::id::{NetworkId, PortId};
 use crate::packet::{FrameRef, FrameView, Headers, Layer, Offload, Origin};
-use crate::switch::FdbKey;
+use crate::switch::{Apart, FdbKey};
 
 impl Engine {
     /// Any frame: learn the source, look up the destination. `hash` is that of the source.
@@ -48,8 +48,8 @@ impl Engine {
     ) -> Verdict {
         match egress {
             Some(egress) => {
-                let is_isolated = self.port(frame.port).is_some_and(|port| port.is_isolated);
-                let ingress = (frame.port, is_isolated);
+                let apart = self.port(frame.port).map_or_else(Apart::default, |port| port.apart);
+                let ingress = (frame.port, apart);
                 let FrameView { bytes, offload } = pass.tx.view(frame.at, pass.burst);
                 let size = (bytes.len(), frame.headers.l3, offload);
                 self.bridge(pass, (frame.at, size), ingress, egress)
@@ -68,14 +68,16 @@ impl Engine {
         &mut self,
         pass: &mut Pass<'_>,
         (at, size): (FrameRef, (usize, u8, Offload)),
-        (ingress, is_isolated): (PortId, bool),
+        (ingress, apart): (PortId, Apart),
         egress: PortId,
     ) -> Verdict {
         if egress == ingress {
             return Verdict::Dropped(DropReason::SamePort);
         }
-        if is_isolated && self.port(egress).is_some_and(|port| port.is_isolated) {
-            return Verdict::Dropped(DropReason::Isolated);
+        if !apart.is_from_none()
+            && let Some(reason) = self.port(egress).and_then(|port| apart.from(port.apart))
+        {
+            return Verdict::Dropped(reason);
         }
         self.report(pass.now, ingress, Tier::Bridge);
         match self.send_sized(pass, at, egress, size) {
@@ -150,7 +152,7 @@ impl Engine {
         let Some(port) = self.port_mut(frame.port) else {
             return Verdict::Dropped(DropReason::UnknownPort);
         };
-        let from_isolated = port.is_isolated;
+        let apart = port.apart;
         if !port.storm.take_many(pass.now, segments) {
             return Verdict::Dropped(DropReason::StormLimit);
         }
@@ -164,11 +166,11 @@ impl Engine {
             let member =
                 self.network(frame.network).and_then(|n| n.bridge.ports().get(at).copied());
             let Some(egress) = member.filter(|egress| *egress != frame.port) else { continue };
-            if from_isolated && self.port(egress).is_some_and(|port| port.is_isolated) {
-                refused = DropReason::Isolated;
+            if let Some(reason) = self.port(egress).and_then(|port| apart.from(port.apart)) {
+                refused = reason;
                 continue;
             }
-            match self.send(pass, frame.at, egress, frame.headers.l3) {
+            match self.send_shared(pass, frame.at, egress, frame.headers.l3) {
                 Ok(()) => sent = true,
                 Err(reason) => refused = reason,
             }

@@ -10,8 +10,9 @@ use super::NameAsker;
 use crate::id::{NetworkId, PortId};
 use crate::local::dns::NameTable;
 use crate::nat::{NatPolicy, Publish, Timeouts};
+use crate::packet::vxlan::Vni;
 use crate::packet::{MacAddr, PortSpan};
-use crate::switch::{BridgeSettings, Guard, PortLimits};
+use crate::switch::{BridgeSettings, Guard, PortLimits, PortRole};
 
 /// tapway's own place in a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +56,41 @@ pub struct NetworkSpec {
     pub serves_dhcp: bool,
     /// Policy of its bridge.
     pub bridge: BridgeSettings,
+    /// Its number beyond tapway's host; none: it is on this host only.
+    pub vxlan: Option<VxlanSpec>,
+}
+
+/// A network that stretches over several hosts by VXLAN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VxlanSpec {
+    /// Its number, the same on all hosts.
+    pub vni: Vni,
+    /// Endpoints that are no peers yet are told of, to become some ([`Event::UnknownPeer`]).
+    ///
+    /// [`Event::UnknownPeer`]: super::Event::UnknownPeer
+    pub accepts_any: bool,
+    /// Frames with VLAN tags pass its tunnels (RFC 7348 6.1).
+    pub carries_tags: bool,
+}
+
+/// tapway as a VXLAN tunnel endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vtep {
+    /// Its address in the underlay; unspecified: the kernel's socket knows.
+    pub address: Ipv4Addr,
+    /// The UDP port of all endpoints.
+    pub port: u16,
+    /// How it reaches the others.
+    pub underlay: Underlay,
+}
+
+/// How a VXLAN tunnel endpoint reaches the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Underlay {
+    /// By a port of this role: its device sends and receives the datagrams.
+    Port(PortId),
+    /// By the uplink, as packets of tapway's own.
+    Uplink,
 }
 
 impl NetworkSpec {
@@ -72,6 +108,7 @@ impl NetworkSpec {
             nat: NatPolicy::default(),
             serves_dhcp: false,
             bridge: BridgeSettings { forward_reserved: false, storm_limit: 10_000 },
+            vxlan: None,
         }
     }
 }
@@ -91,6 +128,8 @@ pub struct PortSpec {
     pub host: Option<Guard>,
     /// MACs bound to it for good.
     pub static_macs: Vec<MacAddr>,
+    /// What is behind it. An underlay is in no network: [`NetworkId::NONE`].
+    pub role: PortRole,
     /// Whether it starts up.
     pub is_up: bool,
 }
@@ -137,6 +176,11 @@ pub enum Command {
     /// Asks by ARP whether somebody has an address, on behalf of who is behind the port; see
     /// [`Engine::neighbour`](super::Engine::neighbour).
     AskNeighbour(NetworkId, Ipv4Addr, PortId),
+    /// Makes tapway a VXLAN tunnel endpoint, or another one, or ends that.
+    SetVtep(Option<Vtep>),
+    /// Replaces what is known of a network's hosts behind tunnels: ARP for these addresses is
+    /// answered in their place. Their MACs are bound to the tunnels' ports.
+    SetEndpoints(NetworkId, Vec<(Ipv4Addr, MacAddr)>),
     /// Replaces the names of all networks.
     SetNames(Arc<NameTable>),
     /// Answers a [`NameQuery`](super::NameQuery).

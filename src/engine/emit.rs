@@ -103,20 +103,21 @@ impl Engine {
                 Err(reason) => Verdict::Dropped(reason),
             };
         }
-        self.emit_to_all(pass, (at, size), path.egress)
+        self.emit_to_all(pass, (at, size.1), path.egress)
     }
 
-    fn emit_to_all(
+    /// The same for one whose MAC nobody has been heard with.
+    pub(super) fn emit_to_all(
         &mut self,
         pass: &mut Pass<'_>,
-        (at, size): (FrameRef, (usize, u8, Offload)),
+        (at, l3): (FrameRef, u8),
         egress: NetworkId,
     ) -> Verdict {
         let members =
             self.network(egress).map_or_else(Vec::new, |network| network.bridge.ports().to_vec());
         let mut verdict = Verdict::Dropped(DropReason::NoOtherPort);
         for port in members {
-            match self.send_sized(pass, at, port, size) {
+            match self.send_shared(pass, at, port, l3) {
                 Ok(()) => verdict = Verdict::Flooded,
                 Err(reason) if verdict != Verdict::Flooded => verdict = Verdict::Dropped(reason),
                 Err(_) => {}

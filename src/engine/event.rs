@@ -1,6 +1,6 @@
 //! What an engine tells its owner.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -37,11 +37,18 @@ pub enum Event {
         /// Where it is now.
         to: PortId,
     },
+    /// An endpoint that is no peer yet sent a frame of a network that accepts any.
+    UnknownPeer {
+        /// The network.
+        network: NetworkId,
+        /// The endpoint.
+        peer: IpAddr,
+    },
 }
 
 impl Event {
     /// Kinds of events.
-    pub(super) const KINDS: usize = 3;
+    pub(super) const KINDS: usize = 4;
 
     /// Its kind, less than [`Event::KINDS`].
     pub(super) const fn kind(&self) -> usize {
@@ -49,6 +56,7 @@ impl Event {
             Self::Exhausted { .. } => 0,
             Self::DuplicateAddress { .. } => 1,
             Self::MacMoved { .. } => 2,
+            Self::UnknownPeer { .. } => 3,
         }
     }
 }

@@ -34,6 +34,7 @@ impl Engine {
         let quote = Quote::parse(packet, usize::from(ipv4.header_len)).map_err(Stop::Drop)?;
         match self.nat.find(&quote.key(frame.network)) {
             Some(found) => self.translate_error(pass, frame, ipv4, (quote, found)),
+            None if self.is_error_of_tunnel(pass, frame, (ipv4, &quote)) => Ok(Verdict::Local),
             None if is_hosts => Err(Stop::Drop(DropReason::HostsOwn)),
             None => self.forward_plain_error(pass, frame, ipv4),
         }

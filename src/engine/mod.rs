@@ -11,6 +11,7 @@
 //!   replay,
 //! * `fragments`, `icmp_errors`: packets that have no flow,
 //! * `answer`: ARP, echo, refusals and ICMP errors that tapway sends itself,
+//! * `encapsulate`, `decapsulate`, `overlay`: VXLAN,
 //! * `ports`: hosts come and go with their ports,
 //! * `dhcp`: requests for control's DHCP server,
 //! * `names`: DNS at the gateways,
@@ -26,9 +27,11 @@ mod apply;
 mod bridging;
 mod command;
 mod config;
+mod decapsulate;
 mod departed;
 mod dhcp;
 mod emit;
+mod encapsulate;
 mod event;
 mod flow_cache;
 mod fragments;
@@ -38,6 +41,7 @@ mod names;
 mod notice;
 mod observer;
 mod outcome;
+mod overlay;
 mod ownership;
 mod pipeline;
 mod plan;
@@ -69,10 +73,13 @@ use adjacency::Adjacencies;
 use departed::Departed;
 use flow_cache::FlowCache;
 use names::Names;
+use overlay::Overlay;
 use stages::Staging;
 
 pub use crate::nat::Share;
-pub use command::{Command, CommandError, Gateway, NetworkSpec, PortSpec, Reply};
+pub use command::{
+    Command, CommandError, Gateway, NetworkSpec, PortSpec, Reply, Underlay, Vtep, VxlanSpec,
+};
 pub use config::EngineConfig;
 pub use event::Event;
 pub use names::{NameAsker, NameQuery};
@@ -102,6 +109,7 @@ struct Network {
     is_internal: bool,
     open_port: Option<PortId>,
     serves_dhcp: bool,
+    vxlan: Option<VxlanSpec>,
 }
 
 impl Network {
@@ -140,6 +148,7 @@ pub struct Engine {
     /// Hosts to announce in their networks, and their ports.
     introductions: VecDeque<(PortId, Guard)>,
     names: Names,
+    overlay: Overlay,
     /// By kind: a flood of one kind hides none of another.
     event_limits: [TokenBucket; Event::KINDS],
     observer: Option<Box<dyn Observer>>,
@@ -199,6 +208,7 @@ impl Engine {
             departed: Departed::default(),
             introductions: VecDeque::new(),
             names: Names::new(random.next_u64(), now),
+            overlay: Overlay::new(random.next_u64()),
             event_limits: [TokenBucket::new(EVENTS_PER_SECOND, EVENT_BURST, now); Event::KINDS],
             observer: None,
         }
@@ -233,6 +243,7 @@ impl Engine {
             self.nat.next_deadline(),
             self.fragments.next_deadline(),
             self.names.next_deadline(),
+            self.overlay.next_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -247,6 +258,7 @@ impl Engine {
         self.neighbours.handle_timeout(now);
         self.nat.handle_timeout(now);
         self.fragments.handle_timeout(now);
+        self.age_path_mtus(now);
         let now_announced = self.announce.len().min(ANNOUNCEMENTS_PER_PASS);
         let ports: Vec<PortId> = self.announce.drain(..now_announced).collect();
         // Worker 0 announces for all.
@@ -310,7 +322,10 @@ impl Engine {
                 }
                 NeighbourEvent::Release(held) => {
                     for held in held {
-                        self.resume(pass, &held);
+                        match held.origin {
+                            Origin::Encapsulated => self.resume_outer(pass, &held),
+                            _ => self.resume(pass, &held),
+                        }
                     }
                 }
                 NeighbourEvent::Failed(held) => {

@@ -5,8 +5,8 @@ use super::pipeline::{Frame, Verdict};
 use super::{Engine, Pass, Tier};
 use crate::drop_reason::DropReason;
 use crate::id::PortId;
-use crate::packet::{ETHERNET_HEADER, FrameRef, FrameView, Headers, Held, Layer, Offload};
-use crate::switch::Port;
+use crate::packet::{ETHERNET_HEADER, FrameRef, FrameView, Headers, Held, Layer, Offload, Origin};
+use crate::switch::{Port, PortRole};
 use crate::time::Instant;
 
 impl Engine {
@@ -22,6 +22,20 @@ impl Engine {
         self.send_sized(pass, frame, egress, size)
     }
 
+    /// The same for a frame that others get, too: into a tunnel goes a copy.
+    pub(super) fn send_shared(
+        &mut self,
+        pass: &mut Pass<'_>,
+        frame: FrameRef,
+        egress: PortId,
+        l3: u8,
+    ) -> Result<(), DropReason> {
+        if self.is_tunnel(egress) {
+            return self.send_copy_by_tunnel(pass, frame, egress);
+        }
+        self.send(pass, frame, egress, l3)
+    }
+
     /// The same for a frame of tapway's own. A limit is not about it: it is one of few, and a host
     /// that hears no ARP or DHCP because somebody floods it would lose what it has.
     pub(super) fn send_own(
@@ -30,6 +44,9 @@ impl Engine {
         frame: FrameRef,
         egress: PortId,
     ) -> Result<(), DropReason> {
+        if self.is_tunnel(egress) {
+            return self.send_copy_by_tunnel(pass, frame, egress);
+        }
         let size = size_of(pass, frame, ETHERNET_HEADER as u8);
         let port = self.port_mut(egress).filter(|port| port.is_up).ok_or(DropReason::PortDown)?;
         Self::put(pass, port, (frame, egress), size)
@@ -51,7 +68,7 @@ impl Engine {
         Self::put(pass, port, (frame, egress), (len, l3, offload))
     }
 
-    /// The same by a port that is down or has a limit. It finds the frame's size anew, so that
+    /// The same by a port that is down or has a limit, or by a tunnel. It finds the frame's size anew, so that
     /// nothing is kept for it where frames leave freely.
     #[cold]
     #[inline(never)]
@@ -64,6 +81,9 @@ impl Engine {
     ) -> Result<(), DropReason> {
         let size = size_of(pass, frame, l3);
         let port = self.port_mut(egress).ok_or(DropReason::PortDown)?;
+        if let PortRole::Tunnel(_) = port.role {
+            return self.send_by_tunnel(pass, frame, egress);
+        }
         port.may_send(pass.now, size)?;
         Self::put(pass, port, (frame, egress), size)
     }
@@ -143,8 +163,12 @@ impl Engine {
         }
     }
 
-    /// Counts a frame that waited and ends now.
+    /// Counts a frame that waited and ends now. What is in a datagram of tapway's own was counted
+    /// when it was put there: that it ends is counted at its tunnel besides.
     pub(super) fn drop_held(&mut self, now: Instant, held: &Held, reason: DropReason) {
+        if held.origin == Origin::Encapsulated {
+            return self.count_device_drops(held.port, reason, 1);
+        }
         let frame = FrameView { bytes: &held.frame, offload: held.offload };
         self.count_drop(now, held.port, reason, frame);
     }

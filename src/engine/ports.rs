@@ -12,7 +12,9 @@ use super::dhcp::{REQUEST_BURST, REQUESTS_PER_SECOND};
 use super::{CommandError, Engine, Pass, PortSpec};
 use crate::id::{NetworkId, PortId};
 use crate::packet::{Arp, MacAddr};
-use crate::switch::{FdbKey, Guard, Limiter, Port, PortCounters, PortLimits};
+use crate::switch::{
+    Apart, FdbKey, Guard, Limiter, Port, PortCounters, PortLimits, PortRole, Tunnel,
+};
 use crate::table::{SharedBucket, TokenBucket};
 use crate::time::Instant;
 
@@ -34,13 +36,17 @@ impl Engine {
         if self.port(id).is_some() {
             return Err(CommandError::PortExists(id));
         }
-        let network = self
-            .networks
-            .get_mut(spec.network.index())
-            .and_then(Option::as_mut)
-            .ok_or(CommandError::UnknownNetwork(spec.network))?;
-        network.bridge.join(id);
-        let (limit, is_isolated) = (network.bridge.settings.storm_limit, network.isolates(id));
+        let network = self.networks.get_mut(spec.network.index()).and_then(Option::as_mut);
+        let (limit, is_isolated) = match (network, spec.role) {
+            (_, PortRole::Underlay) => (0, false),
+            (None, _) => return Err(CommandError::UnknownNetwork(spec.network)),
+            (Some(network), role) => {
+                if !matches!(role, PortRole::Tunnel(Tunnel { floods: false, .. })) {
+                    network.bridge.join(id);
+                }
+                (network.bridge.settings.storm_limit, network.isolates(id))
+            }
+        };
         // What another port of this number has sent and got is nothing to this one.
         for states in [&self.share.storms, &self.share.limits_rx, &self.share.limits_tx] {
             states.at(id.0).clear();
@@ -49,8 +55,11 @@ impl Engine {
             name: spec.name,
             network: spec.network,
             mtu: spec.mtu,
+            full_mtu: spec.mtu,
+            role: spec.role,
             is_up: spec.is_up,
             is_isolated,
+            apart: Apart::new(false, false),
             guard: spec.guard,
             refuses_servers: false,
             host: spec.host,
@@ -103,9 +112,10 @@ impl Engine {
         self.release_macs(id);
         self.bind_macs(id, network, (&spec.static_macs, guard));
         if let Some(port) = self.port_mut(id) {
-            (port.name, port.mtu) = (spec.name, spec.mtu);
+            port.name = spec.name;
             (port.guard, port.host) = (guard, spec.host);
         }
+        self.set_port_mtu(id, spec.mtu)?;
         let ended = self.end_hosts(now, network, &gone);
         if is_up {
             self.introduce_own(now, id);
@@ -253,6 +263,10 @@ impl Engine {
 
     /// A port is up: the gateway is announced to it, and its host to the others.
     fn greet(&mut self, now: Instant, id: PortId) {
+        if self.port(id).is_none_or(|port| port.role != PortRole::Hosts) {
+            // Behind a peer there may be another gateway of the same address.
+            return;
+        }
         self.announce.push(id);
         self.introduce_own(now, id);
     }

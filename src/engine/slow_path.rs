@@ -44,6 +44,8 @@ impl Engine {
             && !is_looped
         {
             Err(Stop::Drop(reason))
+        } else if self.is_encapsulated(frame, ipv4) {
+            return self.take_encapsulated(pass, frame);
         } else if let Some(hand_over) = self.foreign_owner(pass, frame, ipv4) {
             return self.hand_over(pass, hand_over);
         } else if ipv4.is_fragment() {

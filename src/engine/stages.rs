@@ -14,7 +14,7 @@ use crate::packet::{
     BURST_FRAMES, ETHERNET_HEADER, ETHERTYPE_IPV4, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN, FlowKey,
     FrameRef, FrameView, Headers, Ipv4, Layer, Offload, Origin,
 };
-use crate::switch::{FdbKey, Learned, Port, refuse_rogue_server};
+use crate::switch::{Apart, FdbKey, Learned, Port, PortRole, refuse_rogue_server};
 
 /// How a frame goes on after admission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ struct Staged {
     index: u16,
     port: PortId,
     network: NetworkId,
-    is_isolated: bool,
+    apart: Apart,
 }
 
 /// The staged frames of a burst.
@@ -71,7 +71,7 @@ impl Staging {
             index: 0,
             port: PortId(0),
             network: NetworkId(0),
-            is_isolated: false,
+            apart: Apart::default(),
         };
         Self { frames: vec![none; BURST_FRAMES].into() }
     }
@@ -142,18 +142,27 @@ impl Engine {
         staged.index = index as u16;
         staged.port = port_id;
         staged.network = port.network;
-        staged.is_isolated = port.is_isolated;
+        staged.apart = port.apart;
         staged.len = bytes.len() as u32;
         staged.offload = Offload::NONE;
         staged.course = staged.course(&self.nat, port, bytes);
         let is_plain = port.is_open_rx && offload.is_none();
         if is_plain && staged.course != Course::Other {
             port.counters.rx_segments += 1;
+        } else if port.role == PortRole::Underlay {
+            return self.admit_encapsulated(pass, index, staged);
         } else if !self.admit_checked(pass, index, port_id) {
             return false;
         } else {
             staged.offload = pass.burst.offload(index);
         }
+        self.fetch(staged);
+        true
+    }
+
+    /// Asks for the memory that a frame of known course will need.
+    #[inline(always)]
+    fn fetch(&self, staged: &mut Staged) {
         staged.src_hash = self.fdb.hash(staged.src);
         self.fdb.prefetch(staged.src_hash);
         match staged.course {
@@ -164,6 +173,39 @@ impl Engine {
             Course::Routed => self.nat.prefetch(staged.hash),
             Course::Other | Course::Handed => {}
         }
+    }
+
+    /// Admits what is inside of a frame of the underlay, as a frame of its tunnel's port.
+    #[inline(never)]
+    fn admit_encapsulated(
+        &mut self,
+        pass: &mut Pass<'_>,
+        index: usize,
+        staged: &mut Staged,
+    ) -> bool {
+        let segments = pass.burst.segments(index);
+        if let Some(underlay) = self.port_mut(staged.port) {
+            underlay.counters.rx_segments += segments;
+        }
+        let opened = self.open_outer(pass, index, staged.port);
+        let (tunnel, bytes) = match opened {
+            Ok(tunnel) => (tunnel, pass.burst.frame(index)),
+            Err((port, reason)) => {
+                self.drop_frame(pass, port, reason, FrameRef::Burst(index as u16));
+                return false;
+            }
+        };
+        let Some(port) = self.ports.get_mut(tunnel.index()).and_then(Option::as_mut) else {
+            return false;
+        };
+        port.counters.rx_frames += 1;
+        port.counters.rx_segments += segments;
+        port.counters.rx_bytes += bytes.len() as u64;
+        (staged.port, staged.network, staged.apart) = (tunnel, port.network, port.apart);
+        staged.len = bytes.len() as u32;
+        staged.offload = pass.burst.offload(index);
+        staged.course = staged.course(&self.nat, port, bytes);
+        self.fetch(staged);
         true
     }
 
@@ -180,7 +222,7 @@ impl Engine {
             }
             return false;
         };
-        (staged.network, staged.is_isolated) = (port.network, port.is_isolated);
+        (staged.network, staged.apart) = (port.network, port.apart);
         (staged.port, staged.index, staged.course) = (port_id, index as u16, Course::Handed);
         true
     }
@@ -257,7 +299,7 @@ impl Engine {
         }
         match self.fdb.lookup_hashed(pass.now, staged.dst, staged.hash) {
             Some(egress) => {
-                let ingress = (staged.port, staged.is_isolated);
+                let ingress = (staged.port, staged.apart);
                 let size = (staged.len as usize, ETHERNET_HEADER as u8, staged.offload);
                 self.bridge(pass, (at, size), ingress, egress)
             }

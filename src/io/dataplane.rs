@@ -224,6 +224,7 @@ mod tests {
     use crate::io::Clock;
     use crate::io::{ReceiveError, WireEnd, wire};
     use crate::packet::MacAddr;
+    use crate::switch::PortRole;
     use crate::testkit::build;
     use std::net::Ipv4Addr;
     use std::time::Duration;
@@ -259,6 +260,7 @@ mod tests {
             guard: None,
             host: None,
             static_macs: Vec::new(),
+            role: PortRole::Hosts,
             is_up: true,
         };
         crew.apply(Command::AddPort(port, spec)).unwrap();
@@ -303,6 +305,7 @@ mod tests {
                 guard: None,
                 host: None,
                 static_macs: Vec::new(),
+                role: PortRole::Hosts,
                 is_up: true,
             };
             worker.apply(Command::AddPort(PortId(id), spec)).unwrap();

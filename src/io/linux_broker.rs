@@ -127,6 +127,10 @@ impl Broker for LinuxBroker {
             PortPlan::Tap(plan) => self.open_tap(port, plan),
             PortPlan::Device(plan) => self.open_device(port, plan),
             PortPlan::Shared(plan) => self.open_shared(port, plan),
+            PortPlan::Vxlan(_) | PortPlan::Tunnel(_) => Err(OpenError::Conflict {
+                what: "VXLAN".to_owned(),
+                remedy: "this build has no sockets for it".to_owned(),
+            }),
             PortPlan::Replay(path) => {
                 ReplayPort::open(path).map(|port| of_file("replay", path, Box::new(port)))
             }

@@ -67,6 +67,7 @@ pub use netns_files::{EtcFile, Written};
 pub use packet_socket::PacketSocket;
 pub use plan::{
     DevicePlan, Netns, OpenError, PortPlan, SharedPlan, Station, TakenPorts, TapBackend, TapPlan,
+    TunnelPlan, VxlanPlan,
 };
 pub use port_io::{Loss, PortIo, ReceiveError, TransmitFile};
 pub use process::{Process, ProcessNetns};

@@ -1,11 +1,12 @@
 //! What a port's device should be: the orders that control gives to a broker.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use ipnet::Ipv4Net;
 
 use super::ProcessNetns;
+use crate::packet::vxlan::Vni;
 use crate::packet::{MacAddr, PortSpan};
 
 /// The network namespace of a port's host.
@@ -119,6 +120,40 @@ pub struct TakenPorts {
     pub ports: PortSpan,
 }
 
+/// The UDP sockets of a VTEP: the device of its underlay's port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VxlanPlan {
+    /// The namespace the sockets are in; none: tapway's own.
+    pub netns: Option<String>,
+    /// The VTEP's address; unspecified: the kernel chooses by route.
+    pub address: Ipv4Addr,
+    /// The UDP port that is listened at.
+    pub port: u16,
+    /// Multicast groups to hear.
+    pub groups: Vec<Ipv4Addr>,
+    /// The interface of the groups; none: the kernel chooses by route.
+    pub device: Option<String>,
+    /// The receive buffer, in bytes.
+    pub receive_buffer: usize,
+    /// How many queues, for as many workers.
+    pub queues: u8,
+}
+
+/// A tunnel to a peer, or to a group. It has no device of its own: frames pass by that of the
+/// underlay's port. What there is to be found out is its MTU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TunnelPlan {
+    /// As of the sockets; none as well if the underlay is tapway's uplink.
+    pub netns: Option<String>,
+    /// The peer, or the group.
+    pub peer: IpAddr,
+    /// The network's number.
+    pub vni: Vni,
+    /// Largest packet inside, in bytes, where the underlay is tapway's uplink; none: as the path to
+    /// the peer says.
+    pub mtu: Option<u16>,
+}
+
 /// A port's device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PortPlan {
@@ -128,6 +163,10 @@ pub enum PortPlan {
     Device(DevicePlan),
     /// An existing interface, shared with the host.
     Shared(SharedPlan),
+    /// The sockets of a VTEP.
+    Vxlan(VxlanPlan),
+    /// A tunnel by those, or by the uplink.
+    Tunnel(TunnelPlan),
     /// Frames out of a capture file, as fast as they are taken; what is sent is discarded.
     Replay(PathBuf),
     /// What is sent is written to a capture file; nothing is received.

@@ -264,6 +264,32 @@ impl Burst {
         self.slots.get(index).map(|slot| slot.port)
     }
 
+    /// Takes `bytes` bytes from the front of the frame at `index`, which came in by another port
+    /// then.
+    pub fn strip(&mut self, index: usize, bytes: usize, port: PortId) {
+        if let Some(slot) = self.slots.get_mut(index) {
+            let bytes = (bytes as u32).min(slot.len);
+            slot.offset += bytes;
+            slot.len -= bytes;
+            slot.port = port;
+            slot.offload = slot.offload.unwrapped(bytes as u16);
+        }
+    }
+
+    /// Puts headers before the frame at `index`, into its headroom. `N` is at most [`HEADROOM`] less
+    /// a virtio-net header, once for a frame as it was received.
+    pub fn prepend<const N: usize>(&mut self, index: usize, headers: &[u8; N]) {
+        const { assert!(N + VNET_HEADER <= HEADROOM) };
+        let Some(slot) = self.slots.get_mut(index) else { return };
+        let Some(start) = slot.offset.checked_sub(N as u32) else { return };
+        if let Some(room) = self.arena.get_mut(start as usize..slot.offset as usize) {
+            room.copy_from_slice(headers);
+            slot.offset = start;
+            slot.len += N as u32;
+            slot.offload = slot.offload.wrapped(N as u16);
+        }
+    }
+
     /// Cuts the frame at `index` to `len` bytes.
     pub fn truncate(&mut self, index: usize, len: usize) {
         if let Some(slot) = self.slots.get_mut(index) {

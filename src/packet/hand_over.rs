@@ -24,6 +24,8 @@ pub enum Origin {
     Looped(BeforeLoop),
     /// A copy of what another worker has received and counted.
     Copy,
+    /// tapway put it into a datagram to another VTEP, and it waits for the way there.
+    Encapsulated,
 }
 
 /// What a looped packet said before its source was translated: what its sender knows it by.

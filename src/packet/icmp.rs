@@ -1,6 +1,6 @@
 //! ICMP errors and echo (RFC 792, RFC 1191, RFC 1812 4.3).
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::{PROTOCOL_ICMP, checksum, ipv4, put, put16};
 
@@ -77,6 +77,40 @@ impl IcmpError {
         let header = ipv4::NewHeader { src, dst, protocol: PROTOCOL_ICMP, tos: ERROR_TOS, id: 0 };
         ipv4::datagram(header, &message)
     }
+}
+
+/// The ICMPv6 error that tells the sender of `packet` that a way takes packets of `mtu` bytes only
+/// (RFC 4443 3.2), in the name of its destination. None where none may be sent (2.4): about an
+/// ICMPv6 error, or to or from what is no single host.
+pub fn packet_too_big(packet: &[u8], mtu: u16) -> Option<Vec<u8>> {
+    const NEXT_HEADER: u8 = 58;
+    const PACKET_TOO_BIG: u8 = 2;
+    const FIRST_QUERY: u8 = 128;
+    const IPV6_HEADER: usize = 40;
+    const MAX_LEN: usize = 1280;
+    let address = |at| super::array::<16>(packet, at).map(Ipv6Addr::from);
+    let (src, dst) = (address(8)?, address(24)?);
+    let is_error = packet.get(6) == Some(&NEXT_HEADER) && *packet.get(IPV6_HEADER)? < FIRST_QUERY;
+    if is_error || src.is_multicast() || src.is_unspecified() || dst.is_multicast() {
+        return None;
+    }
+    let quote = packet.get(..packet.len().min(MAX_LEN - IPV6_HEADER - 8))?;
+    let mut datagram = vec![0; IPV6_HEADER + 8];
+    datagram.extend_from_slice(quote);
+    let len = (datagram.len() - IPV6_HEADER) as u16;
+    put(&mut datagram, 0, &[0x60]);
+    put16(&mut datagram, 4, len);
+    put(&mut datagram, 6, &[NEXT_HEADER, ipv4::DEFAULT_TTL]);
+    put(&mut datagram, 8, &dst.octets());
+    put(&mut datagram, 24, &src.octets());
+    put(&mut datagram, IPV6_HEADER, &[PACKET_TOO_BIG]);
+    put16(&mut datagram, IPV6_HEADER + 6, mtu);
+    // The pseudo header: addresses, length, next header (RFC 8200 8.1).
+    let addresses = checksum::sum(datagram.get(8..IPV6_HEADER)?);
+    let message = checksum::sum(datagram.get(IPV6_HEADER..)?);
+    let sum = !checksum::sum_of(&[addresses, message, len, u16::from(NEXT_HEADER)]);
+    put16(&mut datagram, IPV6_HEADER + 2, sum);
+    Some(datagram)
 }
 
 /// Turns an echo request, header and data, into its reply. Everything but type, addresses and

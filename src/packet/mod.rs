@@ -21,6 +21,7 @@ pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
 mod mac;
+pub mod mss;
 mod offload;
 pub mod pcap;
 mod port_span;
@@ -28,6 +29,7 @@ mod segment;
 pub mod tcp;
 mod tx_lists;
 pub mod udp;
+pub mod vxlan;
 
 pub use arp::{Arp, ArpOperation};
 pub use burst::{ARENA_BYTES, BURST_FRAMES, BURST_SEGMENTS, Burst, BurstFull, HEADROOM, Received};

@@ -249,6 +249,30 @@ impl TxLists {
         }
     }
 
+    /// Puts headers before a frame, into the room there. At most `ROOM` less a virtio-net header, and
+    /// once for each frame; it must be in no list yet.
+    pub fn prepend<const N: usize>(
+        &mut self,
+        frame: FrameRef,
+        burst: &mut Burst,
+        headers: &[u8; N],
+    ) {
+        const { assert!(N + VNET_HEADER <= ROOM) };
+        match frame {
+            FrameRef::Burst(index) => burst.prepend(usize::from(index), headers),
+            FrameRef::Own(index) => {
+                let Some(own) = self.own.get_mut(usize::from(index)) else { return };
+                let Some(start) = own.offset.checked_sub(N as u32) else { return };
+                if let Some(room) = self.arena.get_mut(start as usize..own.offset as usize) {
+                    room.copy_from_slice(headers);
+                    own.offset = start;
+                    own.len += N as u32;
+                    own.offload = own.offload.wrapped(N as u16);
+                }
+            }
+        }
+    }
+
     /// Cuts a frame to `len` bytes.
     pub fn truncate(&mut self, frame: FrameRef, burst: &mut Burst, len: usize) {
         match frame {

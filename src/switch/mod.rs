@@ -19,5 +19,5 @@ pub use bridge::{Bridge, BridgeSettings};
 pub use fdb::{Fdb, FdbEntry, FdbKey, FdbLimits, Learned};
 pub use guard::Guard;
 pub use limit::{Limiter, PortLimits, RateLimit};
-pub use port::{Port, PortCounters};
+pub use port::{Apart, Port, PortCounters, PortRole, Tunnel};
 pub use rogue_server::refuse_rogue_server;

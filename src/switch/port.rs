@@ -1,6 +1,6 @@
 //! A switch port as the dataplane sees it.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::{FdbKey, Guard, Limiter};
 use crate::drop_reason::DropReason;
@@ -8,6 +8,58 @@ use crate::id::NetworkId;
 use crate::packet::{MacAddr, Offload};
 use crate::table::{SharedBucket, TokenBucket};
 use crate::time::Instant;
+
+/// What is behind a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PortRole {
+    /// Hosts.
+    #[default]
+    Hosts,
+    /// The other tunnel endpoints: whole encapsulated frames come and go by it. It is in no network.
+    Underlay,
+    /// One other tunnel endpoint that has part of the port's network.
+    Tunnel(Tunnel),
+}
+
+/// A network's tunnel to one other endpoint, or to all of a multicast group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    /// The endpoint's address in the underlay, or the group's.
+    pub peer: IpAddr,
+    /// Frames to many go there; not to who hears them as a member of a group.
+    pub floods: bool,
+}
+
+/// What ports may have in common such that no frame passes between them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Apart(u8);
+
+impl Apart {
+    const ISOLATED: u8 = 1;
+    const TUNNEL: u8 = 2;
+
+    /// Of a port.
+    pub const fn new(is_isolated: bool, is_tunnel: bool) -> Self {
+        let isolated = if is_isolated { Self::ISOLATED } else { 0 };
+        let tunnel = if is_tunnel { Self::TUNNEL } else { 0 };
+        Self(isolated | tunnel)
+    }
+
+    /// True if frames pass between the port and any other.
+    #[inline(always)]
+    pub const fn is_from_none(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Why no frame passes between the port and another; none if frames do.
+    pub const fn from(self, other: Self) -> Option<DropReason> {
+        match self.0 & other.0 {
+            0 => None,
+            both if both & Self::ISOLATED != 0 => Some(DropReason::Isolated),
+            _ => Some(DropReason::VxlanSplitHorizon),
+        }
+    }
+}
 
 /// A port.
 #[derive(Clone, Debug)]
@@ -18,10 +70,16 @@ pub struct Port {
     pub network: NetworkId,
     /// Largest packet it takes, in bytes behind the Ethernet header and tags.
     pub mtu: u16,
+    /// The same, if the way behind it takes what the port does.
+    pub full_mtu: u16,
+    /// What is behind it.
+    pub role: PortRole,
     /// Taking part in forwarding.
     pub is_up: bool,
     /// No frames to or from other isolated ports.
     pub is_isolated: bool,
+    /// What keeps it apart from other ports.
+    pub apart: Apart,
     /// What its host may call itself; none: anything.
     pub guard: Option<Guard>,
     /// Its host may not be a DHCP server or a router to its neighbours.

@@ -24,6 +24,7 @@ use crate::engine::{
 use crate::id::{NetworkId, PortId, WorkerId};
 use crate::nat::{Endpoint, Publish};
 use crate::packet::{Arp, ArpOperation, Burst, FrameView, MacAddr, Offload, TxLists};
+use crate::switch::PortRole;
 use crate::time::Instant;
 
 /// The uplink's network in a [`Lab`].
@@ -184,6 +185,7 @@ impl Lab {
             guard: None,
             host: None,
             static_macs: Vec::new(),
+            role: PortRole::Hosts,
             is_up: true,
         };
         self.attach_with(spec, gateway, ip)

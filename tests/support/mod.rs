@@ -10,7 +10,7 @@ pub use tapway::id::{NetworkId, PortId};
 pub use tapway::nat::{Endpoint, NatMode, NatPolicy};
 pub use tapway::packet::MacAddr;
 use tapway::packet::{Arp, PortSpan, checksum};
-pub use tapway::switch::Guard;
+pub use tapway::switch::{Guard, PortRole};
 pub use tapway::testkit::build::Hop;
 pub use tapway::testkit::{BRIDGE, Lab, LabPort, UPLINK, build};
 
@@ -133,6 +133,7 @@ pub fn port_spec(name: &str) -> PortSpec {
         guard: None,
         host: None,
         static_macs: Vec::new(),
+        role: PortRole::Hosts,
         is_up: true,
     }
 }

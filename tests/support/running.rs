@@ -15,6 +15,7 @@ use tapway::io::{Clock, Dataplane, DataplaneSettings, PortIo, ReceiveError, Wire
 use tapway::nat::{Endpoint, Publish};
 use tapway::packet::MacAddr;
 use tapway::packet::tcp::SYN;
+use tapway::switch::PortRole;
 use tapway::testkit::Lab;
 use tapway::testkit::build::{self, Hop};
 
@@ -66,6 +67,7 @@ impl Running {
             guard: None,
             host: None,
             static_macs,
+            role: PortRole::Hosts,
             is_up: false,
         };
         for command in [

@@ -7,7 +7,7 @@ use crate::id::NetworkId;
 use crate::io::{Netns, PortPlan, TapPlan};
 use crate::nat::{NatMode, NatPolicy, Publish};
 use crate::packet::MacAddr;
-use crate::switch::Guard;
+use crate::switch::{Guard, PortRole};
 use crate::time::Instant;
 
 use super::topology::{HostName, LAN_PREFIX, MTU, ROUTER, ROUTER_UPLINK, Switch, net};
@@ -115,6 +115,7 @@ fn router_commands() -> Vec<Command> {
             guard: guard.map(|spec| Guard { mac: spec.mac, address: spec.address.addr() }),
             host: None,
             static_macs: Vec::new(),
+            role: PortRole::Hosts,
             is_up: false,
         };
         Command::AddPort(id, spec)

@@ -19,7 +19,7 @@ use crate::io::{DevicePlan, Netns, PortPlan, SharedPlan, TapBackend, TapPlan};
 use crate::local::dhcp::Parameters;
 use crate::nat::{Endpoint, NatPolicy, Publish};
 use crate::packet::MacAddr;
-use crate::switch::{BridgeSettings, Guard, PortLimits};
+use crate::switch::{BridgeSettings, Guard, PortLimits, PortRole};
 
 /// Ports of a host that links tell of: each is four variables of whoever links to it. Those with
 /// the highest numbers are left out, because a whole published range would not fit into any
@@ -94,6 +94,7 @@ fn network_spec(config: &Config, ids: &Ids, network: &Network) -> NetworkSpec {
         is_internal: network.internal,
         open_port: network.host.is_some().then(|| ids.port(&host_port_name(network))),
         serves_dhcp: network.dhcp.is_some(),
+        vxlan: None,
         nat: network.nat.clone(),
         bridge: BridgeSettings {
             forward_reserved: network.forward_reserved,
@@ -151,6 +152,7 @@ fn uplink_port(config: &Config, uplink: &Uplink) -> PortEntry {
         guard: None,
         host: None,
         static_macs: Vec::new(),
+        role: PortRole::Hosts,
         is_up: false,
     };
     let address = gateway.filter(|_| mac.is_some());
@@ -242,6 +244,7 @@ fn port_entry(config: &Config, (ids, processes): (&Ids, &Processes), port: &Port
         guard: guard.map(|(mac, address)| Guard { mac, address }),
         host: mac.zip(address).map(|(mac, address)| Guard { mac, address }),
         static_macs: port.static_macs.iter().map(|mac| *mac.get_ref()).collect(),
+        role: PortRole::Hosts,
         is_up: false,
     };
     let limits = port.limits;
@@ -316,6 +319,7 @@ fn host_port(config: &Config, ids: &Ids, network: &Network) -> Option<PortEntry>
         guard: Some(Guard { mac, address }),
         host: None,
         static_macs: Vec::new(),
+        role: PortRole::Hosts,
         is_up: false,
     };
     let plan = PortPlan::Tap(plan);

@@ -5,7 +5,7 @@
 //! is to be must go before that one can come; taking that back opens it again.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
@@ -391,14 +391,18 @@ impl<'c> DeviceOrder<'c> {
     }
 }
 
-/// What only one device can be at: an interface's name in a namespace, or a file.
-fn place(plan: &PortPlan) -> (Option<String>, &Path) {
-    match plan {
-        PortPlan::Tap(tap) => (namespace(plan), Path::new(&tap.interface)),
-        PortPlan::Device(device) => (namespace(plan), Path::new(&device.device)),
-        PortPlan::Shared(shared) => (None, Path::new(&shared.device)),
-        PortPlan::Replay(file) | PortPlan::Record(file) => (None, file),
-    }
+/// What only one device can be at: an interface's name in a namespace, a UDP port, or a file.
+fn place(plan: &PortPlan) -> (Option<String>, PathBuf) {
+    let at = match plan {
+        PortPlan::Tap(tap) => PathBuf::from(&tap.interface),
+        PortPlan::Device(device) => PathBuf::from(&device.device),
+        PortPlan::Shared(shared) => PathBuf::from(&shared.device),
+        // No interface's name has a slash.
+        PortPlan::Vxlan(sockets) => format!("udp/{}", sockets.port).into(),
+        PortPlan::Tunnel(tunnel) => format!("tunnel/{}/{}", tunnel.vni, tunnel.peer).into(),
+        PortPlan::Replay(file) | PortPlan::Record(file) => file.clone(),
+    };
+    (namespace(plan), at)
 }
 
 /// The namespace a device is in, as a text that no other one has; none: tapway's own.
@@ -410,6 +414,8 @@ fn namespace(plan: &PortPlan) -> Option<String> {
             Netns::OfProcess(process) => format!("/{process:?}"),
         }),
         PortPlan::Device(device) => device.netns.clone(),
+        PortPlan::Vxlan(sockets) => sockets.netns.clone(),
+        PortPlan::Tunnel(tunnel) => tunnel.netns.clone(),
         PortPlan::Shared(_) | PortPlan::Replay(_) | PortPlan::Record(_) => None,
     }
 }

@@ -69,10 +69,11 @@ pub(super) struct Supervisor {
 }
 
 /// Kinds of engine events, as the log tells of more of them.
-const EVENT_KINDS: [&str; 3] = [
+const EVENT_KINDS: [&str; 4] = [
     "sessions or external ports have run out",
     "another station claims an address of tapway",
     "a MAC moved to another port",
+    "an endpoint that is no peer sends frames of a network",
 ];
 
 const fn kind_of(event: &Event) -> usize {
@@ -80,6 +81,7 @@ const fn kind_of(event: &Event) -> usize {
         Event::Exhausted { .. } => 0,
         Event::DuplicateAddress { .. } => 1,
         Event::MacMoved { .. } => 2,
+        Event::UnknownPeer { .. } => 3,
     }
 }
 
@@ -260,7 +262,11 @@ impl Supervisor {
         let Some(Supervised { entry, state }) = self.ports.get_mut(at) else { return };
         let port = &entry.spec.name;
         match &entry.plan {
-            PortPlan::Tap(_) | PortPlan::Device(_) | PortPlan::Shared(_) => {
+            PortPlan::Tap(_)
+            | PortPlan::Device(_)
+            | PortPlan::Shared(_)
+            | PortPlan::Vxlan(_)
+            | PortPlan::Tunnel(_) => {
                 *state = State::Lost;
                 tracing::warn!(port, why, "port down: its device is gone; waiting for its return");
             }
@@ -369,6 +375,11 @@ impl Supervisor {
                 %mac,
                 to = self.port_name(to),
                 "a MAC moved to another port"
+            ),
+            Event::UnknownPeer { network, peer } => tracing::info!(
+                network = self.network_name(network),
+                %peer,
+                "a VTEP that is no peer sends frames of the network"
             ),
         }
     }

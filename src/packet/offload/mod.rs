@@ -136,6 +136,26 @@ impl Offload {
         }
     }
 
+    /// The same for an admitted frame that `bytes` bytes are put before, as by an encapsulation.
+    #[must_use]
+    pub const fn wrapped(self, bytes: u16) -> Self {
+        let header_len = match self.header_len {
+            0 => 0,
+            len => len.saturating_add(bytes),
+        };
+        Self { header_len, ..self.behind(bytes) }
+    }
+
+    /// The same for a frame that so many bytes before are taken from.
+    #[must_use]
+    pub const fn unwrapped(self, bytes: u16) -> Self {
+        Self {
+            csum_start: self.csum_start.saturating_sub(bytes),
+            header_len: self.header_len.saturating_sub(bytes),
+            ..self
+        }
+    }
+
     /// The header that tells a device, in the byte order of this machine. The offload must have
     /// been admitted.
     pub fn to_header(self) -> [u8; VNET_HEADER] {

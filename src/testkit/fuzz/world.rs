@@ -19,7 +19,7 @@ use crate::local::dns::NameTable;
 use crate::nat::{Endpoint, NatMode, NatPolicy, Publish};
 use crate::packet::{MacAddr, PortSpan};
 use crate::route::NeighbourLimits;
-use crate::switch::{FdbLimits, Guard};
+use crate::switch::{FdbLimits, Guard, PortRole};
 
 /// Ports that commands and frames may name; one more than there are, so that some are unknown.
 pub const PORTS: u8 = 9;
@@ -220,6 +220,7 @@ fn add_port(id: u16, extra: u8) -> Command {
         guard,
         host: None,
         static_macs,
+        role: PortRole::Hosts,
         is_up: extra & 8 == 0,
     };
     Command::AddPort(PortId(id), spec)

@@ -1,0 +1,214 @@
+//! VXLAN encapsulation (RFC 7348 5): what comes before an inner Ethernet frame.
+//!
+//! On an IPv4 underlay that is [`ENCAPSULATION`] bytes: Ethernet, IPv4, UDP, and a header with the
+//! network's number. The inner frame follows without its FCS.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ETHERNET_HEADER, IPV4_HEADER, Ipv4, MacAddr, PROTOCOL_UDP, Transport, array, be16, ipv4, put,
+    put16,
+};
+use crate::drop_reason::DropReason;
+
+/// The UDP port of VXLAN (IANA).
+pub const VXLAN_PORT: u16 = 4789;
+/// Length of the VXLAN header, in bytes.
+pub const VXLAN_HEADER: usize = 8;
+/// Bytes before an inner frame on an IPv4 underlay: Ethernet, IPv4, UDP and VXLAN headers.
+pub const ENCAPSULATION: usize = ETHERNET_HEADER + UDP_PAYLOAD + VXLAN_HEADER;
+/// By how much a packet inside must be smaller than the largest outside, in bytes: the inner
+/// Ethernet header travels along, the outer one does not count.
+pub const TUNNEL_OVERHEAD: u16 = ENCAPSULATION as u16;
+
+/// Where a datagram's payload begins behind the outer Ethernet header.
+const UDP_PAYLOAD: usize = IPV4_HEADER + UDP_HEADER;
+const UDP_HEADER: usize = 8;
+/// "The VNI is valid" (RFC 7348 5); all other bits of the first byte are reserved.
+const FLAG_VNI: u8 = 0x08;
+const DONT_FRAGMENT: u16 = 0x4000;
+/// The first of the source ports (RFC 7348 5); as many as there are behind it up to 65535.
+const FIRST_SPORT: u16 = 49152;
+
+/// The number of a VXLAN network: 24 bits.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct Vni(u32);
+
+/// A number that is no VNI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a VNI is a number from 1 to {}", Vni::MAX)]
+pub struct VniError;
+
+impl Vni {
+    /// The largest.
+    pub const MAX: u32 = (1 << 24) - 1;
+
+    /// The number.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+
+    /// The VXLAN header of a frame in this network.
+    pub const fn header(self) -> [u8; VXLAN_HEADER] {
+        let [_, v0, v1, v2] = self.0.to_be_bytes();
+        [FLAG_VNI, 0, 0, 0, v0, v1, v2, 0]
+    }
+
+    /// The network of a frame, by its VXLAN header. Reserved bits are not looked at.
+    ///
+    /// # Errors
+    /// [`DropReason::VxlanHeader`] if the header is cut, or says that it has no VNI.
+    pub fn of_header(payload: &[u8]) -> Result<Self, DropReason> {
+        match array::<VXLAN_HEADER>(payload, 0) {
+            Some([flags, _, _, _, v0, v1, v2, _]) if flags & FLAG_VNI != 0 => {
+                Ok(Self(u32::from_be_bytes([0, v0, v1, v2])))
+            }
+            _ => Err(DropReason::VxlanHeader),
+        }
+    }
+}
+
+impl TryFrom<u32> for Vni {
+    type Error = VniError;
+
+    fn try_from(number: u32) -> Result<Self, VniError> {
+        if (1..=Self::MAX).contains(&number) { Ok(Self(number)) } else { Err(VniError) }
+    }
+}
+
+impl From<Vni> for u32 {
+    fn from(vni: Vni) -> Self {
+        vni.0
+    }
+}
+
+impl fmt::Display for Vni {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
+    }
+}
+
+/// What is outside of an inner frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outer {
+    /// The tunnel endpoint that sends.
+    pub src: Ipv4Addr,
+    /// The one that receives.
+    pub dst: Ipv4Addr,
+    /// Source port, the same for all frames of an inner flow.
+    pub sport: u16,
+    /// Destination port.
+    pub dport: u16,
+    /// DSCP and ECN.
+    pub tos: u8,
+    /// The network.
+    pub vni: Vni,
+}
+
+/// The source port for the frames of a flow, by a hash of its inner headers (RFC 7348 5).
+pub const fn source_port(hash: u64) -> u16 {
+    FIRST_SPORT | (hash as u16 & !FIRST_SPORT)
+}
+
+impl Outer {
+    /// The headers before an inner frame of `len` bytes, between these MACs: DF set, TTL fresh, UDP
+    /// without checksum (RFC 7348 5). Before a super-frame the lengths are the largest there are, if
+    /// it has more: each segment gets its own.
+    pub fn headers(
+        &self,
+        (dst_mac, src_mac): (MacAddr, MacAddr),
+        len: usize,
+    ) -> [u8; ENCAPSULATION] {
+        let within_u16 = |len: usize| u16::try_from(len).unwrap_or(u16::MAX);
+        let total_len = within_u16(UDP_PAYLOAD + VXLAN_HEADER + len);
+        let udp_len = total_len - IPV4_HEADER as u16;
+        let mut bytes = [0; ENCAPSULATION];
+        put(&mut bytes, 0, &ipv4::ethernet(dst_mac, src_mac));
+        let packet = bytes.get_mut(ETHERNET_HEADER..).unwrap_or_default();
+        put(packet, 0, &[0x45, self.tos]);
+        put16(packet, 2, total_len);
+        put16(packet, 6, DONT_FRAGMENT);
+        put(packet, 8, &[ipv4::DEFAULT_TTL, PROTOCOL_UDP]);
+        put(packet, 12, &self.src.octets());
+        put(packet, 16, &self.dst.octets());
+        ipv4::fill_checksum(packet, IPV4_HEADER);
+        put16(packet, IPV4_HEADER, self.sport);
+        put16(packet, IPV4_HEADER + 2, self.dport);
+        put16(packet, IPV4_HEADER + 4, udp_len);
+        put(packet, UDP_PAYLOAD, &self.vni.header());
+        bytes
+    }
+
+    /// Reads what is outside of a frame that a tunnel's device delivered; the inner frame begins
+    /// [`ENCAPSULATION`] bytes behind its start. Checksums have been looked at before.
+    ///
+    /// # Errors
+    /// [`DropReason::VxlanHeader`] if it is no VXLAN over IPv4 without options.
+    pub fn parse(frame: &[u8]) -> Result<Self, DropReason> {
+        let packet = frame.get(ETHERNET_HEADER..).unwrap_or_default();
+        let malformed = DropReason::VxlanHeader;
+        let Ok(Ipv4 { src, dst, header_len, transport: Transport::Udp { sport, dport }, .. }) =
+            Ipv4::parse(packet)
+        else {
+            return Err(malformed);
+        };
+        let tos = be16(packet, 0).ok_or(malformed)? as u8;
+        if usize::from(header_len) != IPV4_HEADER {
+            return Err(malformed);
+        }
+        let vni = Vni::of_header(packet.get(UDP_PAYLOAD..).unwrap_or_default())?;
+        Ok(Self { src, dst, sport, dport, tos, vni })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outer() -> Outer {
+        Outer {
+            src: Ipv4Addr::new(192, 0, 2, 1),
+            dst: Ipv4Addr::new(192, 0, 2, 2),
+            sport: 50_000,
+            dport: VXLAN_PORT,
+            tos: 0xb9,
+            vni: Vni(0x0012_3456),
+        }
+    }
+
+    #[test]
+    fn headers_are_read_as_they_were_written() {
+        let macs = (MacAddr([2; 6]), MacAddr([4; 6]));
+        let mut frame = outer().headers(macs, 60).to_vec();
+        frame.extend_from_slice(&[7; 60]);
+        assert_eq!(Outer::parse(&frame), Ok(outer()));
+        assert_eq!(frame.get(42..50), Some(&[8, 0, 0, 0, 0x12, 0x34, 0x56, 0][..]));
+        assert!(ipv4::header_is_valid(&frame[14..], 20));
+        // DF, a fresh TTL, no checksum.
+        assert_eq!((&frame[20..23], &frame[40..42]), (&[0x40, 0, 64][..], &[0, 0][..]));
+        // Reserved bits are ignored, a missing VNI is not.
+        (frame[43], frame[49]) = (0xff, 0xff);
+        assert_eq!(Outer::parse(&frame), Ok(outer()));
+        frame[42] = 0xf7;
+        assert_eq!(Outer::parse(&frame), Err(DropReason::VxlanHeader));
+        frame[42] = 0x08;
+        for len in 0..ENCAPSULATION {
+            assert_eq!(Outer::parse(&frame[..len]), Err(DropReason::VxlanHeader), "{len}");
+        }
+        assert_eq!(outer().headers(macs, 65_536)[16..18], [0xff; 2]);
+    }
+
+    #[test]
+    fn source_ports_are_dynamic_ones() {
+        assert_eq!((source_port(0), source_port(u64::MAX)), (49152, 65535));
+        assert_eq!(Vni::try_from(0), Err(VniError));
+        assert_eq!(Vni::try_from(Vni::MAX + 1), Err(VniError));
+        assert_eq!(Vni::try_from(42).map(Vni::get), Ok(42));
+    }
+}
