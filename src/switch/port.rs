@@ -98,8 +98,6 @@ pub struct Port {
     pub storm: SharedBucket,
     /// Limit of DHCP requests.
     pub dhcp: TokenBucket,
-    /// Limit of questions about foreign names.
-    pub dns: TokenBucket,
     /// Limit of what its host sends.
     pub limit_rx: Option<Limiter>,
     /// Limit of what its host gets.
