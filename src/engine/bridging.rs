@@ -16,7 +16,7 @@ impl Engine {
             return Verdict::Dropped(DropReason::GroupSource);
         }
         if self.is_gateway_mac(frame.network, src) {
-            return self.from_other_gateway(pass, frame);
+            return self.pass_other_gateway(pass, frame);
         }
         if dst.is_reserved_group() && !self.forwards_reserved(frame.network) {
             return Verdict::Dropped(DropReason::ReservedGroup);
@@ -76,7 +76,7 @@ impl Engine {
             return Verdict::Dropped(DropReason::SamePort);
         }
         if !apart.is_from_none()
-            && let Some(reason) = self.port(egress).and_then(|port| apart.from(port.apart))
+            && let Some(reason) = self.port(egress).and_then(|port| apart.parts(port.apart))
         {
             return Verdict::Dropped(reason);
         }
@@ -177,7 +177,7 @@ impl Engine {
             let member =
                 self.network(frame.network).and_then(|n| n.bridge.ports().get(at).copied());
             let Some(egress) = member.filter(|egress| *egress != frame.port) else { continue };
-            if let Some(reason) = self.port(egress).and_then(|port| apart.from(port.apart)) {
+            if let Some(reason) = self.port(egress).and_then(|port| apart.parts(port.apart)) {
                 refused = reason;
                 continue;
             }

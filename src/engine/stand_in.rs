@@ -55,7 +55,7 @@ impl Engine {
 
     /// A frame whose source is the gateway's own MAC. From behind a peer it may be of a gateway with
     /// the same one: what that sends to a host of this side passes, and nothing is learned of it.
-    pub(super) fn from_other_gateway(&mut self, pass: &mut Pass<'_>, frame: &Frame) -> Verdict {
+    pub(super) fn pass_other_gateway(&mut self, pass: &mut Pass<'_>, frame: &Frame) -> Verdict {
         let ends = Verdict::Dropped(DropReason::OwnMacAsSource);
         let Some(apart) = self.port(frame.port).map(|port| port.apart) else { return ends };
         if !self.is_tunnel(frame.port) || self.is_gateway_mac(frame.network, frame.headers.dst) {

@@ -52,7 +52,7 @@ impl Apart {
     }
 
     /// Why no frame passes between the port and another; none if frames do.
-    pub const fn from(self, other: Self) -> Option<DropReason> {
+    pub const fn parts(self, other: Self) -> Option<DropReason> {
         match self.0 & other.0 {
             0 => None,
             both if both & Self::ISOLATED != 0 => Some(DropReason::Isolated),
