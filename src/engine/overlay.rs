@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use foldhash::quality::FixedState;
 
-use super::{CommandError, Engine, Underlay, Vtep};
+use super::{Audience, CommandError, Engine, Notice, Underlay, Vtep};
 use crate::id::{NetworkId, PortId};
 use crate::overlay::{Endpoints, Tunnels};
 use crate::packet::MacAddr;
@@ -110,6 +110,11 @@ impl Engine {
     ///
     /// [`Command::SetPortMtu`]: super::Command::SetPortMtu
     pub fn lower_path_mtu(&mut self, now: Instant, peer: Ipv4Addr, mtu: u16) {
+        self.notify(Audience::All, Notice::PathMtu { peer, mtu });
+        self.believe_path_mtu(now, peer, mtu);
+    }
+
+    pub(super) fn believe_path_mtu(&mut self, now: Instant, peer: Ipv4Addr, mtu: u16) {
         let tunnels: Vec<PortId> = self.overlay.tunnels.to(IpAddr::V4(peer)).collect();
         if mtu < MIN_PATH_MTU || tunnels.is_empty() {
             return;

@@ -52,7 +52,7 @@ impl Apart {
     }
 
     /// Why no frame passes between the port and another; none if frames do.
-    pub const fn from(self, other: Self) -> Option<DropReason> {
+    pub const fn parts(self, other: Self) -> Option<DropReason> {
         match self.0 & other.0 {
             0 => None,
             both if both & Self::ISOLATED != 0 => Some(DropReason::Isolated),
@@ -98,8 +98,6 @@ pub struct Port {
     pub storm: SharedBucket,
     /// Limit of DHCP requests.
     pub dhcp: TokenBucket,
-    /// Limit of questions about foreign names.
-    pub dns: TokenBucket,
     /// Limit of what its host sends.
     pub limit_rx: Option<Limiter>,
     /// Limit of what its host gets.
