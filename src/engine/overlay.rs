@@ -29,6 +29,8 @@ pub(super) struct Overlay {
     pub endpoints: Endpoints,
     /// By peer, what the engine itself was told by routers. Bound: the peers of tunnels.
     paths: HashMap<Ipv4Addr, PathMtu, FixedState>,
+    /// Datagrams that wait for the underlay's neighbours. What is inside was counted already.
+    pub waiting: usize,
     /// Of inner flows: source ports hang on it.
     pub flow_hash: KeyHash,
 }
@@ -46,6 +48,7 @@ impl Overlay {
             tunnels: Tunnels::default(),
             endpoints: Endpoints::default(),
             paths: HashMap::default(),
+            waiting: 0,
             flow_hash: KeyHash::new(seed),
         }
     }
