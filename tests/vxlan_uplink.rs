@@ -154,3 +154,25 @@ fn by_the_uplink_strangers_and_damage_are_named() {
         lab
     });
 }
+
+#[test]
+fn no_session_has_the_port_of_the_vtep() {
+    twice(|| {
+        let (mut lab, router, _) = on_uplink();
+        // Workers choose other external ports.
+        lab.alone();
+        let host = lab.known_inside(2);
+        lab.introduce(&router, Lab::EXTERNAL);
+        let frame = build::udp(host.to_gateway(), host.at(VXLAN_PORT), far(53), b"query");
+        let seen = only_udp(&lab.send(&host, &frame), &router);
+        assert_ne!(seen.src.port, VXLAN_PORT);
+        // One that had it before ends with it.
+        lab.must(Command::SetVtep(None));
+        let frame = build::udp(host.to_gateway(), host.at(VXLAN_PORT), far(54), b"query");
+        lab.send(&host, &frame);
+        let (address, port) = (Lab::EXTERNAL, seen.src.port);
+        let vtep = Vtep { address, port, underlay: Underlay::Uplink };
+        assert_eq!(lab.must(Command::SetVtep(Some(vtep))).ended_sessions, 2);
+        lab
+    });
+}
