@@ -62,9 +62,18 @@ fn new_session(criterion: &mut Criterion<Clocks>) {
     group.finish();
 }
 
+/// Frames of a network that stretches over two machines: what leaves by a tunnel is known to be
+/// there, what comes by it is for a host here.
+fn vxlan(criterion: &mut Criterion<Clocks>) {
+    let mut group = criterion.benchmark_group("vxlan");
+    measure(&mut group, ("encapsulate", BURST), || World::encapsulate(1_000));
+    measure(&mut group, ("decapsulate", BURST), || World::decapsulate(1_000));
+    group.finish();
+}
+
 criterion_group! {
     name = benches;
     config = support::criterion();
-    targets = switch, route, napt, new_session
+    targets = switch, route, napt, new_session, vxlan
 }
 criterion_main!(benches);

@@ -15,7 +15,7 @@ const BATCHES: usize = 8;
 type Case = (&'static str, usize, fn() -> World);
 
 /// Name, frames per burst, and what is measured.
-const CASES: [Case; 11] = [
+const CASES: [Case; 13] = [
     ("switch/2", 64, || World::switch(2)),
     ("switch/1000", 64, || World::switch(1_000)),
     ("switch_burst/1", 1, || World::switch(1_000)),
@@ -26,6 +26,8 @@ const CASES: [Case; 11] = [
     ("napt_back/1000", 64, || World::napt_back(1_000)),
     ("napt_burst/1", 1, || World::napt(1_000)),
     ("napt_new/64512", 64, || World::new_sessions(64_512)),
+    ("vxlan/encapsulate", 64, || World::encapsulate(1_000)),
+    ("vxlan/decapsulate", 64, || World::decapsulate(1_000)),
     ("napt_again/1024", 64, || World::new_sessions(1_024)),
 ];
 

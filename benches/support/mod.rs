@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each benchmark uses its part")]
 
 mod clocks;
+mod frame;
 mod huge_pages;
 mod world;
 
@@ -17,6 +18,7 @@ use tapway::packet::{BURST_FRAMES, Burst, TxLists};
 use tapway::time::Instant;
 
 pub use clocks::{Clocks, now};
+pub use frame::Frame;
 pub use world::World;
 
 /// Frames between two readings of the clock: what they need stays in the second-level cache.
@@ -61,12 +63,12 @@ impl Bursts {
     }
 
     /// Fills all bursts with the frames that `next` gives.
-    pub fn fill(&mut self, mut next: impl FnMut() -> (PortId, [u8; 60])) {
+    pub fn fill(&mut self, mut next: impl FnMut() -> (PortId, Frame)) {
         for burst in &mut self.bursts {
             burst.clear();
             for _ in 0..self.pass {
                 let (port, frame) = next();
-                assert!(burst.push(port, &frame).is_ok(), "the burst is full");
+                assert!(burst.push(port, frame.as_ref()).is_ok(), "the burst is full");
             }
         }
     }

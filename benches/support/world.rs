@@ -1,5 +1,7 @@
 //! Engines in the states to be measured, and the frames they get.
 
+mod vxlan;
+
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -11,6 +13,8 @@ use tapway::packet::{BURST_FRAMES, Burst, MacAddr, TxLists, array, be16, checksu
 use tapway::switch::{FdbLimits, PortRole};
 use tapway::testkit::build::{self, Hop};
 use tapway::time::Instant;
+
+use super::Frame;
 
 const UPLINK: NetworkId = NetworkId(0);
 const INSIDE: NetworkId = NetworkId(1);
@@ -33,7 +37,7 @@ const FIRST_PORT: u16 = 5000;
 /// Longer than any session of this benchmark lives, and than its port rests.
 const FORGET: Duration = Duration::from_secs(3600);
 
-type MakeFrame = Box<dyn Fn(usize) -> (PortId, [u8; 60])>;
+type MakeFrame = Box<dyn Fn(usize) -> (PortId, Frame)>;
 
 /// An engine, and the frames to feed it with, again and again in the same order.
 pub struct World {
@@ -68,7 +72,7 @@ impl World {
             let mut frame = template;
             put(&mut frame, 0, &mac(partner + (1 - side) * half).0);
             put(&mut frame, 6, &mac(station).0);
-            (if side == 0 { IN_PORT } else { SECOND_IN_PORT }, frame)
+            (if side == 0 { IN_PORT } else { SECOND_IN_PORT }, frame.into())
         });
         world.learn(macs);
         world
@@ -89,7 +93,7 @@ impl World {
             let index = flow.wrapping_mul(0x9e37_79b1) % routes;
             let mut frame = template;
             readdress(&mut frame, host_endpoint(0), subnet(index));
-            (IN_PORT, frame)
+            (IN_PORT, frame.into())
         });
         world.meet_router();
         world.warm(flows);
@@ -121,7 +125,7 @@ impl World {
             let to = external.get(flow).copied().unwrap_or(FAR);
             let mut frame = [0; 60];
             put(&mut frame, 0, &build::udp(hop, FAR, to, &[0x5a; 18]));
-            (OUT_PORT, frame)
+            (OUT_PORT, frame.into())
         });
         world.warm(flows);
         world
@@ -146,7 +150,7 @@ impl World {
             let mut frame = template;
             put(&mut frame, 6, &MacAddr::from_ipv4(from.ip).0);
             readdress(&mut frame, from, FAR.ip);
-            (IN_PORT, frame)
+            (IN_PORT, frame.into())
         });
         world.meet_router();
         world
@@ -159,7 +163,7 @@ impl World {
             now,
             order,
             at: 0,
-            frame: Box::new(|_| (IN_PORT, [0; 60])),
+            frame: Box::new(|_| (IN_PORT, [0; 60].into())),
             forget_at: None,
             before: Totals::default(),
         }
@@ -184,6 +188,10 @@ impl World {
     }
 
     fn port(&mut self, id: PortId, network: NetworkId) {
+        self.port_as(id, network, PortRole::Hosts);
+    }
+
+    fn port_as(&mut self, id: PortId, network: NetworkId, role: PortRole) {
         let spec = PortSpec {
             name: format!("port{}", id.0),
             network,
@@ -191,7 +199,7 @@ impl World {
             guard: None,
             host: None,
             static_macs: Vec::new(),
-            role: PortRole::Hosts,
+            role,
             is_up: true,
         };
         self.apply(Command::AddPort(id, spec));
@@ -232,7 +240,7 @@ impl World {
             let frames: Vec<_> = chunk
                 .iter()
                 .map(|station| (self.frame)(*station))
-                .map(|(port, frame)| (port, frame.to_vec()))
+                .map(|(port, frame)| (port, frame.as_ref().to_vec()))
                 .collect();
             self.feed(&frames);
         }
@@ -247,7 +255,7 @@ impl World {
             let frames: Vec<_> = chunk
                 .iter()
                 .map(|flow| (self.frame)(*flow))
-                .map(|(port, frame)| (port, frame.to_vec()))
+                .map(|(port, frame)| (port, frame.as_ref().to_vec()))
                 .collect();
             sources.extend(self.feed(&frames));
         }
@@ -288,7 +296,7 @@ impl World {
     }
 
     /// The next frame.
-    pub fn next_frame(&mut self) -> (PortId, [u8; 60]) {
+    pub fn next_frame(&mut self) -> (PortId, Frame) {
         let index = self.order.get(self.at).copied().unwrap_or(0);
         self.at = if self.at + 1 < self.order.len() { self.at + 1 } else { 0 };
         (self.frame)(index as usize)

@@ -71,7 +71,7 @@ impl Engine {
             Command::RemovePort(id) => reply.ended_sessions = self.remove_port(now, id)?,
             Command::SetPortUp(id, is_up) => self.set_port_up(now, id, is_up)?,
             Command::SetPortMtu(id, mtu) => self.set_port_mtu(id, mtu)?,
-            Command::SetVtep(vtep) => self.overlay.vtep = vtep,
+            Command::SetVtep(vtep) => reply.ended_sessions = self.set_vtep(now, vtep),
             Command::AddRoute(destination, via) => self.add_route(destination, via)?,
             Command::RemoveRoute(destination) => self.remove_route(destination)?,
             Command::Publish(publish) => reply.ended_sessions = self.publish(now, publish)?,

@@ -33,7 +33,7 @@ impl Engine {
         let mut verdict = Verdict::Dropped(DropReason::EgressQueueFull);
         for segment in segments {
             let Ok(at) = pass.tx.generate(&[&segment]) else {
-                return verdict.or(Verdict::Dropped(DropReason::EgressQueueFull));
+                return Verdict::Dropped(DropReason::EgressQueueFull);
             };
             let Ok(headers) = Headers::parse(&segment) else { continue };
             let Layer::Ipv4(ipv4) = headers.layer else { continue };
@@ -108,7 +108,7 @@ impl Engine {
         let mut verdict = Verdict::Dropped(DropReason::FragmentationNeeded);
         for piece in pieces {
             let Ok(at) = pass.tx.generate(&[&ethernet, &piece]) else {
-                return verdict.or(Verdict::Dropped(DropReason::EgressQueueFull));
+                return Verdict::Dropped(DropReason::EgressQueueFull);
             };
             self.totals.generated += 1;
             verdict = verdict.or(self.emit_part(pass, at, path));

@@ -72,6 +72,13 @@ pub enum Notice {
         /// It answered a request.
         is_confirmed: bool,
     },
+    /// The way to a VTEP takes outer packets of no more than so many bytes.
+    PathMtu {
+        /// The VTEP.
+        peer: Ipv4Addr,
+        /// Its path MTU.
+        mtu: u16,
+    },
 }
 
 impl Engine {
@@ -96,6 +103,7 @@ impl Engine {
                     self.notify(Audience::One(from), learned);
                 }
             }
+            Notice::PathMtu { peer, mtu } => self.believe_path_mtu(now, peer, mtu),
             Notice::Asked { network, ip, asked_by } => {
                 self.heed_asked(now, from, (network, ip), asked_by);
             }
