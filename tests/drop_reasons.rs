@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use support::stretched::*;
 use support::*;
 use tapway::drop_reason::DropReason;
 use tapway::engine::NetworkSpec;
@@ -568,5 +569,40 @@ drops! {
         for id in 0..257 {
             lab.send(&host, &piece(&host, FAR, id, (800, false), 80));
         }
+    }
+    VxlanHeader vxlan_header(lab) {
+        let (underlay, ..) = stretch(lab, |_| {});
+        let mut frame = wrapped(EAST, 0, &broadcast(&remote(7)));
+        frame[42] = 0;
+        lab.send(&underlay, &frame);
+    }
+    VxlanUnknownVni vxlan_unknown_vni(lab) {
+        let (underlay, ..) = stretch(lab, |_| {});
+        let mut frame = wrapped(EAST, 0, &broadcast(&remote(7)));
+        frame[46] = 1;
+        lab.send(&underlay, &frame);
+    }
+    VxlanForeignPeer vxlan_foreign_peer(lab) {
+        let (underlay, ..) = stretch(lab, |_| {});
+        lab.send(&underlay, &wrapped(FAR, 0, &broadcast(&remote(7))));
+    }
+    VxlanTagged vxlan_tagged(lab) {
+        let (underlay, ..) = stretch(lab, |_| {});
+        let mut inner = broadcast(&remote(7));
+        inner.splice(12..12, [0x81, 0, 0, 7]);
+        lab.send(&underlay, &wrapped(EAST, 0, &inner));
+    }
+    VxlanEcn vxlan_ecn(lab) {
+        let (underlay, ..) = stretch(lab, |_| {});
+        lab.send(&underlay, &wrapped(EAST, 3, &hello(&remote(7), &remote(8))));
+    }
+    VxlanSplitHorizon vxlan_split_horizon(lab) {
+        let (underlay, ..) = stretch(lab, |_| {});
+        lab.send(&underlay, &wrapped(EAST, 0, &broadcast(&remote(7))));
+    }
+    VxlanNoWay vxlan_no_way(lab) {
+        let (host, (underlay, ..)) = (lab.inside(2), stretch(lab, |_| {}));
+        lab.must(Command::SetPortUp(underlay.port, false));
+        lab.send(&host, &broadcast(&host));
     }
 }

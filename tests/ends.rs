@@ -249,6 +249,31 @@ fn control_can_say_that_a_host_has_another_mac_and_that_one_has_gone() {
 }
 
 #[test]
+fn of_a_host_that_goes_all_sessions_end_whichever_end_it_is_and_nobody_elses() {
+    twice(|| {
+        let mut lab = Lab::new();
+        let router = lab.router();
+        let (server, other) = (lab.known_inside(2), lab.known_inside(3));
+        lab.publish(17, 53, server.at(53));
+        leave(&mut lab, (&server, &router), 5000, far(80));
+        // From outside, from a neighbour, and from itself, each to its published port.
+        for client in [&router, &other, &server] {
+            let sent = build::udp(client.to_gateway(), client.at(6000), ext(53), b"");
+            assert_eq!(Lab::to(&lab.send(client, &sent), &server).len(), 1);
+        }
+        for sport in 5000..5100 {
+            leave(&mut lab, (&other, &router), sport, far(80));
+        }
+        assert_eq!(lab.engine.session_usage().0, 104);
+        assert_eq!(lab.must(Command::EndHost(BRIDGE, server.ip)).ended_sessions, 4);
+        assert_eq!(lab.must(Command::EndHost(BRIDGE, server.ip)).ended_sessions, 0);
+        assert_eq!(lab.must(Command::EndHost(BRIDGE, other.ip)).ended_sessions, 100);
+        assert_eq!(lab.engine.session_usage().0, 0);
+        lab
+    });
+}
+
+#[test]
 fn a_guard_for_another_address_ends_the_sessions_of_the_former() {
     twice(|| {
         let mut lab = Lab::new();

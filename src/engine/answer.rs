@@ -42,7 +42,7 @@ impl Engine {
         }
         let is_ours = |ip: Ipv4Addr| interface.addresses().any(|own| own == ip);
         if arp.sender_mac == mac {
-            return Verdict::Dropped(DropReason::OwnMacAsSource);
+            return self.answer_other_gateway(pass, frame, &arp);
         }
         let (claims_ours, asks_ours) = (is_ours(arp.sender_ip), is_ours(arp.target_ip));
         if claims_ours {

@@ -40,12 +40,12 @@ impl Engine {
             }
             Command::SetPortGuard(id, guard) => {
                 reply.ended_sessions = self.set_port_guard(now, id, guard)?;
-                self.refresh_ports();
+                self.refresh_port(id);
                 return Ok(reply);
             }
             Command::SetPortLimits(id, limits) => {
                 self.set_port_limits(now, id, limits)?;
-                self.refresh_ports();
+                self.refresh_port(id);
                 return Ok(reply);
             }
             Command::EndHost(network, ip) => {
@@ -71,7 +71,7 @@ impl Engine {
             Command::RemovePort(id) => reply.ended_sessions = self.remove_port(now, id)?,
             Command::SetPortUp(id, is_up) => self.set_port_up(now, id, is_up)?,
             Command::SetPortMtu(id, mtu) => self.set_port_mtu(id, mtu)?,
-            Command::SetVtep(vtep) => self.overlay.vtep = vtep,
+            Command::SetVtep(vtep) => reply.ended_sessions = self.set_vtep(now, vtep),
             Command::AddRoute(destination, via) => self.add_route(destination, via)?,
             Command::RemoveRoute(destination) => self.remove_route(destination)?,
             Command::Publish(publish) => reply.ended_sessions = self.publish(now, publish)?,
@@ -336,30 +336,35 @@ impl Engine {
     /// port of the network may be the one.
     fn refresh_ports(&mut self) {
         self.refresh_tunnels();
-        let nat = &self.nat;
-        for port in self.ports.iter_mut().flatten() {
-            let network = port.network;
-            let interface = self.interfaces.get(network);
-            let is_underlay = port.role == PortRole::Underlay;
-            let is_tunnel = matches!(port.role, PortRole::Tunnel(_));
-            let is_free_rx = port.guard.is_none() && port.limit_rx.is_none();
-            port.is_open_rx = port.is_up && is_free_rx && !is_underlay;
-            port.is_open_tx = port.is_up && port.limit_tx.is_none() && !is_tunnel;
-            port.apart = Apart::new(port.is_isolated, is_tunnel);
-            let served = self.networks.get(network.index()).and_then(Option::as_ref);
-            port.refuses_servers =
-                port.guard.is_some() && served.is_some_and(|network| network.serves_dhcp);
-            port.gateway = interface.map_or(FdbKey::NONE, |own| FdbKey::new(network, own.mac));
-            port.publishes = match port.guard {
-                Some(guard) => {
-                    nat.publishes().has_target(network, guard.address)
-                        || nat.statics().iter().any(|entry| entry.inside == guard.address)
-                }
-                None => {
-                    nat.publishes().iter().any(|publish| publish.network == network)
-                        || nat.statics().iter().any(|entry| entry.network == network)
-                }
-            };
+        for id in 0..self.ports.len() {
+            self.refresh_port(PortId(id as u16));
         }
+    }
+
+    fn refresh_port(&mut self, id: PortId) {
+        let nat = &self.nat;
+        let Some(port) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return };
+        let network = port.network;
+        let interface = self.interfaces.get(network);
+        let is_underlay = port.role == PortRole::Underlay;
+        let is_tunnel = matches!(port.role, PortRole::Tunnel(_));
+        let is_free_rx = port.guard.is_none() && port.limit_rx.is_none();
+        port.is_open_rx = port.is_up && is_free_rx && !is_underlay;
+        port.is_open_tx = port.is_up && port.limit_tx.is_none() && !is_tunnel;
+        port.apart = Apart::new(port.is_isolated, is_tunnel);
+        let served = self.networks.get(network.index()).and_then(Option::as_ref);
+        port.refuses_servers =
+            port.guard.is_some() && served.is_some_and(|network| network.serves_dhcp);
+        port.gateway = interface.map_or(FdbKey::NONE, |own| FdbKey::new(network, own.mac));
+        port.publishes = match port.guard {
+            Some(guard) => {
+                nat.publishes().has_target(network, guard.address)
+                    || nat.statics().iter().any(|entry| entry.inside == guard.address)
+            }
+            None => {
+                nat.publishes().iter().any(|publish| publish.network == network)
+                    || nat.statics().iter().any(|entry| entry.network == network)
+            }
+        };
     }
 }

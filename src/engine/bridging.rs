@@ -1,6 +1,7 @@
 //! Layer 2: learn the source, look up the destination, flood to groups.
 
 use super::pipeline::{Frame, Verdict};
+use super::stand_in::Reach;
 use super::{Audience, Engine, Notice, Pass, Tier};
 use crate::drop_reason::DropReason;
 use crate::id::{NetworkId, PortId};
@@ -15,7 +16,7 @@ impl Engine {
             return Verdict::Dropped(DropReason::GroupSource);
         }
         if self.is_gateway_mac(frame.network, src) {
-            return Verdict::Dropped(DropReason::OwnMacAsSource);
+            return self.pass_other_gateway(pass, frame);
         }
         if dst.is_reserved_group() && !self.forwards_reserved(frame.network) {
             return Verdict::Dropped(DropReason::ReservedGroup);
@@ -74,8 +75,8 @@ impl Engine {
         if egress == ingress {
             return Verdict::Dropped(DropReason::SamePort);
         }
-        if !apart.is_from_none()
-            && let Some(reason) = self.port(egress).and_then(|port| apart.from(port.apart))
+        if !apart.is_none()
+            && let Some(reason) = self.port(egress).and_then(|port| apart.parts(port.apart))
         {
             return Verdict::Dropped(reason);
         }
@@ -94,6 +95,9 @@ impl Engine {
         {
             return self.group_with_dhcp(pass, frame);
         }
+        if let Some(verdict) = self.answer_for_endpoint(pass, frame) {
+            return verdict;
+        }
         let has_gateway = self.interfaces.get(frame.network).is_some();
         let is_for_gateway = frame.headers.layer == Layer::Arp && !frame.headers.is_tagged();
         if has_gateway && is_for_gateway {
@@ -111,8 +115,9 @@ impl Engine {
             (false, false) => return self.group_for_arp_worker(pass, frame),
             (false, true) => {}
         }
+        let reach = self.reach_of_arp(pass, frame);
         let local = self.arp(pass, frame);
-        match (self.flood(pass, frame), local) {
+        match (self.flood_within(pass, frame, reach), local) {
             (Verdict::Dropped(_), Verdict::Local) => Verdict::Local,
             (Verdict::Dropped(DropReason::NoOtherPort | DropReason::Isolated), local) => local,
             (flooded, _) => flooded,
@@ -123,7 +128,8 @@ impl Engine {
     /// while others get theirs, that is counted at the port besides the frame's own outcome.
     fn group_with_dhcp(&mut self, pass: &mut Pass<'_>, frame: &Frame) -> Verdict {
         let local = self.dhcp(pass, frame);
-        match (self.flood(pass, frame), local) {
+        // Behind peers others may serve, from ranges of their own.
+        match (self.flood_within(pass, frame, Reach::Here), local) {
             (Verdict::Dropped(_), Verdict::Local) => Verdict::Local,
             (Verdict::Dropped(DropReason::NoOtherPort | DropReason::Isolated), local) => local,
             (flooded, Verdict::Dropped(reason)) => {
@@ -136,7 +142,8 @@ impl Engine {
 
     /// The same where another worker hears ARP: it gets a copy, or the frame if nobody else does.
     fn group_for_arp_worker(&mut self, pass: &mut Pass<'_>, frame: &Frame) -> Verdict {
-        match self.flood(pass, frame) {
+        let reach = self.reach_of_arp(pass, frame);
+        match self.flood_within(pass, frame, reach) {
             Verdict::Dropped(_) => self.hand_to_arp_worker(pass, frame, Origin::Owned),
             flooded => {
                 self.hand_to_arp_worker(pass, frame, Origin::Copy);
@@ -147,6 +154,10 @@ impl Engine {
 
     /// A frame to every other port of its network.
     pub(super) fn flood(&mut self, pass: &mut Pass<'_>, frame: &Frame) -> Verdict {
+        self.flood_within(pass, frame, Reach::All)
+    }
+
+    fn flood_within(&mut self, pass: &mut Pass<'_>, frame: &Frame, reach: Reach) -> Verdict {
         let FrameView { bytes, offload } = pass.tx.view(frame.at, pass.burst);
         let segments = offload.segments(bytes.len());
         let Some(port) = self.port_mut(frame.port) else {
@@ -166,8 +177,11 @@ impl Engine {
             let member =
                 self.network(frame.network).and_then(|n| n.bridge.ports().get(at).copied());
             let Some(egress) = member.filter(|egress| *egress != frame.port) else { continue };
-            if let Some(reason) = self.port(egress).and_then(|port| apart.from(port.apart)) {
+            if let Some(reason) = self.port(egress).and_then(|port| apart.parts(port.apart)) {
                 refused = reason;
+                continue;
+            }
+            if reach == Reach::Here && self.is_tunnel(egress) {
                 continue;
             }
             match self.send_shared(pass, frame.at, egress, frame.headers.l3) {

@@ -172,6 +172,7 @@ impl Engine {
             Resolution::Known(to, _) => to,
             Resolution::Pending(neighbour) => {
                 let held = self.held_outer(pass, at, tunnel);
+                self.overlay.waiting += 1;
                 self.neighbours.hold(neighbour, held);
                 return Ok(());
             }
@@ -199,6 +200,7 @@ impl Engine {
     /// A datagram that waited for the underlay's neighbour goes on. It was counted when it began to
     /// wait; if it ends, that is counted at its tunnel only.
     pub(super) fn resume_outer(&mut self, pass: &mut Pass<'_>, held: &Held) {
+        self.overlay.waiting = self.overlay.waiting.saturating_sub(1);
         if !self.is_there(held) {
             return;
         }

@@ -202,7 +202,10 @@ impl Engine {
     /// A fragment of a datagram for tapway itself: answered when it is whole.
     fn local_fragment(&mut self, pass: &mut Pass<'_>, frame: &Frame, key: DatagramKey) -> Verdict {
         let frame = &self.unloop(pass, frame);
-        self.fragments.hold(pass.now, key, frame.to_held(pass));
+        if !self.fragments.hold(pass.now, key, frame.to_held(pass)) {
+            // The others have been looked at; it is counted among the expired.
+            return Verdict::Held;
+        }
         let waiting = self.fragments.held(&key);
         let packets: Vec<&[u8]> =
             waiting.iter().filter_map(|held| held.frame.get(ETHERNET_HEADER..)).collect();

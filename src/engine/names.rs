@@ -32,7 +32,7 @@ const ANSWERS_PER_PASS: usize = 64;
 /// Queries of one connection answered in one pass.
 const ROUNDS: usize = 4;
 /// Questions to other resolvers per second, of the hosts behind one port and of all.
-pub(super) const ASKED_PER_PORT: u32 = 500;
+const ASKED_PER_PORT: u32 = 500;
 const ASKED_IN_ALL: u32 = 5000;
 
 /// Who asked, and where the answer goes.
@@ -76,6 +76,8 @@ struct Station {
 /// The names, and what is on its way.
 pub(super) struct Names {
     table: Arc<NameTable>,
+    /// By port, as far as somebody asked.
+    asked_by_port: Vec<TokenBucket>,
     asked_in_all: TokenBucket,
     queries: VecDeque<NameQuery>,
     answers: VecDeque<(NameAsker, Vec<u8>)>,
@@ -89,6 +91,7 @@ impl Names {
     pub(super) fn new(seed: u64, now: Instant) -> Self {
         Self {
             table: Arc::default(),
+            asked_by_port: Vec::new(),
             asked_in_all: TokenBucket::new(ASKED_IN_ALL, ASKED_IN_ALL, now),
             queries: VecDeque::new(),
             answers: VecDeque::new(),
@@ -119,6 +122,16 @@ impl Names {
     /// When there is something to do.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         if self.answers.is_empty() { self.next_deadline } else { Some(Instant::ZERO) }
+    }
+
+    /// True if a question that came in by a port may go on.
+    fn may_ask(&mut self, now: Instant, port: PortId) -> bool {
+        if self.asked_by_port.len() <= port.index() {
+            let full = TokenBucket::new(ASKED_PER_PORT, ASKED_PER_PORT, now);
+            self.asked_by_port.resize(port.index() + 1, full);
+        }
+        let by_port = self.asked_by_port.get_mut(port.index());
+        by_port.is_some_and(|limit| limit.take(now)) && self.asked_in_all.take(now)
     }
 
     fn connection(&self, client: &Client) -> Option<ConnectionId> {
@@ -199,10 +212,7 @@ impl Engine {
         from: NameAsker,
         message: Vec<u8>,
     ) -> Result<(), DropReason> {
-        let has_room = self.names.queries.len() < MAX_QUERIES;
-        let may_ask =
-            has_room && self.port_mut(from.ingress).is_some_and(|port| port.dns.take(now));
-        if !may_ask || !self.names.asked_in_all.take(now) {
+        if self.names.queries.len() >= MAX_QUERIES || !self.names.may_ask(now, from.ingress) {
             return Err(DropReason::DnsLimit);
         }
         let worker = self.share.worker;

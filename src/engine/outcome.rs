@@ -167,6 +167,7 @@ impl Engine {
     /// when it was put there: that it ends is counted at its tunnel besides.
     pub(super) fn drop_held(&mut self, now: Instant, held: &Held, reason: DropReason) {
         if held.origin == Origin::Encapsulated {
+            self.overlay.waiting = self.overlay.waiting.saturating_sub(1);
             return self.count_device_drops(held.port, reason, 1);
         }
         let frame = FrameView { bytes: &held.frame, offload: held.offload };

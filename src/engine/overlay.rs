@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use foldhash::quality::FixedState;
 
-use super::{CommandError, Engine, Underlay, Vtep};
+use super::{Audience, CommandError, Engine, Notice, Underlay, Vtep};
 use crate::id::{NetworkId, PortId};
+use crate::nat::Endpoint;
 use crate::overlay::{Endpoints, Tunnels};
-use crate::packet::MacAddr;
 use crate::packet::vxlan::TUNNEL_OVERHEAD;
+use crate::packet::{MacAddr, PROTOCOL_UDP};
 use crate::switch::{PortRole, Tunnel};
 use crate::table::KeyHash;
 use crate::time::Instant;
@@ -29,6 +30,8 @@ pub(super) struct Overlay {
     pub endpoints: Endpoints,
     /// By peer, what the engine itself was told by routers. Bound: the peers of tunnels.
     paths: HashMap<Ipv4Addr, PathMtu, FixedState>,
+    /// Datagrams that wait for the underlay's neighbours. What is inside was counted already.
+    pub waiting: usize,
     /// Of inner flows: source ports hang on it.
     pub flow_hash: KeyHash,
 }
@@ -46,6 +49,7 @@ impl Overlay {
             tunnels: Tunnels::default(),
             endpoints: Endpoints::default(),
             paths: HashMap::default(),
+            waiting: 0,
             flow_hash: KeyHash::new(seed),
         }
     }
@@ -56,6 +60,14 @@ impl Overlay {
 }
 
 impl Engine {
+    /// Makes tapway another VTEP. On the uplink its port is given to no session.
+    pub(super) fn set_vtep(&mut self, now: Instant, vtep: Option<Vtep>) -> usize {
+        self.overlay.vtep = vtep;
+        let on_uplink = vtep.filter(|vtep| vtep.underlay == Underlay::Uplink);
+        let own = on_uplink.map(|vtep| (PROTOCOL_UDP, Endpoint::new(vtep.address, vtep.port)));
+        self.nat.keep_for_itself(now, own)
+    }
+
     /// Replaces what is known of a network's hosts behind tunnels.
     pub(super) fn set_endpoints(
         &mut self,
@@ -110,6 +122,11 @@ impl Engine {
     ///
     /// [`Command::SetPortMtu`]: super::Command::SetPortMtu
     pub fn lower_path_mtu(&mut self, now: Instant, peer: Ipv4Addr, mtu: u16) {
+        self.notify(Audience::All, Notice::PathMtu { peer, mtu });
+        self.believe_path_mtu(now, peer, mtu);
+    }
+
+    pub(super) fn believe_path_mtu(&mut self, now: Instant, peer: Ipv4Addr, mtu: u16) {
         let tunnels: Vec<PortId> = self.overlay.tunnels.to(IpAddr::V4(peer)).collect();
         if mtu < MIN_PATH_MTU || tunnels.is_empty() {
             return;

@@ -9,7 +9,6 @@ use std::collections::{BTreeSet, HashSet};
 use std::net::Ipv4Addr;
 
 use super::dhcp::{REQUEST_BURST, REQUESTS_PER_SECOND};
-use super::names::ASKED_PER_PORT;
 use super::{CommandError, Engine, Pass, PortSpec};
 use crate::id::{NetworkId, PortId};
 use crate::packet::{Arp, MacAddr};
@@ -70,7 +69,6 @@ impl Engine {
             publishes: false,
             storm: SharedBucket::new(limit, limit, self.share.storms.at(id.0)),
             dhcp: TokenBucket::new(REQUESTS_PER_SECOND, REQUEST_BURST, now),
-            dns: TokenBucket::new(ASKED_PER_PORT, ASKED_PER_PORT, now),
             limit_rx: None,
             limit_tx: None,
             is_open_rx: false,
@@ -220,11 +218,7 @@ impl Engine {
         if hosts.is_empty() || !self.is_inside(network) {
             return 0;
         }
-        self.nat.end_where(now, |session| {
-            [&session.original, &session.reply]
-                .into_iter()
-                .any(|key| key.network == network && hosts.contains(&key.src))
-        })
+        hosts.iter().map(|ip| self.nat.end_of_host(now, network, *ip)).sum()
     }
 
     /// A host is there: who sends to its address sends to this MAC from now on.

@@ -81,7 +81,8 @@ pub struct DropRow {
 impl Engine {
     /// Outcomes of all frames.
     pub fn totals(&self) -> Totals {
-        let waiting = self.neighbours.held_frames() + self.fragments.held_frames();
+        let held = self.neighbours.held_frames() + self.fragments.held_frames();
+        let waiting = held.saturating_sub(self.overlay.waiting);
         Totals { waiting: waiting as u64, ..self.totals }
     }
 

@@ -26,19 +26,18 @@ pub fn reassemble(fragments: &[&[u8]]) -> Result<Option<Vec<u8>>, DropReason> {
         return Ok(None);
     };
     let header_len = usize::from(first.header_len);
-    let mut payload = Vec::new();
-    let mut is_whole = false;
+    let (mut end, mut is_whole) = (0, false);
     for (ipv4, part) in &parts {
         let offset = usize::from(ipv4.fragment_offset);
         let is_aligned = part.len().is_multiple_of(8) || !ipv4.more_fragments;
-        let end = header_len + offset + part.len();
-        if is_whole || offset < payload.len() || !is_aligned || end > MAX_DATAGRAM {
+        let is_too_large = header_len + offset + part.len() > MAX_DATAGRAM;
+        if is_whole || offset < end || !is_aligned || is_too_large {
             return Err(DropReason::FragmentOverlap);
         }
-        if offset > payload.len() {
+        if offset > end {
             return Ok(None);
         }
-        payload.extend_from_slice(part);
+        end = offset + part.len();
         is_whole = !ipv4.more_fragments;
     }
     if !is_whole {
@@ -49,7 +48,8 @@ pub fn reassemble(fragments: &[&[u8]]) -> Result<Option<Vec<u8>>, DropReason> {
         is_first.then(|| packet.get(..header_len)).flatten()
     });
     let mut datagram = header.unwrap_or_default().to_vec();
-    datagram.extend_from_slice(&payload);
+    // Copied once, however many attempts it took.
+    parts.iter().for_each(|(_, part)| datagram.extend_from_slice(part));
     let total_len = datagram.len() as u16;
     put16(&mut datagram, 2, total_len);
     put16(&mut datagram, 6, 0);

@@ -110,6 +110,17 @@ impl Nat {
         }))
     }
 
+    /// Keeps an external endpoint for tapway itself, in place of a former one. Sessions that have
+    /// it end; returns how many.
+    pub fn keep_for_itself(&mut self, now: Instant, own: Option<(u8, Endpoint)>) -> usize {
+        self.publishes.set_own(own);
+        let Some((protocol, at)) = own else { return 0 };
+        self.end_where(now, |session| {
+            let reply = &session.reply;
+            reply.protocol == protocol && Endpoint::new(reply.dst, reply.dport) == at
+        })
+    }
+
     /// All published ports.
     pub const fn publishes(&self) -> &Publishes {
         &self.publishes

@@ -165,21 +165,35 @@ impl Fragments {
         self.take_held(index)
     }
 
-    /// Lets a fragment wait.
-    pub fn hold(&mut self, now: Instant, key: DatagramKey, held: Held) {
-        let bytes = held.frame.len();
-        let Some(index) = self.entry(now, key) else {
+    /// Lets a fragment wait; false if there is no room for it, and it is among the expired.
+    pub fn hold(&mut self, now: Instant, key: DatagramKey, held: Held) -> bool {
+        let index = self.entry(now, key);
+        let Some(index) = index.filter(|index| self.make_room(*index, key, held.frame.len()))
+        else {
             self.refuse(held);
-            return;
+            return false;
         };
-        if self.datagrams.get(index).is_some_and(|d| d.held.len() >= MAX_HELD_PER_DATAGRAM) {
-            self.refuse(held);
-            return;
+        let bytes = held.frame.len();
+        if let Some(datagram) = self.datagrams.get_mut(index) {
+            datagram.held.push(held);
+            datagram.held_bytes += bytes;
+        }
+        self.held_bytes += bytes;
+        if let Some(source) = self.sources.get_mut(&(key.network, key.src)) {
+            source.bytes += bytes;
+        }
+        true
+    }
+
+    /// Makes room for so many bytes more of a datagram by others that are older; false if there is
+    /// none to be had.
+    fn make_room(&mut self, index: u32, key: DatagramKey, bytes: usize) -> bool {
+        if self.datagrams.get(index).is_none_or(|d| d.held.len() >= MAX_HELD_PER_DATAGRAM) {
+            return false;
         }
         while self.held_bytes + bytes > MAX_HELD_BYTES {
             if !self.evict_oldest(self.ages.front(), index) {
-                self.refuse(held);
-                return;
+                return false;
             }
         }
         let place = (key.network, key.src);
@@ -187,18 +201,10 @@ impl Fragments {
         {
             let oldest = self.sources.get(&place).and_then(|source| source.ages.front());
             if !self.evict_oldest(oldest, index) {
-                self.refuse(held);
-                return;
+                return false;
             }
         }
-        if let Some(datagram) = self.datagrams.get_mut(index) {
-            datagram.held.push(held);
-            datagram.held_bytes += bytes;
-        }
-        self.held_bytes += bytes;
-        if let Some(source) = self.sources.get_mut(&place) {
-            source.bytes += bytes;
-        }
+        true
     }
 
     /// The fragments of a datagram that waits, in order of arrival.
@@ -322,5 +328,41 @@ impl Fragments {
             }
         }
         Some(gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::PortId;
+    use crate::packet::{Offload, Origin};
+    use bytes::Bytes;
+
+    #[test]
+    fn a_fragment_without_room_is_refused_and_said_to_be() {
+        let now = Instant::from_secs(1);
+        let mut fragments = Fragments::new(now);
+        let (src, dst) = (Ipv4Addr::new(10, 0, 0, 2), Ipv4Addr::new(10, 0, 0, 1));
+        let key = DatagramKey { network: NetworkId(1), src, dst, id: 7, protocol: 17 };
+        let held = |len: usize| Held {
+            port: PortId(1),
+            network: NetworkId(1),
+            frame: Bytes::from(vec![0; len]),
+            offload: Offload::NONE,
+            origin: Origin::Owned,
+        };
+        for _ in 0..MAX_HELD_PER_DATAGRAM {
+            assert!(fragments.hold(now, key, held(42)));
+        }
+        assert!(!fragments.hold(now, key, held(42)));
+        // Its own fragments make no room for another of a datagram that has all of a source's bytes.
+        let large = DatagramKey { id: 8, ..key };
+        assert!(fragments.hold(now, large, held(MAX_HELD_BYTES_PER_SOURCE - 100)));
+        assert!(!fragments.hold(now, large, held(200)));
+        let expired = fragments.take_expired();
+        assert!(expired.iter().all(|gone| gone.reason == DropReason::FragmentTableFull));
+        // The refused two, and the first datagram, which was the older one.
+        let frames: usize = expired.iter().map(|gone| gone.held.len()).sum();
+        assert_eq!((frames, fragments.held_frames()), (2 + MAX_HELD_PER_DATAGRAM, 1));
     }
 }

@@ -1,11 +1,13 @@
 //! How long a session lives: what its packets refresh, what TCP's flags change, how it ends.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::port_pool::PortPool;
 use super::session::{self, Holdings};
 use super::{Direction, Nat, Session, TcpPhase};
-use crate::packet::PROTOCOL_TCP;
+use crate::id::NetworkId;
+use crate::packet::{FlowKey, PROTOCOL_TCP};
 use crate::time::Instant;
 
 impl Nat {
@@ -51,6 +53,7 @@ impl Nat {
         self.set_listed(index, false);
         self.wheel.cancel(index);
         let Some((session, holdings)) = self.sessions.remove(index) else { return };
+        self.host_sessions.remove(index, &session);
         let closed =
             session.original.protocol == PROTOCOL_TCP && session.tcp.phase() == TcpPhase::Closing;
         let rest = if closed { Duration::ZERO } else { self.settings.quarantine };
@@ -72,6 +75,24 @@ impl Nat {
     /// Ends every session that `matches`; returns how many.
     pub fn end_where(&mut self, now: Instant, matches: impl Fn(&Session) -> bool) -> usize {
         self.end_where_held(now, |session, _| matches(session))
+    }
+
+    /// Ends the sessions that come from a host, or go to it; returns how many. It costs as much as
+    /// there are of them, however many others there are.
+    pub fn end_of_host(&mut self, now: Instant, network: NetworkId, ip: Ipv4Addr) -> usize {
+        let is_its = |key: &FlowKey| key.network == network && key.src == ip;
+        let mut gone: Vec<u32> = self.host_sessions.of(network, ip).collect();
+        gone.retain(|index| {
+            let session = self.sessions.get(*index);
+            session.is_some_and(|session| is_its(&session.original) || is_its(&session.reply))
+        });
+        // One with itself is there twice.
+        gone.sort_unstable();
+        gone.dedup();
+        for index in &gone {
+            self.end(now, *index);
+        }
+        gone.len()
     }
 
     pub(super) fn end_where_held(

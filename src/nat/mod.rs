@@ -16,6 +16,7 @@ mod destination;
 mod external_ports;
 mod fragment;
 mod host;
+mod host_sessions;
 mod ip_id;
 mod lease;
 mod lifetime;
@@ -47,6 +48,7 @@ use crate::time::Instant;
 
 use external_ports::Pools;
 use host::Hosts;
+use host_sessions::HostSessions;
 use ip_id::IpIds;
 use mapping::Mappings;
 use session::Sessions;
@@ -81,6 +83,7 @@ pub struct Nat {
     sessions: Sessions,
     mappings: Mappings,
     hosts: Hosts,
+    host_sessions: HostSessions,
     /// Ports of the external addresses, by address and protocol.
     pools: Pools,
     share: Share,
@@ -117,6 +120,7 @@ impl Nat {
             transitory_links: Links::default(),
             host_links: Links::default(),
             ip_ids: IpIds::new(&mut random, share.worker, share.workers),
+            host_sessions: HostSessions::new(settings.sessions, random.next_u64()),
             random: random.of_worker(share.worker),
             share,
             span: PortSpan::ALL,

@@ -178,6 +178,7 @@ impl Nat {
         let deadline = session.deadline(self.timeouts_of(&session)).max(now);
         let inserted = self.sessions.insert((session, hashes), holdings);
         let index = inserted.ok_or(DropReason::SessionTableFull)?;
+        self.host_sessions.insert(index, &session);
         let [own, far] = holdings.mappings;
         self.mappings.retain(own, session.original.dst);
         self.mappings.retain(far, session.reply.dst);

@@ -69,6 +69,8 @@ pub struct Publishes {
     by_address: HashMap<(u8, Option<Ipv4Addr>), Ranges>,
     /// The entries of a host, in the order of publishing.
     by_target: HashMap<(NetworkId, u8, Ipv4Addr), Vec<Publish>>,
+    /// An external endpoint at which tapway itself listens: protocol, address, port.
+    own: Option<(u8, Endpoint)>,
 }
 
 impl Publishes {
@@ -117,18 +119,28 @@ impl Publishes {
         in_ranges(Some(address)).or_else(|| in_ranges(None))
     }
 
-    /// The first port from `from` on that is not published on an address.
-    pub(super) fn next_unpublished(
-        &self,
-        protocol: u8,
-        address: Ipv4Addr,
-        from: u16,
-    ) -> Option<u16> {
+    /// Keeps an external endpoint for tapway itself, in place of a former one: no session gets it.
+    pub fn set_own(&mut self, own: Option<(u8, Endpoint)>) {
+        self.own = own;
+    }
+
+    /// True if a session may have an external endpoint: it is neither published nor tapway's own.
+    pub(super) fn leaves_free(&self, protocol: u8, at: Endpoint) -> bool {
+        self.own != Some((protocol, at)) && self.find(protocol, at.ip, at.port).is_none()
+    }
+
+    /// The first port from `from` on that a session may have on an address.
+    pub(super) fn next_free(&self, protocol: u8, address: Ipv4Addr, from: u16) -> Option<u16> {
         let mut port = from;
-        while let Some(publish) = self.find(protocol, address, port) {
-            port = publish.last().checked_add(1)?;
+        loop {
+            match self.find(protocol, address, port) {
+                Some(publish) => port = publish.last().checked_add(1)?,
+                None if self.own == Some((protocol, Endpoint::new(address, port))) => {
+                    port = port.checked_add(1)?;
+                }
+                None => return Some(port),
+            }
         }
-        Some(port)
     }
 
     /// The external endpoint that an inside endpoint is published as, among `addresses`; its

@@ -66,9 +66,9 @@ impl Nat {
         if let Some(index) = self.mappings.find_inside(network, protocol, inside) {
             return (self.mappings.get(index)?.external == external).then_some(index);
         }
-        let is_published = self.publishes.find(protocol, external.ip, external.port).is_some();
+        let is_free = self.publishes.leaves_free(protocol, external);
         let pool = self.pool_of(external.ip, protocol);
-        if is_published || !pool.reserve(external.port) {
+        if !is_free || !pool.reserve(external.port) {
             return None;
         }
         let Some(index) = self.mappings.insert(Mapping { sessions: 0, ..mapping }) else {

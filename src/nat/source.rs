@@ -173,7 +173,7 @@ impl Nat {
         let is_shared = self.overloads.contains_key(&(reply.protocol, at));
         let pool = pool_of(&mut self.pools, (&self.share, self.span), at.ip, reply.protocol);
         (is_shared || pool.may_wish(at.port) && pool.lease(at.port) && !pool.is_used(at.port))
-            && self.publishes.find(reply.protocol, at.ip, at.port).is_none()
+            && self.publishes.leaves_free(reply.protocol, at)
     }
 
     /// A session begins to share an external endpoint: no mapping may have its port meanwhile.
@@ -204,7 +204,7 @@ fn free_port(
     let mut found = None;
     for _ in 0..MAX_POOL_TRIES {
         let Some(port) = pool.allocate(now, key.sport, key.src, random) else { break };
-        if publishes.find(key.protocol, external, port).is_none() {
+        if publishes.leaves_free(key.protocol, Endpoint::new(external, port)) {
             found = Some(port);
             break;
         }
@@ -230,7 +230,7 @@ fn unpublished_port(
     let (mut port, last) = pool.class_of(key.sport);
     loop {
         let unused = pool.next_unused(port, last)?;
-        port = publishes.next_unpublished(key.protocol, external, unused)?;
+        port = publishes.next_free(key.protocol, external, unused)?;
         if port == unused {
             return Some(port);
         }

@@ -9,8 +9,8 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ETHERNET_HEADER, IPV4_HEADER, Ipv4, MacAddr, PROTOCOL_UDP, Transport, array, be16, ipv4, put,
-    put16,
+    ETHERNET_HEADER, FrameView, IPV4_HEADER, Ipv4, MacAddr, PROTOCOL_UDP, Transport, array, be16,
+    ipv4, put, put16,
 };
 use crate::drop_reason::DropReason;
 
@@ -109,6 +109,23 @@ pub struct Outer {
     pub tos: u8,
     /// The network.
     pub vni: Vni,
+}
+
+/// Calls `emit` with each finished outer frame that one of an underlay's port stands for: what is
+/// inside is cut and completed, each segment behind headers of its own.
+pub fn for_each_outer(frame: FrameView<'_>, mut emit: impl FnMut(&[u8])) {
+    let macs = frame.bytes.get(..ETHERNET_HEADER).unwrap_or_default();
+    let (Ok(outer), Some(inner)) = (Outer::parse(frame.bytes), frame.bytes.get(ENCAPSULATION..))
+    else {
+        return emit(frame.bytes);
+    };
+    let inner = FrameView { bytes: inner, offload: frame.offload.unwrapped(TUNNEL_OVERHEAD) };
+    inner.for_each_segment(&mut Vec::new(), |segment| {
+        let mut whole = outer.headers((MacAddr::ZERO, MacAddr::ZERO), segment.len()).to_vec();
+        put(&mut whole, 0, macs);
+        whole.extend_from_slice(segment);
+        emit(&whole);
+    });
 }
 
 /// The source port for the frames of a flow, by a hash of its inner headers (RFC 7348 5).

@@ -45,14 +45,14 @@ impl Apart {
         Self(isolated | tunnel)
     }
 
-    /// True if frames pass between the port and any other.
+    /// True if nothing keeps the port apart from any other.
     #[inline(always)]
-    pub const fn is_from_none(self) -> bool {
+    pub const fn is_none(self) -> bool {
         self.0 == 0
     }
 
     /// Why no frame passes between the port and another; none if frames do.
-    pub const fn from(self, other: Self) -> Option<DropReason> {
+    pub const fn parts(self, other: Self) -> Option<DropReason> {
         match self.0 & other.0 {
             0 => None,
             both if both & Self::ISOLATED != 0 => Some(DropReason::Isolated),
@@ -98,8 +98,6 @@ pub struct Port {
     pub storm: SharedBucket,
     /// Limit of DHCP requests.
     pub dhcp: TokenBucket,
-    /// Limit of questions about foreign names.
-    pub dns: TokenBucket,
     /// Limit of what its host sends.
     pub limit_rx: Option<Limiter>,
     /// Limit of what its host gets.

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use etherparse::{EtherType, IpFragOffset, IpNumber, Ipv4Header, PacketBuilder};
 
 use crate::nat::Endpoint;
+use crate::packet::vxlan::{ENCAPSULATION, TUNNEL_OVERHEAD};
 use crate::packet::{
     Arp, ArpOperation, Headers, Layer, MacAddr, Offload, Transport, be16, checksum, put16,
 };
@@ -180,6 +181,15 @@ pub fn unfinished(frame: &[u8]) -> (Vec<u8>, Offload) {
     let mut frame = frame.to_vec();
     let offload = take_back(&mut frame).unwrap_or(Offload::NONE);
     (frame, offload)
+}
+
+/// The same for what is inside of an encapsulated frame.
+pub fn unfinished_inside(frame: &[u8]) -> (Vec<u8>, Offload) {
+    let Some((headers, inner)) = frame.split_at_checked(ENCAPSULATION) else {
+        return (frame.to_vec(), Offload::NONE);
+    };
+    let (inner, offload) = unfinished(inner);
+    ([headers, &inner].concat(), offload.wrapped(TUNNEL_OVERHEAD))
 }
 
 fn take_back(frame: &mut [u8]) -> Option<Offload> {

@@ -1,5 +1,7 @@
 //! Several engines that carry one switch, stepped in one thread with the real queues between them.
 
+use std::net::Ipv4Addr;
+
 use std::time::Duration;
 
 use crate::crew::{Relay, merge};
@@ -78,6 +80,13 @@ impl Crew {
             };
         }
         sum
+    }
+
+    /// Tells every engine what the way to a VTEP takes.
+    pub fn lower_path_mtu(&mut self, now: Instant, peer: Ipv4Addr, mtu: u16) {
+        for member in &mut self.members {
+            member.engine.lower_path_mtu(now, peer, mtu);
+        }
     }
 
     /// Lets one worker receive a burst, and all do what comes of it; gives back what they sent.

@@ -9,7 +9,7 @@
 //! Beside them two workers share the same work, frames arriving at either in turn, and must send
 //! the same to the same ports, up to what they choose freely: identifications and external ports.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use crate::engine::{
 };
 use crate::id::{NetworkId, PortId, WorkerId};
 use crate::nat::{Endpoint, Publish};
+use crate::packet::vxlan::for_each_outer;
 use crate::packet::{Arp, ArpOperation, Burst, FrameView, MacAddr, Offload, TxLists};
 use crate::switch::PortRole;
 use crate::time::Instant;
@@ -60,6 +61,8 @@ pub struct Lab {
     burst: Burst,
     tx: TxLists,
     next_port: u16,
+    /// Ports of whole encapsulated frames: what is left to be done there is about what is inside.
+    underlays: BTreeSet<PortId>,
     /// Everything the engine sent since the start, for comparing runs.
     pub log: Vec<(PortId, Vec<u8>)>,
 }
@@ -101,6 +104,7 @@ impl Lab {
             burst: Burst::new(),
             tx: TxLists::new(),
             next_port: 0,
+            underlays: BTreeSet::new(),
             log: Vec::new(),
         }
     }
@@ -195,6 +199,9 @@ impl Lab {
     pub fn attach_with(&mut self, spec: PortSpec, gateway: Ipv4Addr, ip: Ipv4Addr) -> LabPort {
         let port = PortId(self.next_port);
         self.next_port += 1;
+        if spec.role == PortRole::Underlay {
+            self.underlays.insert(port);
+        }
         self.must(Command::AddPort(port, spec));
         self.advance(Duration::ZERO);
         LabPort { port, mac: MacAddr::from_ipv4(ip), ip, gateway: MacAddr::from_ipv4(gateway) }
@@ -249,7 +256,10 @@ impl Lab {
         let unfinished: Vec<_> = frames
             .iter()
             .map(|(port, frame)| {
-                let (frame, offload) = super::build::unfinished(frame);
+                let (frame, offload) = match self.underlays.contains(port) {
+                    true => super::build::unfinished_inside(frame),
+                    false => super::build::unfinished(frame),
+                };
                 (*port, frame, offload)
             })
             .collect();
@@ -319,6 +329,15 @@ impl Lab {
         out
     }
 
+    /// Tells the engines what the way to a VTEP takes.
+    pub fn lower_path_mtu(&mut self, peer: Ipv4Addr, mtu: u16) {
+        self.engine.lower_path_mtu(self.now, peer, mtu);
+        self.twin.lower_path_mtu(self.now, peer, mtu);
+        if let Some(crew) = &mut self.crew {
+            crew.lower_path_mtu(self.now, peer, mtu);
+        }
+    }
+
     /// The present time.
     pub const fn now(&self) -> Instant {
         self.now
@@ -378,6 +397,10 @@ impl Lab {
         let mut scratch = Vec::new();
         for port in self.tx.ports() {
             for frame in self.tx.frames(*port, &self.burst) {
+                if self.underlays.contains(port) {
+                    for_each_outer(frame, |frame| out.push((*port, frame.to_vec())));
+                    continue;
+                }
                 frame.for_each_segment(&mut scratch, |frame| out.push((*port, frame.to_vec())));
             }
         }

@@ -1,6 +1,8 @@
 //! What scenario tests share: reading frames by etherparse, and running a scenario twice.
 #![allow(dead_code, unused_imports, reason = "each test crate uses its part")]
 
+pub mod stretched;
+
 use std::net::Ipv4Addr;
 use std::time::Duration;
 

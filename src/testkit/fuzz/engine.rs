@@ -108,6 +108,11 @@ impl<H: Hasher> Run<H> {
                     self.push(port, &frame);
                 }
             }
+            Op::Tunnelled { peer, outside, packet } => {
+                for (port, frame) in frames::tunnelled(peer, outside, &packet) {
+                    self.push(port, &frame);
+                }
+            }
             Op::Raw { port, bytes } => self.push(PortId(u16::from(port % world::PORTS)), &bytes),
             Op::Answer { back, flags } => {
                 self.push_about(back, |frame| frames::answer(frame, flags));
@@ -138,10 +143,10 @@ impl<H: Hasher> Run<H> {
         if frame.is_empty() {
             return;
         }
-        let (bytes, offload) = if self.leaves_checksums {
-            build::unfinished(frame)
-        } else {
-            (frame.to_vec(), Offload::NONE)
+        let (bytes, offload) = match (self.leaves_checksums, port) {
+            (false, _) => (frame.to_vec(), Offload::NONE),
+            (true, world::UNDERLAY) => build::unfinished_inside(frame),
+            (true, _) => build::unfinished(frame),
         };
         let view = FrameView { bytes: &bytes, offload };
         if self.burst.push_view(port, view).is_err() {

@@ -3,9 +3,12 @@
 use std::net::Ipv4Addr;
 
 use super::program::Packet;
-use super::world::{HOSTS, L4_PORTS, address, gateway_mac, network_of, pick};
-use crate::id::PortId;
+use super::world::{
+    HOSTS, L4_PORTS, PEERS, PLACES, UNDERLAY, address, gateway_mac, network_of, pick, vni,
+};
+use crate::id::{NetworkId, PortId};
 use crate::nat::Endpoint;
+use crate::packet::vxlan::{Outer, VXLAN_PORT};
 use crate::packet::{
     Headers, Layer, MacAddr, PROTOCOL_ICMP, Transport, be16, checksum, put, put16,
 };
@@ -26,6 +29,31 @@ pub fn frames(packet: &Packet) -> Vec<(PortId, Vec<u8>)> {
         }
     }
     frames.into_iter().map(|frame| (PortId(port), frame)).collect()
+}
+
+/// The same as VTEPs send them: by the underlay, or with the high bit of `peer` by the uplink. A bit
+/// outside is wrong unless `outside` is zero.
+pub fn tunnelled(peer: u8, outside: u8, packet: &Packet) -> Vec<(PortId, Vec<u8>)> {
+    let Some((src, network)) = pick(&PEERS, peer).zip(pick(&[1, 3, 2], peer >> 2)) else {
+        return Vec::new();
+    };
+    let router = MacAddr::from_ipv4(HOSTS[0].1);
+    let (port, macs) = match peer & 0x80 {
+        0 => (UNDERLAY, (MacAddr::ZERO, MacAddr::ZERO)),
+        _ => (PortId(0), (gateway_mac(NetworkId(0)), router)),
+    };
+    let vni = vni(NetworkId(network));
+    let outer =
+        Outer { src, dst: PLACES[0], sport: 50_000, dport: VXLAN_PORT, tos: outside & 3, vni };
+    let wrapped = frames(packet).into_iter().map(|(_, inner)| {
+        let mut headers = outer.headers(macs, inner.len());
+        let bit = 1 << (outside & 7);
+        if let Some(byte) = headers.get_mut(usize::from(outside / 5)).filter(|_| outside > 0) {
+            *byte ^= bit;
+        }
+        (port, [&headers[..], &inner].concat())
+    });
+    wrapped.collect()
 }
 
 fn well_made(packet: &Packet, port: u16, ip: Ipv4Addr) -> Vec<Vec<u8>> {

@@ -8,6 +8,8 @@
 pub enum Op {
     /// A well-made frame into the burst.
     Packet(Packet),
+    /// A frame as a VTEP sends it, with some damage outside.
+    Tunnelled { peer: u8, outside: u8, packet: Packet },
     /// Any bytes into the burst, by a port.
     Raw { port: u8, bytes: Vec<u8> },
     /// The answer to a frame the engine sent, that many back: addresses and ports swapped.
@@ -45,6 +47,16 @@ pub struct Packet {
     pub size: u8,
     /// Bytes to be changed, as (position, exclusive or).
     pub damage: Vec<(u8, u8)>,
+}
+
+impl Packet {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let Self { kind, sender, target, hop, sport, dport, flags, size, damage } = self;
+        out.extend([*kind, *sender, *target, *hop, *sport, *dport, *flags, *size]);
+        let damage = damage.get(..3).unwrap_or(damage);
+        out.push(damage.len() as u8);
+        out.extend(damage.iter().flat_map(|(at, change)| [*at, *change]));
+    }
 }
 
 /// Bytes not read yet.
@@ -98,6 +110,9 @@ impl Iterator for Program<'_> {
             9 => Op::Error { back: self.byte()?, kind: self.byte()?, code: self.byte()? },
             10 | 11 => Op::Flush,
             12 | 13 => Op::Wait { step: self.byte()?, times: self.byte()? },
+            15 => {
+                Op::Tunnelled { peer: self.byte()?, outside: self.byte()?, packet: self.packet()? }
+            }
             _ => Op::Command {
                 kind: self.byte()?,
                 a: self.byte()?,
@@ -113,12 +128,12 @@ impl Op {
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::Packet(packet) => {
-                let Packet { kind, sender, target, hop, sport, dport, flags, size, damage } =
-                    packet;
-                out.extend([0, *kind, *sender, *target, *hop, *sport, *dport, *flags, *size]);
-                let damage = damage.get(..3).unwrap_or(damage);
-                out.push(damage.len() as u8);
-                out.extend(damage.iter().flat_map(|(at, change)| [*at, *change]));
+                out.push(0);
+                packet.encode(out);
+            }
+            Self::Tunnelled { peer, outside, packet } => {
+                out.extend([15, *peer, *outside]);
+                packet.encode(out);
             }
             Self::Raw { port, bytes } => {
                 let bytes = bytes.get(..255).unwrap_or(bytes);
@@ -143,6 +158,11 @@ mod tests {
     fn every_operation_reads_back() {
         let ops = [
             Op::Packet(Packet { kind: 3, damage: vec![(1, 2), (3, 4)], ..Packet::default() }),
+            Op::Tunnelled {
+                peer: 1,
+                outside: 2,
+                packet: Packet { damage: vec![(5, 6)], ..Packet::default() },
+            },
             Op::Raw { port: 1, bytes: vec![1, 2, 3] },
             Op::Answer { back: 1, flags: 2 },
             Op::Loop { back: 1, port: 2 },

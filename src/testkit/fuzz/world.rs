@@ -6,23 +6,30 @@
 //! | 1 bridge | 172.17.0.0/16 | 1: .2, 2: .3, both unguarded; 3: .4, guarded |
 //! | 2 isolated (`icc = false`) | 10.1.0.0/24 | 4: .2, 5: .3, guarded |
 //! | 3 plain: switched only | none | 6, 7 |
+//! | none | none | 8: the underlay of VXLAN |
+//!
+//! The bridge and the plain network have a tunnel each, ports 9 and 10, to the first and the second
+//! of [`PEERS`]. That of the bridge is down at first.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
 
-use crate::engine::{Command, EngineConfig, Gateway, NetworkSpec, PortSpec};
+use crate::engine::{
+    Command, EngineConfig, Gateway, NetworkSpec, PortSpec, Underlay, Vtep, VxlanSpec,
+};
 use crate::id::{NetworkId, PortId};
 use crate::local::dns::NameTable;
 use crate::nat::{Endpoint, NatMode, NatPolicy, Publish};
+use crate::packet::vxlan::{VXLAN_PORT, Vni};
 use crate::packet::{MacAddr, PortSpan};
 use crate::route::NeighbourLimits;
-use crate::switch::{FdbLimits, Guard, PortRole};
+use crate::switch::{FdbLimits, Guard, PortRole, Tunnel};
 
 /// Ports that commands and frames may name; one more than there are, so that some are unknown.
-pub const PORTS: u8 = 9;
+pub const PORTS: u8 = 12;
 /// Networks that commands may name; one more than there are.
 const NETWORKS: u8 = 5;
 /// Most MACs.
@@ -65,6 +72,18 @@ pub const PLACES: [Ipv4Addr; 17] = [
     Ipv4Addr::new(240, 0, 0, 1),
     Ipv4Addr::new(172, 17, 0, 0),
 ];
+
+/// Other VTEPs: two that are peers, and one that is none.
+pub const PEERS: [Ipv4Addr; 3] =
+    [Ipv4Addr::new(192, 0, 2, 2), Ipv4Addr::new(203, 0, 113, 7), Ipv4Addr::new(198, 51, 100, 9)];
+/// The port of the underlay.
+pub const UNDERLAY: PortId = PortId(8);
+const TUNNELS: [(u16, NetworkId); 2] = [(9, NetworkId(1)), (10, NetworkId(3))];
+
+/// The number of a network beyond this host; of one that has none, some other.
+pub fn vni(network: NetworkId) -> Vni {
+    Vni::try_from(u32::from(network.0) + 7).unwrap_or_default()
+}
 
 /// Ports of TCP and UDP, and identifiers of ICMP.
 pub const L4_PORTS: [u16; 10] = [80, 81, 443, 53, 5000, 1024, 60_000, 67, 68, 0];
@@ -110,6 +129,8 @@ pub const fn network_of(port: u16) -> NetworkId {
         0 => 0,
         1..=3 => 1,
         4 | 5 => 2,
+        8 => return NetworkId::NONE,
+        9 => 1,
         _ => 3,
     })
 }
@@ -139,7 +160,8 @@ pub fn config() -> EngineConfig {
 /// The commands that build the topology.
 pub fn setup() -> Vec<Command> {
     let mut commands: Vec<Command> = (0..4).map(|id| add_network(NetworkId(id), 0, 0)).collect();
-    commands.extend((0..8).map(|id| add_port(id, 0)));
+    commands.extend((0..11).map(|id| add_port(id, if id == 9 { 8 } else { 0 })));
+    commands.push(set_vtep(1));
     commands.push(Command::AddRoute(Ipv4Net::default(), HOSTS[0].1));
     commands.push(Command::SetNames(names()));
     commands
@@ -157,6 +179,14 @@ fn names() -> Arc<NameTable> {
 pub fn command(kind: u8, a: u8, b: u8, c: u8) -> Command {
     let port = PortId(u16::from(a % PORTS));
     let network = NetworkId(u16::from(a % NETWORKS));
+    match kind {
+        252 | 253 => return set_vtep(b),
+        254.. => {
+            let mac = MacAddr([2, 0, 0, 0, 0, c]);
+            return Command::SetEndpoints(network, vec![(address(b), mac)]);
+        }
+        _ => {}
+    }
     match kind % 12 {
         0 | 1 => add_network(network, b, c),
         2 => Command::RemoveNetwork(network),
@@ -169,6 +199,16 @@ pub fn command(kind: u8, a: u8, b: u8, c: u8) -> Command {
         9 | 10 => Command::Publish(publish(a, b, c)),
         _ => Command::Unpublish(publish(a, b, c)),
     }
+}
+
+/// No VTEP, one with the underlay's port, or one on the uplink.
+fn set_vtep(by: u8) -> Command {
+    let vtep = |address, underlay| Some(Vtep { address, port: VXLAN_PORT, underlay });
+    Command::SetVtep(match by % 3 {
+        0 => None,
+        1 => vtep(PLACES[8], Underlay::Port(UNDERLAY)),
+        _ => vtep(PLACES[0], Underlay::Uplink),
+    })
 }
 
 /// External ports of an uplink that shares its address with the host.
@@ -202,6 +242,10 @@ fn add_network(id: NetworkId, mode: u8, extra: u8) -> Command {
     if extra & 32 != 0 {
         spec.nat.exempt.push(Ipv4Net::new(PLACES[6], 24).unwrap_or_default());
     }
+    if TUNNELS.iter().any(|(_, network)| *network == id) {
+        let (accepts_any, carries_tags) = (mode & 128 != 0, extra & 128 != 0);
+        spec.vxlan = Some(VxlanSpec { vni: vni(id), accepts_any, carries_tags });
+    }
     Command::AddNetwork(id, spec)
 }
 
@@ -213,14 +257,22 @@ fn add_port(id: u16, extra: u8) -> Command {
         .map(|address| Guard { mac: MacAddr::from_ipv4(address), address });
     let static_macs =
         if extra & 2 != 0 { host.map(MacAddr::from_ipv4).into_iter().collect() } else { vec![] };
+    let tunnel = TUNNELS.iter().zip(PEERS).find(|((port, _), _)| *port == id);
+    let role = match (id, tunnel) {
+        (_, Some((_, peer))) => {
+            PortRole::Tunnel(Tunnel { peer: IpAddr::V4(peer), floods: extra & 16 == 0 })
+        }
+        (id, None) if id == UNDERLAY.0 => PortRole::Underlay,
+        _ => PortRole::Hosts,
+    };
     let spec = PortSpec {
         name: format!("port{id}"),
         network: network_of(id),
-        mtu: if extra & 4 != 0 { 576 } else { 1500 },
+        mtu: if extra & 4 != 0 { 576 } else { 1450 + 50 * u16::from(tunnel.is_none()) },
         guard,
         host: None,
         static_macs,
-        role: PortRole::Hosts,
+        role,
         is_up: extra & 8 == 0,
     };
     Command::AddPort(PortId(id), spec)

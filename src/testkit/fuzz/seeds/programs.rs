@@ -39,6 +39,10 @@ fn packet(kind: u8, sender: u8, target: u8, hop: u8) -> Packet {
     Packet { kind, sender, target, hop, sport: 4, dport: 0, flags: SYN, size: 2, damage: vec![] }
 }
 
+const fn tunnelled(peer: u8, outside: u8, packet: Packet) -> Op {
+    Op::Tunnelled { peer, outside, packet }
+}
+
 const fn command(kind: u8, a: u8, b: u8, c: u8) -> Op {
     Op::Command { kind, a, b, c }
 }
@@ -314,6 +318,39 @@ pub fn engine() -> Vec<Seed> {
                 send(UDP, NGINX1, NGINX2, ALL),
                 send(UDP, NGINX1, NGINX2, ALL),
                 Op::Flush,
+            ]),
+        ),
+        (
+            "tunnels",
+            program(&[
+                command(5, 9, 1, 0),
+                tunnelled(0, 0, packet(UDP, NGINX1, NGINX2, ALL)),
+                tunnelled(5, 0, packet(UDP, PLAIN, PLAIN + 1, ACROSS)),
+                tunnelled(0, 3, packet(UDP, NGINX1, NGINX2, ACROSS)),
+                tunnelled(2, 0, packet(UDP, NGINX1, NGINX2, ACROSS)),
+                Op::Flush,
+                send(UDP, PLAIN + 1, PLAIN, ACROSS),
+                Op::Packet(Packet { size: 250, ..packet(UDP, NGINX2, ABSENT, ACROSS) }),
+                send(ARP, NGINX2, ABSENT, ALL),
+                Op::Flush,
+                command(254, 1, ABSENT, 7),
+                send(ARP, NGINX2, ABSENT, ALL),
+                Op::Flush,
+            ]),
+        ),
+        (
+            "tunnels_by_uplink",
+            program(&[
+                command(252, 0, 2, 0),
+                send(UDP, PLAIN, PLAIN + 1, ALL),
+                Op::Flush,
+                Op::Error { back: 0, kind: 0, code: 4 },
+                tunnelled(0x85, 0, packet(UDP, PLAIN, PLAIN + 1, ACROSS)),
+                tunnelled(0x85, 200, packet(UDP, PLAIN, PLAIN + 1, ACROSS)),
+                Op::Flush,
+                wait(5, 1),
+                command(252, 0, 0, 0),
+                send(UDP, PLAIN, PLAIN + 1, ALL),
             ]),
         ),
     ]
