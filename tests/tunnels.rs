@@ -167,3 +167,46 @@ fn the_whole_list_of_a_network_is_put_at_once() {
     assert!(answer.contains("\"sign\":\"removed\",\"kind\":\"endpoint\""), "{answer}");
     assert_eq!(one.tapway(&["diff"]), "");
 }
+
+#[test]
+fn by_its_own_uplink_tapway_speaks_with_the_kernel() {
+    if netns::skipped() {
+        return;
+    }
+    let one = Lab::new();
+    one.write(
+        "[vxlan]\nunderlay = \"uplink\"\n[network.blue]\nsubnet = \"10.9.0.0/24\"\n\
+         vxlan = { vni = 7, peers = [\"192.168.33.1\"] }\n",
+    );
+    let _running = one.start();
+    add_db(&one, "10.9.0.7", "db");
+    let far =
+        "ip link add vx0 type vxlan id 7 dstport 4789 local 192.168.33.1 remote 192.168.33.10";
+    one.outside.exec(&far.split(' ').collect::<Vec<_>>());
+    one.outside.exec(&["ip", "address", "add", "10.9.0.8/24", "dev", "vx0"]);
+    one.outside.exec(&["ip", "link", "set", "vx0", "mtu", "1450", "up"]);
+    assert!(ping(&one.db, "10.9.0.8") && ping(&one.outside, "10.9.0.7"));
+    let shown = one.tapway(&["show", "vxlan"]);
+    let row: Vec<&str> = shown.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(row[..5], ["blue", "7", "uplink", "192.168.33.10:4789", "1450"], "{shown}");
+    // By sockets now, as the file says, and back: the sockets' namespace has no way to the peer.
+    let under = netns::Name::made();
+    let sockets = format!("[vxlan]\nnetns = \"{}\"\n", &*under);
+    let blue = "[network.blue]\nsubnet = \"10.9.0.0/24\"\n\
+                vxlan = { vni = 7, peers = [\"192.168.33.1\"] }\n";
+    one.write(&format!("{sockets}{blue}"));
+    let changed = one.tapway(&["reload"]);
+    assert!(changed.contains("+ port vxlan to other tunnel endpoints\n"), "{changed}");
+    assert!(!ping(&one.db, "10.9.0.8"));
+    assert!(one.tapway(&["show", "link"]).contains(": vxlan: <BROADCAST,MULTICAST,UP"));
+    one.write(&format!("[vxlan]\nunderlay = \"uplink\"\n{blue}"));
+    let changed = one.tapway(&["reload"]);
+    assert!(changed.contains("- port vxlan to other tunnel endpoints\n"), "{changed}");
+    assert!(ping(&one.db, "10.9.0.8"));
+    // On this host only: tunnels and VTEP go.
+    one.tapway(&["port", "rm", "db"]);
+    one.write("[network.blue]\nsubnet = \"10.9.0.0/24\"\n");
+    let changed = one.tapway(&["reload"]);
+    assert!(changed.contains("- peer 192.168.33.1 network blue\n"), "{changed}");
+    assert_eq!(one.tapway(&["show", "peers"]).lines().count(), 1);
+}
