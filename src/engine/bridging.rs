@@ -75,7 +75,7 @@ impl Engine {
         if egress == ingress {
             return Verdict::Dropped(DropReason::SamePort);
         }
-        if !apart.is_from_none()
+        if !apart.is_none()
             && let Some(reason) = self.port(egress).and_then(|port| apart.parts(port.apart))
         {
             return Verdict::Dropped(reason);

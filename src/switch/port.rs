@@ -45,9 +45,9 @@ impl Apart {
         Self(isolated | tunnel)
     }
 
-    /// True if frames pass between the port and any other.
+    /// True if nothing keeps the port apart from any other.
     #[inline(always)]
-    pub const fn is_from_none(self) -> bool {
+    pub const fn is_none(self) -> bool {
         self.0 == 0
     }
 
