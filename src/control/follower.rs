@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::model::{Model, PortEntry};
 use super::rejection::Rejection;
+use crate::engine::Event;
 use crate::io::{Broker, Dataplane};
 
 /// What a follower works with; only for the time of one call, on the supervisor's thread.
@@ -54,6 +55,9 @@ pub trait Follower: Send {
     /// A port's device was opened again, perhaps in another namespace of the same name. Both
     /// states of `stage` are what runs.
     fn reopened(&mut self, _port: &PortEntry, _stage: &mut Stage<'_>) {}
+
+    /// An engine told of something. Both states of `stage` are what runs.
+    fn hear(&mut self, _event: &Event, _stage: &mut Stage<'_>) {}
 
     /// About once a second.
     fn look_after(&mut self, _stage: &mut Stage<'_>) {}

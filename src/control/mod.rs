@@ -9,6 +9,7 @@ pub mod dump;
 pub mod follower;
 pub mod host_access;
 pub mod hosts;
+pub mod learned_peers;
 pub mod live;
 pub mod model;
 pub mod names;

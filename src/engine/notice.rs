@@ -1,9 +1,11 @@
 //! What the engines of a switch tell each other about places of stations and neighbours.
 //!
 //! Each engine has tables of its own, filled by what it receives itself. A notice spares the
-//! others from flooding or asking. One that is lost costs a flood or another request; of a station
-//! that moved, frames that still go to its former port until it is heard here or has aged. Requests for neighbours go out by worker 0 alone, which also
-//! hears all ARP: however many workers there are, a host is asked no more than once per second.
+//! others from flooding or asking, and says when what it tells was seen: a station that is silent
+//! ages at all of them together. One that is lost costs a flood or another request; of a station
+//! that moved, frames that still go to its former port until it is heard here or has aged. Requests
+//! for neighbours go out by worker 0 alone, which also hears all ARP: however many workers there
+//! are, a host is asked no more than once per second.
 
 use std::net::Ipv4Addr;
 
@@ -39,6 +41,8 @@ pub enum Notice {
         mac: MacAddr,
         /// The port.
         port: PortId,
+        /// When.
+        seen: Instant,
     },
     /// A frame for this station had to be flooded: who knows it?
     Sought {
@@ -86,16 +90,16 @@ impl Engine {
     /// Takes a notice of another engine.
     pub fn heed(&mut self, now: Instant, from: WorkerId, notice: Notice) {
         match notice {
-            Notice::Learned { network, mac, port } => {
+            Notice::Learned { network, mac, port, seen } => {
                 let is_there = |port: &crate::switch::Port| port.is_up && port.network == network;
                 if self.port(port).is_some_and(is_there) {
-                    let key = FdbKey::new(network, mac);
-                    self.fdb.learn(now, key, port, self.fdb.hash(key));
+                    self.fdb.learn_seen(now, seen, FdbKey::new(network, mac), port);
                 }
             }
             Notice::Sought { network, mac } => {
-                if let Some(port) = self.fdb.lookup(now, FdbKey::new(network, mac)) {
-                    let learned = Notice::Learned { network, mac, port };
+                let known = self.fdb.last_seen(now, FdbKey::new(network, mac));
+                if let Some((port, seen)) = known {
+                    let learned = Notice::Learned { network, mac, port, seen };
                     self.notify(Audience::One(from), learned);
                 }
             }

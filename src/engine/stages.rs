@@ -15,6 +15,7 @@ use crate::packet::{
     FrameRef, FrameView, Headers, Ipv4, Layer, Offload, Origin,
 };
 use crate::switch::{Apart, FdbKey, Learned, Port, PortRole, refuse_rogue_server};
+use crate::time::Instant;
 
 /// How a frame goes on after admission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -365,21 +366,21 @@ impl Engine {
             Learned::Known | Learned::Full => Ok(()),
             Learned::StaticElsewhere => Err(DropReason::StaticMacMoved),
             Learned::New => {
-                self.tell_others(key, port);
+                self.tell_others(pass.now, key, port);
                 Ok(())
             }
             Learned::Moved => {
                 let moved = Event::MacMoved { network: key.network(), mac: key.mac(), to: port };
                 self.tell(pass.now, moved);
-                self.tell_others(key, port);
+                self.tell_others(pass.now, key, port);
                 Ok(())
             }
         }
     }
 
-    fn tell_others(&mut self, key: FdbKey, port: PortId) {
+    fn tell_others(&mut self, seen: Instant, key: FdbKey, port: PortId) {
         let (network, mac) = (key.network(), key.mac());
-        self.notify(Audience::All, Notice::Learned { network, mac, port });
+        self.notify(Audience::All, Notice::Learned { network, mac, port, seen });
     }
 }
 

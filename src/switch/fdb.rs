@@ -211,6 +211,26 @@ impl Fdb {
         }
     }
 
+    /// Learns what somebody else saw at `seen`: nothing, if it has aged by now, or is older than what
+    /// is known. Its place in the order of use is that of what is seen now, so it may stay a while
+    /// after it has aged, unused.
+    pub fn learn_seen(&mut self, now: Instant, seen: Instant, key: FdbKey, port: PortId) {
+        let hash = self.hash(key);
+        let place = Place::learned(port, seen);
+        let known = self.find(key, hash);
+        let is_news = known.is_none_or(|(_, known)| place.last_seen() >= known.last_seen());
+        if is_news && !place.has_aged(now, self.ageing_ns) {
+            self.learn(seen, key, port, hash);
+        }
+    }
+
+    /// The port a MAC is behind, and when it was last seen there.
+    pub fn last_seen(&self, now: Instant, key: FdbKey) -> Option<(PortId, Instant)> {
+        let (_, place) = self.find(key, self.hash(key))?;
+        let seen = if place.is_static() { now } else { place.last_seen() };
+        (!place.has_aged(now, self.ageing_ns)).then(|| (place.port(), seen))
+    }
+
     /// Binds a MAC to a port for good, replacing what was learned; false if the table is full.
     pub fn insert_static(&mut self, key: FdbKey, port: PortId) -> bool {
         let hash = self.hash(key);

@@ -30,6 +30,30 @@ fn stations_are_known_to_all_workers_and_moves_are_followed() {
 }
 
 #[test]
+fn a_silent_station_ages_at_all_workers_however_often_they_ask_each_other() {
+    for workers in [2, 3] {
+        let mut bench = bench(workers, 0, |_| {});
+        let (station, other) = (bench.host(), bench.host());
+        // Heard again by one of them after a while: the others do not hear of that unasked.
+        bench.now = bench.now + Duration::from_secs(200);
+        bench.send(&station, &build::udp(station.to(&other), station.at(1), other.at(2), b"here"));
+        let heard = bench.now;
+        let is_known =
+            |bench: &Bench| bench.crew.fdb_rows(bench.now).iter().any(|row| row.mac == station.mac);
+        for n in 0..80u32 {
+            bench.now = bench.now + Duration::from_secs(5);
+            bench.crew.handle_timeout(bench.now);
+            // Each its own way to a worker.
+            let payload = n.to_be_bytes();
+            let frame = build::udp(other.to(&station), other.at(1), station.at(2), &payload);
+            bench.send(&other, &frame);
+            let age = bench.now.since(heard);
+            assert_eq!(is_known(&bench), age < Duration::from_secs(300), "{age:?}");
+        }
+    }
+}
+
+#[test]
 fn a_neighbour_is_asked_for_once_per_second_however_many_workers_want_it() {
     everywhere(|mut bench| {
         let hosts: Vec<LabPort> = (0..12).map(|_| bench.host()).collect();

@@ -202,8 +202,15 @@ const SCHEMAS: &[(&str, &str)] = &[
     (
         "Network",
         "name: string, subnet: string?, gateway: string?, mtu: integer, internal: boolean, \
-         icc: boolean, live: boolean, hosts: [Host]",
+         icc: boolean, live: boolean, hosts: [Host], vxlan: NetworkVxlan?",
     ),
+    (
+        "NetworkVxlan",
+        "vni: integer, group: string?, accepts_any: boolean, peers: [NetworkPeer], \
+         endpoints: [NetworkEndpoint]",
+    ),
+    ("NetworkPeer", "address: string, from: string"),
+    ("NetworkEndpoint", "address: string, name: string?, mac: string, peer: string, live: boolean"),
     ("Host", "name: string, port: string, address: string?, mac: string?"),
     (
         "NewNetwork",

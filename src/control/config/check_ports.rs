@@ -7,6 +7,7 @@ use ipnet::Ipv4Net;
 use toml::Spanned;
 
 use super::check::{check_host, check_mac, own_addresses};
+use super::check_vxlan;
 use super::names::{check_interface, check_name, check_netns};
 use super::problem::Problems;
 use super::publishes::{self, Misplaced};
@@ -29,9 +30,9 @@ enum Home<'d> {
 
 /// Addresses and MACs in use, by network, with who has them.
 #[derive(Default)]
-struct Taken<'d> {
-    addresses: HashMap<(&'d str, Ipv4Addr), String>,
-    macs: HashMap<(&'d str, MacAddr), String>,
+pub(super) struct Taken<'d> {
+    pub addresses: HashMap<(&'d str, Ipv4Addr), String>,
+    pub macs: HashMap<(&'d str, MacAddr), String>,
     interfaces: HashMap<(Home<'d>, &'d str), String>,
     /// The networks by name.
     networks: HashMap<&'d str, &'d Network>,
@@ -40,14 +41,26 @@ struct Taken<'d> {
 pub(super) fn check(problems: &mut Problems<'_>, draft: &Draft) {
     let mut taken = Taken::default();
     enter_own(problems, draft, &mut taken);
+    let own: usize = draft.config.networks.iter().map(own_ports).sum();
     for (index, port) in draft.config.ports.iter().enumerate() {
-        if index == MAX_PORTS {
+        if index + own == MAX_PORTS {
             let what = format!("more than {MAX_PORTS} ports");
             problems.error(port.name.span(), "port", what, "remove some");
         }
         check_port(problems, draft, port, &mut taken);
     }
+    if own > MAX_PORTS {
+        let what = format!("more than {MAX_PORTS} tunnels to peers");
+        problems.error(0..0, "network", what, "remove some peers");
+    }
+    check_vxlan::check_endpoints(problems, draft, &mut taken);
     check_places(problems, draft);
+}
+
+/// Ports that a network has besides those of its hosts: this host's, and tunnels.
+fn own_ports(network: &Network) -> usize {
+    let tunnels = network.vxlan.as_ref().map_or(0, |vxlan| vxlan.peers.len() + 1);
+    tunnels + usize::from(network.host.is_some())
 }
 
 /// What tapway and the uplink use themselves.
@@ -131,8 +144,7 @@ fn check_port<'d>(
     if let (Err(remedy), true) = (check_name(name), *name == port.host) {
         problems.error(port.name.span(), format!("port.{name}"), "not a name for a port", remedy);
     }
-    if name == UPLINK_NAME {
-        let what = "this name is the uplink's own";
+    if let Some(what) = check_vxlan::reserved(name) {
         problems.error(port.name.span(), format!("port.{name}"), what, "choose another name");
     }
     if let PortKind::Tap { netns, process, interface, .. } = &port.kind {

@@ -6,6 +6,7 @@
 
 mod check;
 mod check_ports;
+mod check_vxlan;
 mod dataplane;
 mod dhcp;
 mod dns;
@@ -23,6 +24,7 @@ mod read;
 mod resolve;
 mod section;
 mod syntax;
+mod vxlan;
 
 #[cfg(test)]
 mod tests;
@@ -44,12 +46,14 @@ use super::addresses::AddressRange;
 use super::hosts::{ExposeSyntax, LinkSyntax};
 use super::publish_syntax::PublishSyntax;
 
+pub use check_vxlan::{MAX_PEERS, tunnel_name};
 pub use dns::Dns;
 pub use host::HostPlace;
 pub use limits::Lifetimes;
 pub use origin::{DEFAULT_CONFIG, DEFAULT_NAME, Origin};
 pub use problem::{ConfigErrors, Problem};
 pub use resolve::Memory;
+pub use vxlan::{Endpoint, NetworkVxlan, Peer, PeerSource, UnderlayKind, VtepSettings};
 
 /// The API's socket unless configured.
 pub const DEFAULT_SOCKET: &str = "/run/tapway.sock";
@@ -57,6 +61,8 @@ pub const DEFAULT_SOCKET: &str = "/run/tapway.sock";
 pub const DEFAULT_NETWORK: &str = "bridge";
 /// The name of the uplink, as a network and as a port.
 pub const UPLINK_NAME: &str = "uplink";
+/// The name of the port to other tunnel endpoints.
+pub const VTEP_NAME: &str = "vxlan";
 
 /// Longest file, in bytes: far more than the most networks and ports need.
 const MAX_FILE: u64 = 16 << 20;
@@ -66,6 +72,8 @@ const MAX_FILE: u64 = 16 << 20;
 pub struct Config {
     /// The way to the outside; none: there is none.
     pub uplink: Option<Uplink>,
+    /// tapway as a tunnel endpoint, for networks with `vxlan`.
+    pub vtep: VtepSettings,
     /// Networks, in the order of the file.
     pub networks: Vec<Network>,
     /// Ports, in the order of the file.
@@ -206,6 +214,8 @@ pub struct Network {
     pub dhcp: Option<Dhcp>,
     /// Its hosts know each other by name.
     pub dns: bool,
+    /// It stretches over several hosts; none: it is on this one only.
+    pub vxlan: Option<NetworkVxlan>,
 }
 
 /// `dhcp` of a network.
@@ -396,6 +406,7 @@ impl Config {
         let mut draft = read::read(problems, text, live);
         resolve::resolve(problems, &mut draft, memory, routed);
         check::check(problems, &draft);
+        check_vxlan::check(problems, &draft);
         check_ports::check(problems, &draft);
         links::check(problems, &draft);
         draft
@@ -404,6 +415,11 @@ impl Config {
     /// A network.
     pub fn network(&self, name: &str) -> Option<&Network> {
         self.networks.iter().find(|network| network.name.get_ref() == name)
+    }
+
+    /// True if a network stretches over several hosts.
+    pub fn is_stretched(&self) -> bool {
+        self.networks.iter().any(|network| network.vxlan.is_some())
     }
 
     /// The ports of a host, its first one first.

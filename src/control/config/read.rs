@@ -18,7 +18,7 @@ use super::{
     Config, DEFAULT_NETWORK, DEFAULT_SOCKET, Network, NetworkRouter, Port, PortKind, StateSetting,
     StaticNat, StaticRoute, Uplink, UplinkKind,
 };
-use super::{joins, syntax};
+use super::{joins, syntax, vxlan};
 use crate::control::publish_syntax::PublishSyntax;
 use crate::io::TapBackend;
 use crate::nat::{NatMode, NatPolicy};
@@ -38,7 +38,7 @@ const MTU: std::ops::RangeInclusive<u64> = 68..=9000;
 const DEFAULT_MTU: u16 = 1500;
 const DEFAULT_STORM_LIMIT: u64 = 10_000;
 /// Receive buffer of a device, in bytes: about ten milliseconds at 2 Gbit/s.
-const DEFAULT_RECEIVE_BUFFER: u64 = 4 * 1024 * 1024;
+pub(super) const DEFAULT_RECEIVE_BUFFER: u64 = 4 * 1024 * 1024;
 
 /// Longest path of a Unix socket, in bytes (`sun_path` without its terminating zero).
 const MAX_SOCKET: usize = 107;
@@ -64,16 +64,23 @@ pub(super) fn read<'i>(problems: &mut Problems<'i>, text: &'i str, live: &'i str
     if let Some(section) = file.take_section(problems, "uplink") {
         (draft.config.uplink, draft.is_uplink_broken) = read_uplink(problems, section);
     }
+    draft.config.vtep = vxlan::read_vtep(problems, &mut file);
     for source in [&mut file, &mut live] {
         read_things(problems, source, &mut draft);
     }
-    // Joins may be of any port, wherever that is written.
+    // Joins may be of any port, and peers of any network, wherever that is written.
     for source in [&mut file, &mut live] {
         for section in source.take_section_list(problems, "connect") {
             joins::read_connect(problems, &mut draft, section);
         }
         for section in source.take_section_list(problems, "publish") {
             joins::read_publish(problems, &mut draft, section);
+        }
+        for section in source.take_section_list(problems, "peer") {
+            vxlan::read_peer(problems, &mut draft, section);
+        }
+        for section in source.take_section_list(problems, "endpoint") {
+            vxlan::read_endpoint(problems, &mut draft, section);
         }
     }
     draft.config.dataplane = super::dataplane::read(problems, &mut file);
@@ -97,7 +104,7 @@ fn parse<'i>(problems: &mut Problems<'i>, text: &'i str) -> Option<Section<'i>> 
 fn read_things<'i>(problems: &mut Problems<'i>, source: &mut Section<'i>, draft: &mut Draft) {
     for (name, section) in source.take_sections(problems, "network") {
         let key = name.get_ref().clone();
-        match read_network(problems, name, section) {
+        match read_network(problems, name, section, draft) {
             Some(network) => draft.config.networks.push(network),
             None => drop(draft.broken_networks.insert(key)),
         }
@@ -202,7 +209,7 @@ fn read_shared<'i>(
     (uplink, is_broken)
 }
 
-fn read_buffer<'i>(problems: &mut Problems<'i>, section: &mut Section<'i>) -> usize {
+pub(super) fn read_buffer<'i>(problems: &mut Problems<'i>, section: &mut Section<'i>) -> usize {
     let buffer = section.take_number(problems, "receive_buffer", 4096..=1 << 30);
     buffer.map_or(DEFAULT_RECEIVE_BUFFER, Spanned::into_inner) as usize
 }
@@ -242,6 +249,7 @@ fn read_network<'i>(
     problems: &mut Problems<'i>,
     name: Spanned<String>,
     mut section: Section<'i>,
+    draft: &Draft,
 ) -> Option<Network> {
     let subnet = section.take::<Choice<Ipv4Net>>(problems, "subnet", SUBNET);
     let (subnet, wish) = match subnet.map(|subnet| (subnet.span(), subnet.into_inner())) {
@@ -251,7 +259,9 @@ fn read_network<'i>(
     };
     let gateway = section.take::<Ipv4Addr>(problems, "gateway", ADDRESS);
     let mac = section.take::<MacAddr>(problems, "gateway_mac", MAC);
-    let mtu = read_mtu(problems, &mut section).unwrap_or(DEFAULT_MTU);
+    let mtu = read_mtu(problems, &mut section);
+    let is_stretched = section.has("vxlan");
+    let default_mtu = if is_stretched { vxlan::default_mtu(draft) } else { DEFAULT_MTU };
     let icc = section.take(problems, "icc", BOOL).is_none_or(Spanned::into_inner);
     let internal = section.take(problems, "internal", BOOL).is_some_and(Spanned::into_inner);
     let range = section.take(problems, "range", RANGE);
@@ -269,6 +279,7 @@ fn read_network<'i>(
     let reserved = section.take(problems, "forward_reserved", BOOL);
     let dhcp = super::dhcp::read(problems, &mut section);
     let dns = section.take::<bool>(problems, "dns", BOOL).map(Spanned::into_inner);
+    let vxlan = vxlan::read_network(problems, &mut section, &draft.config.vtep);
     if subnet.is_none() && !section.has_failed(&["subnet"]) {
         let spans = [
             ("gateway", gateway.as_ref().map(Spanned::span)),
@@ -283,7 +294,7 @@ fn read_network<'i>(
             problems.error(span, section.key(key), what, "add the subnet, or remove it");
         }
     }
-    let is_broken = section.has_failed(&["subnet", "gateway"]);
+    let is_broken = section.has_failed(&["subnet", "gateway"]) || is_stretched && vxlan.is_none();
     section.finish(problems);
     if is_broken {
         return None;
@@ -301,7 +312,7 @@ fn read_network<'i>(
         wish,
         range,
         exclude,
-        mtu,
+        mtu: mtu.unwrap_or(default_mtu),
         internal,
         host,
         icc,
@@ -310,6 +321,7 @@ fn read_network<'i>(
         storm_limit: storm.map_or(DEFAULT_STORM_LIMIT, Spanned::into_inner) as u32,
         forward_reserved: reserved.is_some_and(Spanned::into_inner),
         dhcp,
+        vxlan,
     })
 }
 

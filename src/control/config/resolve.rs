@@ -145,12 +145,16 @@ fn choose_addresses(
     memory.addresses.insert(name.clone(), pool.snapshot());
 }
 
-/// Addresses that no host is given: those that are excluded, this host's own, and those that are
-/// leased.
+/// Addresses that no host is given: those that are excluded, this host's own, those that are
+/// leased, and those of known hosts behind peers.
 fn set_apart(network: &Network) -> Vec<AddressRange> {
     let leased = network.dhcp.as_ref().and_then(|dhcp| dhcp.range.as_ref());
     let excluded = network.exclude.iter().chain(leased).map(|range| *range.get_ref());
-    excluded.chain(network.host_address().map(AddressRange::from)).collect()
+    let endpoints = network.vxlan.iter().flat_map(|vxlan| &vxlan.endpoints);
+    let remote = endpoints.map(|endpoint| *endpoint.address.get_ref());
+    excluded
+        .chain(network.host_address().into_iter().chain(remote).map(AddressRange::from))
+        .collect()
 }
 
 /// Who has an address already: those that name one, and those that got one before. An address

@@ -171,6 +171,11 @@ impl<'i> Section<'i> {
         self.failed.iter().any(|failed| keys.contains(failed))
     }
 
+    /// Notes that a value turned out to be wrong; that has been reported.
+    pub(super) fn fail(&mut self, key: &'static str) {
+        self.failed.push(key);
+    }
+
     /// True if the key is there.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)

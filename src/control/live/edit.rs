@@ -66,7 +66,7 @@ impl Draft<'_> {
             }
         }
         self.made.route.retain(|route| !routes.contains(&route.to));
-        self.made.network.remove(name);
+        self.made.remove_network(name);
         Ok(())
     }
 
@@ -266,7 +266,7 @@ impl Draft<'_> {
     }
 
     /// Why something cannot be removed that was not made live.
-    fn not_made(&self, kind: &str, name: &str, is_file: bool) -> Rejection {
+    pub(super) fn not_made(&self, kind: &str, name: &str, is_file: bool) -> Rejection {
         if is_file {
             return Rejection::conflict(
                 format!("{kind} {name} is in the configuration file, not made live"),
@@ -276,7 +276,7 @@ impl Draft<'_> {
         self.not_there(kind, name)
     }
 
-    fn not_there(&self, kind: &str, name: &str) -> Rejection {
+    pub(super) fn not_there(&self, kind: &str, name: &str) -> Rejection {
         let names: Vec<&str> = match kind {
             "network" => self.config.networks.iter().map(|it| it.name.get_ref().as_str()).collect(),
             "port" => {

@@ -1,13 +1,14 @@
 //! What was made live, as tables of the configuration's language.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use crate::control::config::Config;
+use crate::control::config::{Config, Network};
+use crate::packet::MacAddr;
 
 /// Networks, ports and the rest that came by the API, under the keys of the file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -28,6 +29,12 @@ pub struct Made {
     /// As `[[route]]`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub route: Vec<MadeRoute>,
+    /// As `[[peer]]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub peer: Vec<MadePeer>,
+    /// As `[[endpoint]]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub endpoint: Vec<MadeEndpoint>,
 }
 
 /// As `[[publish]]`.
@@ -50,6 +57,37 @@ pub struct MadeRoute {
     pub via: Ipv4Addr,
 }
 
+/// As `[[peer]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MadePeer {
+    /// The network.
+    pub network: String,
+    /// The tunnel endpoint.
+    pub address: IpAddr,
+    /// It became a peer by itself, and is one until tapway stops.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub learned: bool,
+}
+
+/// As `[[endpoint]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MadeEndpoint {
+    /// The network.
+    pub network: String,
+    /// Its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its MAC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac: Option<MacAddr>,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// The peer that it is behind.
+    pub peer: IpAddr,
+}
+
 impl Made {
     /// True if nothing was made live.
     pub fn is_empty(&self) -> bool {
@@ -62,7 +100,7 @@ impl Made {
         toml::to_string(self).unwrap_or_default()
     }
 
-    /// Without the hosts of processes: they end with them.
+    /// Without the hosts of processes, which end with them, and without what was learned.
     #[must_use]
     pub fn lasting(&self) -> Self {
         let mut lasting = self.clone();
@@ -71,6 +109,7 @@ impl Made {
                 lasting.remove_port(name);
             }
         }
+        lasting.peer.retain(|peer| !peer.learned);
         lasting
     }
 
@@ -79,6 +118,13 @@ impl Made {
         self.port.remove(name);
         self.connect.retain(|connect| text(connect, "port") != name);
         self.publish.retain(|publish| publish.port != name);
+    }
+
+    /// Removes a network, and what was made live beyond this host in it.
+    pub fn remove_network(&mut self, name: &str) {
+        self.network.remove(name);
+        self.peer.retain(|peer| peer.network != name);
+        self.endpoint.retain(|endpoint| endpoint.network != name);
     }
 
     /// Removes a connection; true if there was one.
@@ -106,6 +152,9 @@ impl Made {
                 gone.push(format!("connection of {} to {}", port.host, port.network.get_ref()));
             }
         }
+        for network in &file.networks {
+            self.give_way_beyond(network, &mut gone);
+        }
         self.route.retain(|route| {
             let is_named = file.routes.iter().any(|other| other.to.get_ref() == &route.to);
             if is_named {
@@ -114,6 +163,29 @@ impl Made {
             !is_named
         });
         gone
+    }
+
+    /// The same for peers of a network and hosts behind them.
+    fn give_way_beyond(&mut self, network: &Network, gone: &mut Vec<String>) {
+        let (Some(vxlan), name) = (&network.vxlan, network.name.get_ref()) else { return };
+        self.peer.retain(|made| {
+            let is_named = made.network == *name
+                && vxlan
+                    .peers
+                    .iter()
+                    .any(|peer| IpAddr::V4(*peer.address.get_ref()) == made.address);
+            if is_named && !made.learned {
+                gone.push(format!("peer {} of network {name}", made.address));
+            }
+            !is_named
+        });
+        self.endpoint.retain(|made| {
+            let is_named = made.network == *name && vxlan.endpoint(made.address).is_some();
+            if is_named {
+                gone.push(format!("endpoint {} of network {name}", made.address));
+            }
+            !is_named
+        });
     }
 }
 

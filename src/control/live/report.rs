@@ -1,5 +1,6 @@
 //! Changes as users read them, and the running state as a configuration.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -7,11 +8,12 @@ use toml::{Table, Value};
 
 use super::made::Made;
 use crate::control::config::Config;
-use crate::control::model::{Change, Model, PortChange, PortEntry};
+use crate::control::model::{Change, EndpointEntry, Model, PortChange, PortEntry};
 use crate::control::rejection::{Rejection, RejectionKind};
-use crate::engine::NetworkSpec;
+use crate::engine::{Gateway, NetworkSpec, PortSpec};
 use crate::nat::Publish;
 use crate::packet::PROTOCOL_UDP;
+use crate::switch::PortRole;
 
 /// What became of a thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +32,7 @@ pub enum Sign {
 pub struct ChangeRow {
     /// What became of it.
     pub sign: Sign,
-    /// Network, port, route or published port.
+    /// Network, port, peer, endpoint, route or published port.
     pub kind: String,
     /// Its name.
     pub name: String,
@@ -62,7 +64,7 @@ impl ChangeRow {
             let sign = if before.is_some() { Sign::Changed } else { Sign::Added };
             Self::new(sign, "network", &spec.name, network(spec))
         });
-        let ports = change.ports.iter().map(|change| port(change, old, new));
+        let ports = change.ports.iter().filter_map(|change| port(change, old, new));
         let gone = change.routes_removed.iter();
         let gone = gone.filter(|(to, _)| !change.routes_set.iter().any(|(_, set)| set.0 == *to));
         let gone = gone.map(|(to, via)| {
@@ -77,7 +79,8 @@ impl ChangeRow {
             change.publishes_removed.iter().map(|publish| published(Sign::Removed, publish));
         let published =
             change.publishes_added.iter().map(|publish| published(Sign::Added, publish));
-        let all = networks.chain(set).chain(ports).chain(gone).chain(routes);
+        let endpoints = endpoints(change, old, new);
+        let all = networks.chain(set).chain(ports).chain(endpoints).chain(gone).chain(routes);
         all.chain(unpublished).chain(published).collect()
     }
 
@@ -87,13 +90,26 @@ impl ChangeRow {
 }
 
 fn network(spec: &NetworkSpec) -> String {
+    let vxlan = spec.vxlan.map(|vxlan| format!(" vxlan {}", vxlan.vni)).unwrap_or_default();
     match &spec.gateway {
-        Some(gateway) => format!("{} gateway {}", gateway.address.trunc(), gateway.address.addr()),
-        None => "switched only".to_owned(),
+        Some(Gateway { address, .. }) => {
+            format!("{} gateway {}{vxlan}", address.trunc(), address.addr())
+        }
+        None => format!("switched only{vxlan}"),
     }
 }
 
-fn port(change: &PortChange, old: &Model, new: &Model) -> ChangeRow {
+/// The row of a port; none if all that changed are the known hosts behind a peer, which have rows
+/// of their own.
+fn port(change: &PortChange, old: &Model, new: &Model) -> Option<ChangeRow> {
+    if let PortChange::Altered(both) = change {
+        let static_macs = both.1.spec.static_macs.clone();
+        let before = PortSpec { static_macs, ..both.0.spec.clone() };
+        let is_tunnel = matches!(before.role, PortRole::Tunnel(_));
+        if is_tunnel && before == both.1.spec {
+            return None;
+        }
+    }
     let (sign, entry, model) = match change {
         PortChange::Added(entry) => (Sign::Added, entry, new),
         PortChange::Removed(entry) => (Sign::Removed, entry, old),
@@ -102,7 +118,37 @@ fn port(change: &PortChange, old: &Model, new: &Model) -> ChangeRow {
     let PortEntry { spec, address, .. } = entry;
     let network = model.network(spec.network).map_or("", |network| network.name.as_str());
     let address = address.map(|address| format!(" {address}")).unwrap_or_default();
-    ChangeRow::new(sign, "port", &spec.name, format!("network {network}{address}"))
+    Some(match spec.role {
+        PortRole::Hosts => {
+            ChangeRow::new(sign, "port", &spec.name, format!("network {network}{address}"))
+        }
+        PortRole::Underlay => {
+            ChangeRow::new(sign, "port", &spec.name, "to other tunnel endpoints".to_owned())
+        }
+        PortRole::Tunnel(tunnel) => {
+            ChangeRow::new(sign, "peer", &tunnel.peer.to_string(), format!("network {network}"))
+        }
+    })
+}
+
+/// The rows of known hosts behind peers.
+fn endpoints(change: &Change, old: &Model, new: &Model) -> Vec<ChangeRow> {
+    let row = |sign, model: &Model, entry: &EndpointEntry| {
+        let EndpointEntry { network, address, mac, peer } = entry;
+        let network = model.network(*network).map_or("", |network| network.name.as_str());
+        let detail = format!("network {network} {mac} peer {peer}");
+        ChangeRow::new(sign, "endpoint", &address.to_string(), detail)
+    };
+    let place = |entry: &EndpointEntry| (entry.network, entry.address);
+    let before: HashSet<_> = change.endpoints_removed.iter().map(place).collect();
+    let after: HashSet<_> = change.endpoints_added.iter().map(place).collect();
+    let removed = change.endpoints_removed.iter().filter(|entry| !after.contains(&place(entry)));
+    let removed = removed.map(|entry| row(Sign::Removed, old, entry));
+    let added = change.endpoints_added.iter().map(|entry| {
+        let sign = if before.contains(&place(entry)) { Sign::Changed } else { Sign::Added };
+        row(sign, new, entry)
+    });
+    removed.chain(added).collect()
 }
 
 fn published(sign: Sign, publish: &Publish) -> ChangeRow {

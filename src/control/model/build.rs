@@ -7,7 +7,9 @@ use std::sync::Arc;
 use ipnet::Ipv4Net;
 
 use super::ids::Ids;
+use super::vxlan;
 use super::{HostEntry, Model, PortEntry, Processes, UPLINK, UPLINK_PORT};
+use crate::control::addresses::AddressRange;
 use crate::control::config::{
     Config, Network, Port, PortKind, UPLINK_NAME, Uplink, UplinkKind, publishes,
 };
@@ -34,12 +36,15 @@ pub(super) fn build(config: &Config, ids: &Ids, processes: &Processes) -> Model 
     let uplink_port = config.uplink.iter().map(|uplink| uplink_port(config, uplink));
     let ports = config.ports.iter().map(|port| port_entry(config, (ids, processes), port));
     let host_ports = config.networks.iter().filter_map(|network| host_port(config, ids, network));
+    let tunnels = vxlan::ports(config, ids);
     Model {
         networks: uplink.chain(networks).collect(),
-        ports: uplink_port.chain(ports).chain(host_ports).collect(),
+        ports: uplink_port.chain(ports).chain(host_ports).chain(tunnels).collect(),
         hosts: hosts(config, ids),
         routes: routes(config),
         host_places: host_places(config, ids),
+        vtep: vxlan::vtep(config, ids),
+        endpoints: vxlan::endpoints(config, ids),
         publishes: publishes(config, ids),
         dhcp: dhcp_networks(config, ids, processes),
         engine: config.engine,
@@ -94,7 +99,7 @@ fn network_spec(config: &Config, ids: &Ids, network: &Network) -> NetworkSpec {
         is_internal: network.internal,
         open_port: network.host.is_some().then(|| ids.port(&host_port_name(network))),
         serves_dhcp: network.dhcp.is_some(),
-        vxlan: None,
+        vxlan: vxlan::spec(network),
         nat: network.nat.clone(),
         bridge: BridgeSettings {
             forward_reserved: network.forward_reserved,
@@ -343,6 +348,8 @@ fn dhcp_networks(config: &Config, ids: &Ids, processes: &Processes) -> Vec<Scope
         let (dhcp, router) = (network.dhcp.as_ref()?, network.router.as_ref()?);
         let name = network.name.get_ref();
         let gateway = *router.gateway.get_ref();
+        let remote = network.vxlan.iter().flat_map(|vxlan| &vxlan.endpoints);
+        let remote = remote.map(|endpoint| AddressRange::from(*endpoint.address.get_ref()));
         let server = Ipv4Net::new(gateway, router.subnet.get_ref().prefix_len()).ok()?;
         let mac = router.mac.as_ref().map_or(MacAddr::from_ipv4(gateway), |mac| *mac.get_ref());
         let parameters = Parameters {
@@ -357,7 +364,7 @@ fn dhcp_networks(config: &Config, ids: &Ids, processes: &Processes) -> Vec<Scope
             network: ids.network(network.name.get_ref()),
             name: name.clone(),
             range: dhcp.range.as_ref().map(|range| *range.get_ref()),
-            exclude: dhcp.exclude.iter().map(|range| *range.get_ref()).collect(),
+            exclude: dhcp.exclude.iter().map(|range| *range.get_ref()).chain(remote).collect(),
             lease_s: dhcp.lease_s,
             parameters,
             ports: Vec::new(),

@@ -3,15 +3,17 @@
 //! What both have is not touched: no command is about it. Less comes before more, so that an
 //! address, an external port or a name may pass from one to another in one change.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::{Model, PortEntry};
-use crate::engine::{Command, NetworkSpec};
+use super::{EndpointEntry, Model, PortEntry};
+use crate::engine::{Command, NetworkSpec, Vtep};
 use crate::id::{NetworkId, PortId};
+use crate::io::PortPlan;
 use crate::nat::Publish;
+use crate::packet::MacAddr;
 use crate::switch::PortLimits;
 
 /// What becomes of one port.
@@ -30,6 +32,9 @@ pub enum PortChange {
 /// A route: prefix and next hop.
 pub type Route = (Ipv4Net, Ipv4Addr);
 
+/// Addresses and MACs of the hosts of a network.
+type Hosts = Vec<(Ipv4Addr, MacAddr)>;
+
 /// The difference between two models.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Change {
@@ -43,6 +48,14 @@ pub struct Change {
     pub routes_removed: Vec<Route>,
     /// Routes that are there or lead elsewhere, with what they replace.
     pub routes_set: Vec<(Option<Route>, Route)>,
+    /// tapway as a tunnel endpoint before and after, if it is another one.
+    pub vtep: Option<(Option<Vtep>, Option<Vtep>)>,
+    /// Known hosts behind peers that are gone, or are other than before.
+    pub endpoints_removed: Vec<EndpointEntry>,
+    /// Known hosts behind peers that are there or are other than before.
+    pub endpoints_added: Vec<EndpointEntry>,
+    /// What is known of the networks of these, before and after.
+    endpoint_sets: Vec<(NetworkId, Hosts, Hosts)>,
     /// Published ports that are gone, or lead elsewhere.
     pub publishes_removed: Vec<Publish>,
     /// Published ports that are there.
@@ -65,6 +78,7 @@ impl Change {
         change.compare_networks(old, new);
         change.compare_ports(old, new);
         change.compare_routes(old, new);
+        change.compare_tunnels(old, new);
         let before: HashSet<&Publish> = old.publishes.iter().collect();
         let after: HashSet<&Publish> = new.publishes.iter().collect();
         let removed = old.publishes.iter().filter(|publish| !after.contains(publish));
@@ -135,6 +149,24 @@ impl Change {
         }
     }
 
+    fn compare_tunnels(&mut self, old: &Model, new: &Model) {
+        self.vtep = (old.vtep != new.vtep).then_some((old.vtep, new.vtep));
+        let before: HashSet<&EndpointEntry> = old.endpoints.iter().collect();
+        let after: HashSet<&EndpointEntry> = new.endpoints.iter().collect();
+        let removed = old.endpoints.iter().filter(|entry| !after.contains(entry));
+        self.endpoints_removed = removed.cloned().collect();
+        let added = new.endpoints.iter().filter(|entry| !before.contains(entry));
+        self.endpoints_added = added.cloned().collect();
+        let hosts = |model: &Model, network: NetworkId| -> Hosts {
+            let known = model.endpoints.iter().filter(|entry| entry.network == network);
+            known.map(|entry| (entry.address, entry.mac)).collect()
+        };
+        let all = self.endpoints_removed.iter().chain(&self.endpoints_added);
+        let networks: BTreeSet<NetworkId> = all.map(|entry| entry.network).collect();
+        let sets = networks.into_iter().map(|id| (id, hosts(old, id), hosts(new, id)));
+        self.endpoint_sets = sets.filter(|(_, before, after)| before != after).collect();
+    }
+
     /// The commands, in order.
     pub fn steps(&self) -> Vec<Step> {
         let mut steps = Vec::new();
@@ -146,6 +178,16 @@ impl Change {
         }
         for (to, via) in &self.routes_removed {
             step(Command::RemoveRoute(*to), Command::AddRoute(*to, *via));
+        }
+        if let Some((before, None)) = &self.vtep {
+            step(Command::SetVtep(None), Command::SetVtep(*before));
+        }
+        // Before what they are about goes, and after it has come.
+        let (fewer, more): (Vec<_>, Vec<_>) =
+            self.endpoint_sets.iter().partition(|(_, _, after)| after.is_empty());
+        for (id, before, _) in fewer {
+            let undo = Command::SetEndpoints(*id, before.clone());
+            step(Command::SetEndpoints(*id, Vec::new()), undo);
         }
         for port in self.ports.iter().filter_map(PortChange::leaves) {
             step(Command::RemovePort(port.id), Command::AddPort(port.id, port.spec.clone()));
@@ -162,6 +204,13 @@ impl Change {
         for (old, new) in self.ports.iter().filter_map(PortChange::altered) {
             let undo = Command::AlterPort(old.id, old.spec.clone());
             step(Command::AlterPort(new.id, new.spec.clone()), undo);
+        }
+        if let Some((before, after @ Some(_))) = &self.vtep {
+            step(Command::SetVtep(*after), Command::SetVtep(*before));
+        }
+        for (id, before, after) in more {
+            let undo = Command::SetEndpoints(*id, before.clone());
+            step(Command::SetEndpoints(*id, after.clone()), undo);
         }
         for (id, old, new) in self.ports.iter().filter_map(PortChange::limited) {
             step(Command::SetPortLimits(id, new), Command::SetPortLimits(id, old));
@@ -276,15 +325,20 @@ impl PortChange {
         (old != new.limits).then_some((new.id, old, new.limits))
     }
 
-    /// True if it has another number, or is on another network.
+    /// True if it has another number, is on another network, or is something else there.
     fn has_moved((old, new): &(PortEntry, PortEntry)) -> bool {
-        (old.id, old.spec.network) != (new.id, new.spec.network)
+        let place = |port: &PortEntry| (port.id, port.spec.network, port.spec.role);
+        place(old) != place(new)
     }
 
-    /// The number of a port that keeps its device and joins again.
+    /// The number of a port that keeps its device, and is told anew what that one is like: it joins
+    /// again, or is a tunnel, whose path alone says its MTU.
     pub fn rejoins(&self) -> Option<PortId> {
         match self {
-            Self::Altered(both) => Self::has_moved(both).then_some(both.1.id),
+            Self::Altered(both) => {
+                let is_tunnel = matches!(both.1.plan, PortPlan::Tunnel(_));
+                (Self::has_moved(both) || is_tunnel).then_some(both.1.id)
+            }
             _ => None,
         }
     }

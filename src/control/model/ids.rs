@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::build::host_port_name;
+use super::vxlan;
 use super::{Model, UPLINK, UPLINK_PORT};
 use crate::control::config::{Config, UPLINK_NAME};
 use crate::id::{NetworkId, PortId};
@@ -29,8 +30,8 @@ impl Ids {
         let names = config.networks.iter().map(|network| network.name.get_ref());
         let networks = number(names, &networks).map(|(name, id)| (name, NetworkId(id)));
         let hosts = config.networks.iter().filter(|network| network.host.is_some());
-        let hosts: Vec<String> = hosts.map(host_port_name).collect();
-        let names = config.ports.iter().map(|port| port.name.get_ref()).chain(&hosts);
+        let own: Vec<String> = hosts.map(host_port_name).chain(vxlan::port_names(config)).collect();
+        let names = config.ports.iter().map(|port| port.name.get_ref()).chain(&own);
         let ports = number(names, &ports).map(|(name, id)| (name, PortId(id)));
         let uplink = UPLINK_NAME.to_owned();
         Self {

@@ -3,6 +3,7 @@
 //! * `build`: from a checked configuration,
 //! * `ids`: numbers that stay with their names,
 //! * `station`: the place on an uplink that is shared with the host,
+//! * `vxlan`: networks over several hosts,
 //! * `change`: the difference between two models, and the order in which it is applied.
 
 mod build;
@@ -11,6 +12,7 @@ mod host;
 mod ids;
 mod names;
 mod station;
+mod vxlan;
 
 #[cfg(test)]
 mod tests;
@@ -22,7 +24,7 @@ use std::sync::Arc;
 
 use super::config::Config;
 use super::dhcp::ScopeSettings;
-use crate::engine::{Command, EngineConfig, NetworkSpec, PortSpec};
+use crate::engine::{Command, EngineConfig, NetworkSpec, PortSpec, Vtep};
 use crate::id::{NetworkId, PortId};
 use crate::io::{DataplaneSettings, PortPlan, ProcessNetns};
 use crate::local::dns::NameTable;
@@ -33,6 +35,7 @@ use crate::switch::PortLimits;
 pub use change::{Change, PortChange, Route, Step};
 pub use host::{HostEntry, HostIndex};
 pub use names::HOST_NAME;
+pub use vxlan::EndpointEntry;
 
 /// The uplink's network.
 pub const UPLINK: NetworkId = NetworkId(0);
@@ -72,6 +75,10 @@ pub struct Model {
     pub routes: Vec<Route>,
     /// This host's own addresses in networks.
     pub host_places: Vec<(NetworkId, Ipv4Addr)>,
+    /// tapway as a tunnel endpoint; none: it is none.
+    pub vtep: Option<Vtep>,
+    /// Known hosts behind peers, sorted.
+    pub endpoints: Vec<EndpointEntry>,
     /// Published ports.
     pub publishes: Vec<Publish>,
     /// Networks whose hosts are served by DHCP.
@@ -109,6 +116,8 @@ impl Model {
             hosts: Vec::new(),
             routes: Vec::new(),
             host_places: Vec::new(),
+            vtep: None,
+            endpoints: Vec::new(),
             publishes: Vec::new(),
             dhcp: Vec::new(),
             engine: self.engine,

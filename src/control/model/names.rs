@@ -22,6 +22,14 @@ pub(super) fn names(config: &Config, ids: &Ids) -> NameTable {
             table.add_alias(ids.network(network.name.get_ref()), HOST_NAME, address);
         }
     }
+    for network in &config.networks {
+        let id = ids.network(network.name.get_ref());
+        for endpoint in network.vxlan.iter().flat_map(|vxlan| &vxlan.endpoints) {
+            if let Some(name) = &endpoint.name {
+                table.add_host(id, name.get_ref(), *endpoint.address.get_ref());
+            }
+        }
+    }
     for port in &config.ports {
         let Some(address) = port.address.as_ref().map(|address| *address.get_ref()) else {
             continue;

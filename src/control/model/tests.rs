@@ -3,9 +3,10 @@
 use super::*;
 use ipnet::Ipv4Net;
 
+use crate::engine::Underlay;
 use crate::io::{DevicePlan, Netns, TapBackend, TapPlan};
 use crate::nat::Endpoint;
-use crate::switch::Guard;
+use crate::switch::{Guard, PortRole};
 
 fn model(text: &str) -> Model {
     Model::new(&Config::parse("f", text).unwrap_or_else(|errors| panic!("{errors}")).config)
@@ -104,4 +105,59 @@ fn a_device_uplink_has_its_own_mac_pool_and_static_translations() {
     assert_eq!(gateway.pool, [Ipv4Addr::new(192, 0, 2, 11)]);
     let inside = Ipv4Addr::new(10, 2, 0, 5);
     assert_eq!(gateway.statics, [(NetworkId(2), inside, Ipv4Addr::new(192, 0, 2, 20))]);
+}
+
+#[test]
+fn a_network_over_several_hosts_has_a_tunnel_to_each_peer_and_all_one_underlay() {
+    let text = "[vxlan]\naddress = \"192.0.2.1\"\nnetns = \"under\"\ndevice = \"eth1\"\n\
+        peers = [\"192.0.2.3\", \"192.0.2.2\"]\n\
+        [network.a]\nsubnet = \"10.1.0.0/24\"\nvxlan = 7\ndhcp = true\n\
+        [network.b]\nvxlan = { vni = 8, group = \"239.1.1.1\", peers = [\"192.0.2.2\"], vlan_tags = true }\n\
+        [[endpoint]]\nnetwork = \"a\"\nname = \"DB\"\naddress = \"10.1.0.7\"\npeer = \"192.0.2.2\"\n";
+    let model = model(text);
+    let [underlay, ends @ ..] = model.ports.as_slice() else { panic!("{:?}", model.ports) };
+    assert_eq!((underlay.spec.role, underlay.spec.network), (PortRole::Underlay, NetworkId::NONE));
+    let PortPlan::Vxlan(sockets) = &underlay.plan else { panic!("{underlay:?}") };
+    assert_eq!(sockets.groups, [Ipv4Addr::new(239, 1, 1, 1)]);
+    assert_eq!((sockets.address, sockets.port), (Ipv4Addr::new(192, 0, 2, 1), 4789));
+    let vtep = model.vtep.unwrap();
+    assert_eq!((vtep.address, vtep.underlay), (sockets.address, Underlay::Port(underlay.id)));
+    let floods = |entry: &PortEntry| match entry.spec.role {
+        PortRole::Tunnel(tunnel) => tunnel.floods,
+        _ => panic!("{entry:?}"),
+    };
+    let names: Vec<_> =
+        ends.iter().map(|end| (end.spec.name.as_str(), floods(end), end.spec.mtu)).collect();
+    let expected = [
+        ("a@192.0.2.2", true, 1450),
+        ("a@192.0.2.3", true, 1450),
+        ("b@192.0.2.2", false, 1450),
+        ("b@239.1.1.1", true, 1450),
+    ];
+    assert_eq!(names, expected);
+    let db = Ipv4Addr::new(10, 1, 0, 7);
+    assert_eq!(ends[0].spec.static_macs, [MacAddr::from_ipv4(db)]);
+    assert!(ends.iter().skip(1).all(|end| end.spec.static_macs.is_empty()));
+    let PortPlan::Tunnel(plan) = &ends[0].plan else { panic!("{:?}", ends[0]) };
+    assert_eq!((plan.mtu, plan.netns.as_deref(), plan.vni.get()), (None, Some("under"), 7));
+    let specs: Vec<_> = model.networks.iter().map(|(_, spec)| spec.vxlan.unwrap()).collect();
+    assert!(!specs[0].accepts_any && specs[1].accepts_any && specs[1].carries_tags);
+    assert_eq!(model.names.rows()[0].addresses, [db]);
+    assert_eq!(model.dhcp[0].exclude, [db.into()]);
+    assert_eq!(model.dhcp[0].parameters.mtu, 1450);
+}
+
+#[test]
+fn by_the_uplink_there_are_no_sockets_and_the_uplink_says_what_fits() {
+    let model = model(
+        "[uplink]\naddress = \"192.0.2.10/24\"\ngateway = \"192.0.2.1\"\nmtu = 1400\n\
+         [vxlan]\nunderlay = \"uplink\"\nport = 4790\n[network.a]\nvxlan = 7\n\
+         [[peer]]\nnetwork = \"a\"\naddress = \"203.0.113.1\"\n",
+    );
+    let vtep = model.vtep.unwrap();
+    let own = Ipv4Addr::new(192, 0, 2, 10);
+    assert_eq!((vtep.address, vtep.port, vtep.underlay), (own, 4790, Underlay::Uplink));
+    let [_, tunnel] = model.ports.as_slice() else { panic!("{:?}", model.ports) };
+    let PortPlan::Tunnel(plan) = &tunnel.plan else { panic!("{tunnel:?}") };
+    assert_eq!((plan.mtu, tunnel.spec.mtu), (Some(1350), 1350));
 }

@@ -35,7 +35,7 @@ struct Done {
     displaced: Vec<PortEntry>,
     /// Ports whose new device is open.
     opened: Vec<PortEntry>,
-    /// Ports that join again with the device they have, as they were: MTU and being up.
+    /// Ports that keep the device they have, as they were: MTU and being up.
     kept: Vec<(PortId, u16, bool)>,
     /// What takes the commands back.
     undo: Vec<Command>,
@@ -166,7 +166,10 @@ impl Supervisor {
         let what = "the state of the ports".to_owned();
         let stats = stats.map_err(|error| ApplyError::Refused { what, error })?;
         let kept = stats.into_iter().filter(|(id, _)| leaving.contains(id));
-        Ok(kept.map(|(id, stats)| (id, stats.mtu, stats.is_up)).collect())
+        // What a tunnel by the uplink takes is configured; what its path takes the engine knows.
+        let configured: HashMap<PortId, u16> = self.ports.iter().filter_map(own_mtu).collect();
+        let mtu = |id: PortId, now: u16| configured.get(&id).copied().unwrap_or(now);
+        Ok(kept.map(|(id, stats)| (id, mtu(id, stats.mtu), stats.is_up)).collect())
     }
 
     /// Ports that joined again with the device they have are as that device is.
@@ -333,6 +336,14 @@ impl Supervisor {
         for follower in &mut self.followers {
             tell(follower.as_mut(), &mut stage);
         }
+    }
+}
+
+/// What packets a tunnel by the uplink takes.
+fn own_mtu(Supervised { entry, .. }: &Supervised) -> Option<(PortId, u16)> {
+    match &entry.plan {
+        PortPlan::Tunnel(tunnel) => Some((entry.id, tunnel.mtu?)),
+        _ => None,
     }
 }
 

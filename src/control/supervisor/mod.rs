@@ -180,6 +180,8 @@ impl Supervisor {
             }
             WorkerEvent::WritesSingly => self.show_single_writes(),
             WorkerEvent::Engine(event) => {
+                let running = self.model.clone();
+                self.with_followers(&running, |follower, stage| follower.hear(&event, stage));
                 let throttle = self.throttles.get_mut(kind_of(&event));
                 if throttle.is_none_or(|throttle| throttle.admit(Clock.now())) {
                     self.log(event);
@@ -318,6 +320,7 @@ impl Supervisor {
     /// Gives the dataplane a device and sets the port up.
     fn attach(&self, entry: &PortEntry, device: Opened) -> Result<(), WorkerError> {
         let mtu = device.mtu.unwrap_or(entry.spec.mtu);
+        warn_of_path(entry, mtu);
         self.worker.apply(Command::SetPortMtu(entry.id, mtu))?;
         let description = self.describe(&device);
         self.worker.attach_up(entry.id, device.io)?;
@@ -391,6 +394,22 @@ impl Supervisor {
     fn port_name(&self, id: PortId) -> &str {
         let port = self.ports.iter().find(|port| port.entry.id == id);
         port.map_or("", |port| &port.entry.spec.name)
+    }
+}
+
+/// Tells of a way to a peer that takes less than the hosts of its network believe.
+fn warn_of_path(entry: &PortEntry, mtu: u16) {
+    if let PortPlan::Tunnel(tunnel) = &entry.plan
+        && mtu < entry.spec.mtu
+    {
+        tracing::warn!(
+            port = entry.spec.name,
+            peer = %tunnel.peer,
+            mtu,
+            "the way to the peer takes smaller packets than the network's mtu {}: what is larger is \
+             cut or refused; set `mtu = {mtu}` for the network on all hosts",
+            entry.spec.mtu
+        );
     }
 }
 

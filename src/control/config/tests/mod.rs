@@ -7,6 +7,7 @@ mod ports;
 mod routes_and_limits;
 mod syntax;
 mod uplink;
+mod vxlan;
 
 use std::path::Path;
 
@@ -36,7 +37,7 @@ fn check_golden(base: &str, cases: &[(&str, &str)]) {
 
 #[test]
 fn every_error_of_a_file_is_told_at_once_with_place_and_remedy() {
-    for whole in [syntax::CASES, uplink::CASES, networks::CASES] {
+    for whole in [syntax::CASES, uplink::CASES, networks::CASES, vxlan::CASES] {
         check_golden("", whole);
     }
     for based in [ports::CASES, routes_and_limits::CASES, joins::CASES] {

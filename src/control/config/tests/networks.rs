@@ -100,7 +100,7 @@ f:6:7: network.a.nat: "full" is not a NAT mode: "none", "eim-eif", "eim-adf", "e
 f:7:14: network.a.nat_exempt: "10.0.0.0/8" is not a list; write [ ... ], each an IPv4 subnet such as 172.17.0.0/16
 f:8:15: network.a.storm_limit: -1 is out of range; use 0 to 4294967295
 f:9:20: network.a.forward_reserved: "no" is not true or false; correct it
-f:10:1: network.a.speed: unknown key; known here: subnet, gateway, gateway_mac, mtu, icc, internal, range, exclude, host, host_interface, nat, nat_exempt, timeouts, storm_limit, forward_reserved, dhcp, dns
+f:10:1: network.a.speed: unknown key; known here: subnet, gateway, gateway_mac, mtu, icc, internal, range, exclude, host, host_interface, nat, nat_exempt, timeouts, storm_limit, forward_reserved, dhcp, dns, vxlan
 "#,
     ),
     (

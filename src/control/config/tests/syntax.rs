@@ -17,7 +17,7 @@ a = 1
 a = 2
 "#,
         r#"
-f:1:1: a: unknown key; known here: uplink, network, port, route, connect, publish, dataplane, limits, timeouts, dns, api, state
+f:1:1: a: unknown key; known here: uplink, vxlan, network, port, route, connect, publish, peer, endpoint, dataplane, limits, timeouts, dns, api, state
 f:2:1: a: this key is there already; keep one of them
 "#,
     ),
@@ -83,8 +83,8 @@ colour = 1
 [uplnk]
 "#,
         r#"
-f:1:1: colour: unknown key; known here: uplink, network, port, route, connect, publish, dataplane, limits, timeouts, dns, api, state
-f:2:2: uplnk: unknown key; known here: uplink, network, port, route, connect, publish, dataplane, limits, timeouts, dns, api, state
+f:1:1: colour: unknown key; known here: uplink, vxlan, network, port, route, connect, publish, peer, endpoint, dataplane, limits, timeouts, dns, api, state
+f:2:2: uplnk: unknown key; known here: uplink, vxlan, network, port, route, connect, publish, peer, endpoint, dataplane, limits, timeouts, dns, api, state
 "#,
     ),
     (

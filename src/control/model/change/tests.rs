@@ -68,6 +68,58 @@ fn what_stays_gets_no_command() {
 }
 
 #[test]
+fn a_tunnel_endpoint_comes_after_its_port_and_goes_before_it() {
+    let bare = "[network.a]\nsubnet = \"10.1.0.0/16\"\n";
+    let peer = |last| format!("[[peer]]\nnetwork = \"a\"\naddress = \"192.0.2.{last}\"\n");
+    let host = |peer| {
+        format!(
+            "[[endpoint]]\nnetwork = \"a\"\naddress = \"10.1.0.9\"\npeer = \"192.0.2.{peer}\"\n"
+        )
+    };
+    let stretched = format!("{bare}vxlan = 7\n");
+    let names = |new: &Model, old: &Model| -> Vec<String> {
+        let told = |step: &Step| format!("{:?}", step.command);
+        let steps = new.since(old).steps().iter().map(told).collect::<Vec<_>>();
+        steps.iter().map(|text| text.chars().take_while(|c| *c != ',').collect()).collect()
+    };
+    let first = model(bare, None);
+    let second = model(&format!("{stretched}{}{}{}", peer(1), peer(2), host(1)), Some(&first));
+    assert_eq!(
+        names(&second, &first),
+        [
+            "AddNetwork(NetworkId(1)",
+            "AddPort(PortId(1)",
+            "AddPort(PortId(2)",
+            "AddPort(PortId(3)",
+            "SetVtep(Some(Vtep { address: 0.0.0.0",
+            "SetEndpoints(NetworkId(1)",
+        ]
+    );
+    // A known host that moved, and a peer that came, are no one else's business.
+    let moved =
+        model(&format!("{stretched}{}{}{}{}", peer(1), peer(2), peer(3), host(2)), Some(&second));
+    let expected = ["AddPort(PortId(4)", "AlterPort(PortId(2)", "AlterPort(PortId(3)"];
+    assert_eq!(names(&moved, &second), expected);
+    let gone = model(bare, Some(&second));
+    assert_eq!(
+        names(&gone, &second),
+        [
+            "SetVtep(None)",
+            "SetEndpoints(NetworkId(1)",
+            "RemovePort(PortId(1))",
+            "RemovePort(PortId(2))",
+            "RemovePort(PortId(3))",
+            "AddNetwork(NetworkId(1)",
+        ]
+    );
+    let mut changed = engine(&second);
+    apply(&mut changed, &moved.since(&second).steps());
+    assert_eq!(tables(&mut changed), tables(&mut engine(&moved)));
+    apply(&mut changed, &gone.since(&moved).steps());
+    assert_eq!(tables(&mut changed), tables(&mut engine(&gone)));
+}
+
+#[test]
 fn two_networks_may_swap_their_subnets_and_ports_their_addresses() {
     let text = |a, b, p, q| {
         format!(
@@ -128,7 +180,8 @@ fn a_port_that_stays_on_its_network_is_altered_and_a_publish_moved_in_one_step_e
 /// A good configuration out of a few names and addresses, so that two of them meet.
 fn any_text() -> impl Strategy<Value = String> {
     let subnets = Just([1_u8, 2, 3]).prop_shuffle();
-    let network = (any::<bool>(), any::<bool>(), any::<bool>());
+    let tunnels = prop::option::of((0..3_u8, any::<bool>(), any::<bool>()));
+    let network = (any::<bool>(), any::<bool>(), any::<bool>(), tunnels);
     let networks = prop::collection::vec(prop::option::weighted(0.8, network), 3);
     let hosts = Just([2_u8, 3, 4]).prop_shuffle();
     let port = (any::<prop::sample::Index>(), any::<bool>(), 0..4_u16);
@@ -137,9 +190,28 @@ fn any_text() -> impl Strategy<Value = String> {
     (uplink, (subnets, networks), (hosts, ports), any::<bool>()).prop_map(write_text)
 }
 
+fn write_tunnels((at, subnet): (usize, u8), tunnels: Tunnels) -> String {
+    let Some((place, has_group, has_more)) = tunnels else { return String::new() };
+    let more = if has_more { ", \"203.0.113.4\"" } else { "" };
+    let group = if has_group { "group = \"239.0.0.1\"\n" } else { "" };
+    let endpoint = format!(
+        "[[endpoint]]\nnetwork = \"n{at}\"\naddress = \"10.{subnet}.0.20\"\n\
+         peer = \"203.0.113.{}\"\n",
+        place + 1
+    );
+    format!(
+        "[network.n{at}.vxlan]\nvni = {}\n{group}peers = [\"203.0.113.1\", \"203.0.113.2\", \
+         \"203.0.113.3\"{more}]\n{endpoint}",
+        at + 1
+    )
+}
+
 type Uplink = Option<(u8, bool)>;
-/// Subnets, and whether a network is isolated, translated, routed.
-type Networks = ([u8; 3], Vec<Option<(bool, bool, bool)>>);
+/// Of a network over several hosts: where a known host is, and whether there is a group, and one
+/// more peer.
+type Tunnels = Option<(u8, bool, bool)>;
+/// Subnets, and whether a network is isolated, translated, routed, and on several hosts.
+type Networks = ([u8; 3], Vec<Option<(bool, bool, bool, Tunnels)>>);
 /// Hosts' addresses, and a port's network, guard and published port.
 type Ports = ([u8; 3], Vec<Option<(prop::sample::Index, bool, u16)>>);
 
@@ -149,13 +221,14 @@ fn write_text(
     let mut text = String::new();
     let mut homes = Vec::new();
     for ((at, network), subnet) in networks.iter().enumerate().zip(subnets) {
-        let Some((icc, is_translated, is_routed)) = network else { continue };
+        let Some((icc, is_translated, is_routed, tunnels)) = network else { continue };
         let nat = if *is_translated { "eim-eif" } else { "none" };
         text += &format!("[network.n{at}]\nicc = {icc}\nnat = \"{nat}\"\n");
         if *is_routed {
             text += &format!("subnet = \"10.{subnet}.0.0/16\"\n");
             homes.push((at, subnet));
         }
+        text += &write_tunnels((at, subnet), *tunnels);
     }
     for ((at, port), host) in ports.iter().enumerate().zip(hosts) {
         let (Some((network, guard, publish)), false) = (port, homes.is_empty()) else { continue };
