@@ -15,7 +15,7 @@ use super::{Engine, Pass, Underlay, Vtep, VxlanSpec};
 use crate::drop_reason::DropReason;
 use crate::id::PortId;
 use crate::packet::icmp::{self, IcmpError};
-use crate::packet::vxlan::{Outer, source_port};
+use crate::packet::vxlan::{Outer, Vni, source_port};
 use crate::packet::{
     ETHERNET_HEADER, FrameRef, FrameView, Headers, Held, Ipv4, Layer, MacAddr, Offload, Origin,
     Transport, array, be16, fragment, ipv4, mss, put,
@@ -324,6 +324,18 @@ impl Engine {
         if let Err(reason) = self.too_large(&mut pass, (at, &headers), ready) {
             self.count_device_drops(tunnel, reason, 1);
         }
+    }
+
+    /// Counts a datagram that the underlay's device lost: where its peer's frames are counted, or at
+    /// the underlay's port if that tunnel is gone meanwhile.
+    pub fn count_tunnel_drop(
+        &mut self,
+        underlay: PortId,
+        (vni, peer): (Vni, Ipv4Addr),
+        reason: DropReason,
+    ) {
+        let tunnel = self.overlay.tunnels.find(vni, IpAddr::V4(peer));
+        self.count_device_drops(tunnel.unwrap_or(underlay), reason, 1);
     }
 
     /// A hash of a frame's flow: all its packets get one source port.

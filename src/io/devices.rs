@@ -13,10 +13,10 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use super::{Faults, Loss, PortIo, ReceiveError, TransmitFile};
+use super::{Faults, Loss, PortIo, ReceiveError, Refusal, TransmitFile};
 use crate::drop_reason::DropReason;
 use crate::id::PortId;
-use crate::packet::{BURST_FRAMES, Burst, Offloads};
+use crate::packet::{BURST_FRAMES, Burst, FrameView, Offloads};
 
 /// Frames taken from one device before the next gets its turn.
 const TURN: usize = 16;
@@ -42,7 +42,7 @@ struct Device {
 pub(super) struct Output {
     /// What it takes besides finished frames.
     pub offloads: Offloads,
-    /// Where they are written; none: they are sent one by one.
+    /// Where they are written; none: the device sends them.
     pub file: Option<TransmitFile>,
 }
 
@@ -177,9 +177,17 @@ impl Devices {
         Some(self.devices.get(port.index())?.as_ref()?.output)
     }
 
-    /// Sends one finished frame.
-    pub(super) fn send(&mut self, port: PortId, frame: &[u8]) -> Result<(), DropReason> {
-        self.device(port).map_or(Err(DropReason::TxDeviceGone), |device| device.io.send(frame))
+    /// Sends a list of frames by a device that is no file.
+    pub(super) fn send_list<'a>(
+        &mut self,
+        port: PortId,
+        frames: &mut dyn Iterator<Item = FrameView<'a>>,
+        refusals: &mut Vec<Refusal>,
+    ) {
+        match self.device(port) {
+            Some(device) => device.io.send_list(frames, refusals),
+            None => refusals.extend(frames.map(|_| Refusal::lost(DropReason::TxDeviceGone))),
+        }
     }
 
     /// Why a frame is lost that a port's file refused with this error.

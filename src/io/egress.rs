@@ -13,7 +13,7 @@ use std::os::fd::RawFd;
 use super::devices::Output;
 use super::frame_writer::{FrameWriter, MethodInUse};
 use super::uring::FileWrite;
-use super::{Devices, Faults, OpenError, TransmitFile, WriteChoice, WriteMethod};
+use super::{Devices, Faults, OpenError, Refusal, TransmitFile, WriteChoice, WriteMethod};
 use crate::drop_reason::DropReason;
 use crate::id::PortId;
 use crate::packet::{
@@ -56,8 +56,8 @@ pub struct Egress {
     coalescer: Coalescer,
     /// Something that was joined waits to be written.
     has_joined: bool,
-    /// Where a frame is finished that is not written to a file.
-    scratch: Vec<u8>,
+    /// Empty between two lists; keeps its memory.
+    refusals: Vec<Refusal>,
     /// Empty between two writes; keeps its memory.
     writes: Vec<FileWrite<'static>>,
     failures: Vec<(usize, io::Error)>,
@@ -85,7 +85,7 @@ impl Egress {
             pending: Vec::with_capacity(MAX_PENDING),
             coalescer: Coalescer::new(),
             has_joined: false,
-            scratch: Vec::new(),
+            refusals: Vec::new(),
             writes: Vec::new(),
             failures: Vec::new(),
         };
@@ -267,12 +267,12 @@ impl Egress {
         devices: &mut Devices,
         faults: &mut Faults,
     ) {
-        for frame in tx.frames(port, burst) {
-            frame.for_each_segment(&mut self.scratch, |frame| {
-                if let Err(reason) = devices.send(port, frame) {
-                    faults.refuse(port, reason);
-                }
-            });
+        devices.send_list(port, &mut tx.frames(port, burst), &mut self.refusals);
+        for refusal in self.refusals.drain(..) {
+            match refusal {
+                Refusal::Lost { reason, tunnel: None } => faults.refuse(port, reason),
+                of_tunnel => faults.refusals.push((port, of_tunnel)),
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::Refusal;
 use crate::drop_reason::DropReason;
 use crate::id::PortId;
 
@@ -10,6 +11,8 @@ use crate::id::PortId;
 pub struct Faults {
     /// Frames that were lost, one entry each.
     pub drops: Vec<(PortId, DropReason)>,
+    /// Frames of tunnels that the underlay's device did not take.
+    pub refusals: Vec<(PortId, Refusal)>,
     /// Devices that are gone, and what they said; each once.
     pub gone: Vec<(PortId, io::Error)>,
 }
@@ -17,7 +20,7 @@ pub struct Faults {
 impl Faults {
     /// True without any.
     pub const fn is_empty(&self) -> bool {
-        self.drops.is_empty() && self.gone.is_empty()
+        self.drops.is_empty() && self.refusals.is_empty() && self.gone.is_empty()
     }
 
     /// A frame for `port` was not taken; that may tell that the device is gone.

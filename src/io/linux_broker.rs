@@ -11,6 +11,7 @@ use super::netlink::LinkState;
 use super::netns::Namespaces;
 use super::shared::{self, SharedUplink};
 use super::tap::settings;
+use super::vxlan::Underlays;
 use super::{
     Broker, DeviceChange, DevicePlan, EtcFile, NameSockets, Namespace, Netns, OpenError, Opened,
     PacketSocket, PortIo, PortPlan, RecordPort, ReplayPort, SharedPlan, Station, TakenPorts, Tap,
@@ -30,6 +31,7 @@ pub struct LinuxBroker {
     spans: HashMap<String, PortSpan>,
     taken: HashMap<String, Vec<TakenPorts>>,
     namespaces: Namespaces,
+    underlays: Underlays,
     /// As planned, by port: what is set again after a TAP was down.
     taps: HashMap<String, TapPlan>,
 }
@@ -127,10 +129,8 @@ impl Broker for LinuxBroker {
             PortPlan::Tap(plan) => self.open_tap(port, plan),
             PortPlan::Device(plan) => self.open_device(port, plan),
             PortPlan::Shared(plan) => self.open_shared(port, plan),
-            PortPlan::Vxlan(_) | PortPlan::Tunnel(_) => Err(OpenError::Conflict {
-                what: "VXLAN".to_owned(),
-                remedy: "this build has no sockets for it".to_owned(),
-            }),
+            PortPlan::Vxlan(plan) => self.underlays.open_vxlan(port, plan),
+            PortPlan::Tunnel(plan) => self.underlays.open_tunnel(port, plan),
             PortPlan::Replay(path) => {
                 ReplayPort::open(path).map(|port| of_file("replay", path, Box::new(port)))
             }
@@ -162,11 +162,13 @@ impl Broker for LinuxBroker {
         self.watch.remove(port);
         self.taps.remove(port);
         self.shared.remove(port);
+        self.underlays.close(port);
         self.namespaces.release(port);
     }
 
     fn poll_changes(&mut self) -> Vec<DeviceChange> {
         let mut changes = self.watch.poll();
+        self.underlays.poll(&mut changes);
         for (port, uplink) in &mut self.shared {
             match uplink.poll() {
                 Ok(Some(station)) => {

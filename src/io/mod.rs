@@ -43,6 +43,7 @@ mod tap;
 mod tun;
 mod uring;
 mod user_namespace;
+mod vxlan;
 mod wire;
 mod worker;
 
@@ -69,11 +70,12 @@ pub use plan::{
     DevicePlan, Netns, OpenError, PortPlan, SharedPlan, Station, TakenPorts, TapBackend, TapPlan,
     TunnelPlan, VxlanPlan,
 };
-pub use port_io::{Loss, PortIo, ReceiveError, TransmitFile};
+pub use port_io::{Loss, PortIo, ReceiveError, Refusal, TransmitFile};
 pub use process::{Process, ProcessNetns};
 pub use process_watch::{ProcessWatch, WatchId};
 pub use scheduling::ask_for_short_slices;
 pub use tap::Tap;
 pub use user_namespace::{Forbidden, UserNamespace, is_privileged};
+pub use vxlan::VxlanSockets;
 pub use wire::{WireEnd, wire};
 pub use worker::{AskResolver, DataplaneSettings, WorkerError, WorkerEvent};

@@ -1,10 +1,12 @@
 //! What a worker needs of a port's device.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::RawFd;
 
 use crate::drop_reason::DropReason;
-use crate::packet::{Offloads, Received};
+use crate::packet::vxlan::{Outer, Vni};
+use crate::packet::{FrameView, Offloads, Received};
 
 /// Why no frame was received.
 #[derive(Debug)]
@@ -35,6 +37,50 @@ pub struct TransmitFile {
     pub fd: RawFd,
     /// Each frame comes behind a virtio-net header.
     pub has_header: bool,
+}
+
+/// What became of a frame that a device did not take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is lost.
+    Lost {
+        /// Why.
+        reason: DropReason,
+        /// The tunnel that it was of: network number and peer; none: it was the port's own.
+        tunnel: Option<(Vni, Ipv4Addr)>,
+    },
+    /// The way to its peer takes no packets of its size.
+    TooLarge {
+        /// The outer frame; of a super-frame, the first of those on the wire.
+        outer: Vec<u8>,
+        /// The largest packet that the way takes, in bytes.
+        mtu: u16,
+    },
+}
+
+impl Refusal {
+    /// A frame of the port itself is lost.
+    pub const fn lost(reason: DropReason) -> Self {
+        Self::Lost { reason, tunnel: None }
+    }
+
+    /// The tunnel that it was of.
+    pub fn tunnel(&self) -> Option<(Vni, Ipv4Addr)> {
+        match self {
+            Self::Lost { tunnel, .. } => *tunnel,
+            Self::TooLarge { outer, .. } => {
+                Outer::parse(outer).ok().map(|outer| (outer.vni, outer.dst))
+            }
+        }
+    }
+
+    /// Why it was not taken.
+    pub const fn reason(&self) -> DropReason {
+        match self {
+            Self::Lost { reason, .. } => *reason,
+            Self::TooLarge { .. } => DropReason::FragmentationNeeded,
+        }
+    }
 }
 
 /// A port's device. No method blocks.
@@ -75,6 +121,21 @@ pub trait PortIo: Send {
     /// Why the device did not take it: [`DropReason::TxQueueFull`] if it may later,
     /// [`DropReason::TxError`], or [`DropReason::TxDeviceGone`], after which the port goes down.
     fn send(&mut self, frame: &[u8]) -> Result<(), DropReason>;
+
+    /// Sends a list of frames in their order, where there is no transmit file. What is left to be
+    /// done with them is done here. Those that were not taken are appended to `refusals`.
+    fn send_list<'a>(
+        &mut self,
+        frames: &mut dyn Iterator<Item = FrameView<'a>>,
+        refusals: &mut Vec<Refusal>,
+    ) {
+        let mut scratch = Vec::new();
+        for frame in frames {
+            frame.for_each_segment(&mut scratch, |frame| {
+                refusals.extend(self.send(frame).err().map(Refusal::lost));
+            });
+        }
+    }
 
     /// Further queues of the device, each for another worker to read and write; none if it has
     /// but one.

@@ -10,7 +10,7 @@ use super::frame_writer::MethodInUse;
 use super::idle::Idle;
 use super::scheduling;
 use super::{
-    Clock, Devices, Egress, Faults, OpenError, PortIo, WaitMode, WriteChoice, WriteMethod,
+    Clock, Devices, Egress, Faults, OpenError, PortIo, Refusal, WaitMode, WriteChoice, WriteMethod,
 };
 use crate::crew::Relay;
 use crate::drop_reason::DropReason;
@@ -53,6 +53,8 @@ pub enum WorkerEvent {
         /// What the device said.
         error: io::Error,
     },
+    /// The way to a peer takes smaller packets than before.
+    PathMtu,
     /// It has given io_uring up, and writes frame by frame.
     WritesSingly,
 }
@@ -413,10 +415,19 @@ impl Running {
         });
     }
 
-    /// Counts lost frames and takes ports down whose devices are gone.
+    /// Counts lost frames, tells senders what was too large, and takes ports down whose devices are
+    /// gone.
     fn settle_faults(&mut self) {
         if self.faults.is_empty() {
             return;
+        }
+        self.take_back();
+        for (port, refusal) in self.faults.refusals.drain(..) {
+            let reason = refusal.reason();
+            match refusal.tunnel() {
+                Some(tunnel) => self.engine.count_tunnel_drop(port, tunnel, reason),
+                None => self.engine.count_device_drops(port, reason, 1),
+            }
         }
         for (port, reason) in self.faults.drops.drain(..) {
             self.engine.count_device_drops(port, reason, 1);
@@ -426,6 +437,28 @@ impl Running {
             // The port may have been removed meanwhile.
             let _ = self.engine.apply(Clock.now(), Command::SetPortUp(port, false));
             let _ = self.ties.outbox.try_send(WorkerEvent::PortGone { port, error });
+        }
+    }
+
+    /// Gives the engine what was too large for its way, and sends what comes out: once, as what is
+    /// refused then was sent with that in mind.
+    fn take_back(&mut self) {
+        let refusals = std::mem::take(&mut self.faults.refusals);
+        let mut is_cleared = false;
+        for (port, refusal) in refusals {
+            let Refusal::TooLarge { outer, mtu } = refusal else {
+                self.faults.refusals.push((port, refusal));
+                continue;
+            };
+            if !std::mem::replace(&mut is_cleared, true) {
+                self.burst.clear();
+                self.tx.clear();
+            }
+            self.engine.take_back(Clock.now(), &outer, mtu, &mut self.tx);
+        }
+        if is_cleared {
+            self.send();
+            let _ = self.ties.outbox.try_send(WorkerEvent::PathMtu);
         }
     }
 

@@ -35,7 +35,7 @@ pub use arp::{Arp, ArpOperation};
 pub use burst::{ARENA_BYTES, BURST_FRAMES, BURST_SEGMENTS, Burst, BurstFull, HEADROOM, Received};
 pub use bytes::{array, be16, be32, put, put16};
 pub use checksum::Delta;
-pub use coalesce::{Coalescer, Joined, OPEN_FLOWS, Outgoing};
+pub use coalesce::{Coalescer, Joined, OPEN_FLOWS, Outgoing, Run};
 pub use flow_key::{Address, FlowKey};
 pub use frame_view::FrameView;
 pub use hand_over::{BeforeLoop, HandOver, Origin};

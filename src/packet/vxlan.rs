@@ -19,7 +19,9 @@ pub const VXLAN_PORT: u16 = 4789;
 /// Length of the VXLAN header, in bytes.
 pub const VXLAN_HEADER: usize = 8;
 /// Bytes before an inner frame on an IPv4 underlay: Ethernet, IPv4, UDP and VXLAN headers.
-pub const ENCAPSULATION: usize = ETHERNET_HEADER + UDP_PAYLOAD + VXLAN_HEADER;
+pub const ENCAPSULATION: usize = DATAGRAM_HEADERS + VXLAN_HEADER;
+/// Those of them that a UDP socket adds and takes off: all but the VXLAN header.
+pub const DATAGRAM_HEADERS: usize = ETHERNET_HEADER + UDP_PAYLOAD;
 /// By how much a packet inside must be smaller than the largest outside, in bytes: the inner
 /// Ethernet header travels along, the outer one does not count.
 pub const TUNNEL_OVERHEAD: u16 = ENCAPSULATION as u16;
@@ -142,10 +144,22 @@ impl Outer {
         (dst_mac, src_mac): (MacAddr, MacAddr),
         len: usize,
     ) -> [u8; ENCAPSULATION] {
-        let within_u16 = |len: usize| u16::try_from(len).unwrap_or(u16::MAX);
-        let total_len = within_u16(UDP_PAYLOAD + VXLAN_HEADER + len);
-        let udp_len = total_len - IPV4_HEADER as u16;
         let mut bytes = [0; ENCAPSULATION];
+        put(&mut bytes, 0, &self.datagram_headers((dst_mac, src_mac), VXLAN_HEADER + len));
+        put(&mut bytes, DATAGRAM_HEADERS, &self.vni.header());
+        bytes
+    }
+
+    /// The same without the VXLAN header: what is before a UDP payload of `len` bytes, whatever
+    /// that is.
+    pub fn datagram_headers(
+        &self,
+        (dst_mac, src_mac): (MacAddr, MacAddr),
+        len: usize,
+    ) -> [u8; DATAGRAM_HEADERS] {
+        let total_len = u16::try_from(UDP_PAYLOAD + len).unwrap_or(u16::MAX);
+        let udp_len = total_len - IPV4_HEADER as u16;
+        let mut bytes = [0; DATAGRAM_HEADERS];
         put(&mut bytes, 0, &ipv4::ethernet(dst_mac, src_mac));
         let packet = bytes.get_mut(ETHERNET_HEADER..).unwrap_or_default();
         put(packet, 0, &[0x45, self.tos]);
@@ -158,7 +172,6 @@ impl Outer {
         put16(packet, IPV4_HEADER, self.sport);
         put16(packet, IPV4_HEADER + 2, self.dport);
         put16(packet, IPV4_HEADER + 4, udp_len);
-        put(packet, UDP_PAYLOAD, &self.vni.header());
         bytes
     }
 

@@ -178,6 +178,7 @@ impl Supervisor {
                     self.lose(at, error.to_string());
                 }
             }
+            WorkerEvent::PathMtu => self.follow_changes(),
             WorkerEvent::WritesSingly => self.show_single_writes(),
             WorkerEvent::Engine(event) => {
                 let running = self.model.clone();
@@ -197,9 +198,7 @@ impl Supervisor {
                 tracing::warn!("{kind}: {more} more like it");
             }
         }
-        for change in self.broker.poll_changes() {
-            self.follow(change);
-        }
+        self.follow_changes();
         if let Some(station) = self.behind.clone() {
             self.move_to(station);
         }
@@ -211,6 +210,12 @@ impl Supervisor {
             if self.ports.get(at).is_some_and(|port| port.state == State::Lost) {
                 self.reopen(at);
             }
+        }
+    }
+
+    fn follow_changes(&mut self) {
+        for change in self.broker.poll_changes() {
+            self.follow(change);
         }
     }
 

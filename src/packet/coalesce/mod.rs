@@ -17,12 +17,15 @@
 //! Read first: RFC 9293 3.1, linux/virtio_net.h, net/ipv4/tcp_offload.c (`tcp_gro_receive`).
 
 mod piece;
+mod run;
 #[cfg(test)]
 mod tests;
 
 use super::segment::ip_of;
 use super::{FrameView, Gso, MAX_SEGMENTS, Offload, Offloads, VNET_HEADER, checksum, put, put16};
 use piece::{Concern, FlowId, Piece};
+
+pub use run::Run;
 
 /// Super-frames that grow at the same time: flows that one host interleaves within one burst.
 pub const OPEN_FLOWS: usize = 8;
