@@ -8,16 +8,13 @@ const SOCKETS: &str = "/proc/thread-self/net/udp";
 
 /// For messages: who has a UDP port in the calling thread's namespace, as far as can be seen.
 pub(super) fn of(port: u16) -> String {
-    let inodes: Vec<u64> = fs::read_to_string(SOCKETS)
-        .map(|table| inodes_at(&table, port))
-        .unwrap_or_default();
+    let inodes: Vec<u64> =
+        fs::read_to_string(SOCKETS).map(|table| inodes_at(&table, port)).unwrap_or_default();
     if inodes.contains(&0) {
         return "the kernel, perhaps for an interface that `ip -d link show type vxlan` shows"
             .to_owned();
     }
-    let found = processes().find(|(_, path)| {
-        inodes.iter().any(|inode| has_socket(path, *inode))
-    });
+    let found = processes().find(|(_, path)| inodes.iter().any(|inode| has_socket(path, *inode)));
     match found {
         Some((pid, path)) => {
             let name = fs::read_to_string(path.join("comm")).unwrap_or_default();

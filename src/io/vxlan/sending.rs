@@ -321,11 +321,8 @@ impl Sending {
         let socket = self.pool.socket(slot, is_cut).ok_or(item.lost(DropReason::VxlanNoWay))?;
         let message = Message { to: item.to(), tos: item.outer.tos, size: None, parts: 0..1 };
         for datagram in payload.chunks(item.size.max(1)) {
-            let sent = self.outbox.send(
-                socket,
-                std::slice::from_ref(&message),
-                &[IoSlice::new(datagram)],
-            );
+            let sent =
+                self.outbox.send(socket, std::slice::from_ref(&message), &[IoSlice::new(datagram)]);
             sent.map_err(|error| item.lost(reason_of(&error)))?;
         }
         Ok(())

@@ -103,13 +103,7 @@ impl Udp {
         // SAFETY: the kernel writes at most `length` bytes of the number.
         let known = check(unsafe {
             let mtu = (&raw mut mtu).cast::<c_void>();
-            libc::getsockopt(
-                self.as_raw_fd(),
-                libc::IPPROTO_IP,
-                libc::IP_MTU,
-                mtu,
-                &raw mut length,
-            )
+            libc::getsockopt(self.as_raw_fd(), libc::IPPROTO_IP, libc::IP_MTU, mtu, &raw mut length)
         });
         name.sin_family = libc::AF_UNSPEC as u16;
         let _ = self.connect(&name);

@@ -78,10 +78,10 @@ impl<'a, 'b, S: Stage> Script<'a, 'b, S> {
             ("web1 and web2 ping each other by name", Self::ping_names),
             ("web1 asks for a name that is nobody's in its network", Self::ask_unknown),
             (
-                "A part of \"dns\" is at a second Docker host: web1 pings web3 there, by VXLAN",
+                "A part of \"dns\" is at a second Docker host: web3 there pings web1, by VXLAN",
                 Self::ping_across,
             ),
-            ("web3 pings web1, and tapway knows where it is", Self::ping_back),
+            ("web1 pings web3 by its name", Self::ping_back_by_name),
             ("The two networks are isolated: web1 pings nginx1", Self::ping_isolated),
         ];
         for (title, step) in steps {
