@@ -1,7 +1,7 @@
 //! Tunnel endpoints that become peers because they send frames of a network that accepts any.
 //!
 //! The supervisor hears of them first, and must not wait for a change that it is to carry out
-//! itself: a thread of its own asks for that, as a user would. Bounds: [`MAX_WAITING`] endpoints
+//! itself: a thread of its own asks for that, as a user would. Bounds: 256 endpoints
 //! wait; who is not among them sends again. What is learned ends with tapway.
 
 use std::collections::HashSet;

@@ -10,17 +10,15 @@ const SOCKETS: &str = "/proc/thread-self/net/udp";
 pub(super) fn of(port: u16) -> String {
     let inodes: Vec<u64> =
         fs::read_to_string(SOCKETS).map(|table| inodes_at(&table, port)).unwrap_or_default();
-    if inodes.contains(&0) {
-        return "the kernel, perhaps for an interface that `ip -d link show type vxlan` shows"
-            .to_owned();
-    }
     let found = processes().find(|(_, path)| inodes.iter().any(|inode| has_socket(path, *inode)));
     match found {
         Some((pid, path)) => {
             let name = fs::read_to_string(path.join("comm")).unwrap_or_default();
             format!("process {pid} ({})", name.trim_end())
         }
-        None => "another program".to_owned(),
+        // The kernel's sockets are no process's.
+        None => "an interface that `ip -d link show type vxlan` shows, or a program elsewhere"
+            .to_owned(),
     }
 }
 
@@ -62,11 +60,11 @@ mod tests {
     }
 
     #[test]
-    fn kernels_socket_has_no_inode() {
+    fn sockets_of_a_port_are_read_out_of_the_kernels_table() {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   \
                      uid  timeout inode ref pointer drops\n  \
                      118: 00000000:12B5 00000000:0000 07 00000000:00000000 00:00000000 00000000     \
-                     0        0 0 2 0000000000000000 0\n";
-        assert_eq!((inodes_at(table, 4789), inodes_at(table, 4790)), (vec![0], vec![]));
+                     0        0 77 2 0000000000000000 0\n";
+        assert_eq!((inodes_at(table, 4789), inodes_at(table, 4790)), (vec![77], vec![]));
     }
 }

@@ -19,8 +19,8 @@ use super::outbox::{MAX_MESSAGES, Message, Outbox};
 use super::pool::{Pool, SLOTS};
 use crate::drop_reason::DropReason;
 use crate::io::Refusal;
-use crate::packet::FrameView;
 use crate::packet::vxlan::{DATAGRAM_HEADERS, ENCAPSULATION, Outer};
+use crate::packet::{FrameView, MacAddr};
 
 /// Most datagrams of a message: Linux before 6.10 takes no more.
 pub(super) const MAX_SEGMENTS: usize = 64;
@@ -90,10 +90,12 @@ impl<'a> Item<'a> {
 
     /// The first datagram of it, as the frame it would be.
     fn too_large(&self, mtu: u16) -> Refusal {
-        let (headers, inner) = self.view.bytes.split_at_checked(ENCAPSULATION).unwrap_or_default();
+        let inner = self.view.bytes.get(ENCAPSULATION..).unwrap_or_default();
         let offload = self.view.offload.unwrapped(ENCAPSULATION as u16);
         let first = FrameView { bytes: inner, offload }.first_segment();
-        Refusal::TooLarge { outer: [headers, &first].concat(), mtu }
+        let macs = (MacAddr::from_ipv4(self.outer.dst), MacAddr::from_ipv4(self.outer.src));
+        let headers = self.outer.headers(macs, first.len());
+        Refusal::TooLarge { outer: [&headers[..], &first].concat(), mtu }
     }
 }
 
