@@ -14,8 +14,8 @@ use tapway::drop_reason::DropReason;
 use tapway::engine::{Engine, NameQuery};
 use tapway::id::WorkerId;
 use tapway::local::dns::NameTable;
-use tapway::packet::Offload;
 use tapway::packet::tcp::{ACK, RST, SYN};
+use tapway::packet::{FrameView, Gso, Offload, checksum};
 use tapway::switch::PortRole;
 use tapway::testkit::{Crew, HostSpec, Plug, SimHost, WireQuality, World};
 use tapway::time::Instant;
@@ -337,4 +337,44 @@ fn who_uses_the_address_of_another_gets_none_of_its_answers() {
         to_owner.iter().filter(|frame| frame[12..14] == [8, 0]).map(|frame| read(frame)).collect();
     assert!(!segments.is_empty());
     assert!(segments.iter().all(|seen| (seen.dst, seen.dst_mac) == (from, opened.dst_mac)));
+}
+
+#[test]
+fn a_super_frame_of_queries_over_tcp_is_read_to_its_end() {
+    let mut lab = Lab::new();
+    lab.must(names());
+    lab.alone();
+    let host = lab.known_inside(2);
+    let numbered = |flags, [seq, ack]: [u32; 2], payload: &[u8]| {
+        let mut frame = segment(&host, host.at(4000), flags, payload);
+        frame[38..42].copy_from_slice(&seq.to_be_bytes());
+        frame[42..46].copy_from_slice(&ack.to_be_bytes());
+        frame[50..52].fill(0);
+        let sum = checksum::transport(host.ip, Lab::GATEWAY, 6, &frame[34..]);
+        frame[50..52].copy_from_slice(&sum.to_be_bytes());
+        frame
+    };
+    let word = |frame: &[u8], at: usize| u32::from_be_bytes(frame[at..at + 4].try_into().unwrap());
+    let opened = only(&lab.send(&host, &numbered(SYN, [1000, 0], b"")), &host);
+    let ack = word(&opened, 38).wrapping_add(1);
+    // Three segments.
+    let queries = framed(WEB2).repeat(125);
+    let (bytes, offload) = build::unfinished(&numbered(ACK, [1001, ack], &queries));
+    let whole = FrameView { bytes: &bytes, offload: offload.segmented(Gso::Tcp4, 1460) };
+    let out = lab.send_view(&host, whole);
+    assert_eq!(out.iter().map(|(_, frame)| word(frame, 42)).max(), Some(1001 + 3000));
+    // Every one of them is answered.
+    let mut received: u32 = 0;
+    let mut pending = out;
+    for _ in 0..200 {
+        let ends = pending.iter().filter(|(_, frame)| frame[12..14] == [8, 0]).map(|(_, frame)| {
+            let len = read(frame).payload.len() as u32;
+            word(frame, 38).wrapping_add(len).wrapping_sub(ack)
+        });
+        received = received.max(ends.max().unwrap_or(0));
+        let confirmed = [1001 + 3000, ack.wrapping_add(received)];
+        pending = lab.send(&host, &numbered(ACK, confirmed, b""));
+        pending.extend(lab.advance(Duration::from_millis(5)));
+    }
+    assert_eq!(received, 125 * (2 + 38));
 }

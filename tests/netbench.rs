@@ -104,15 +104,16 @@ fn a_short_run_between_two_machines_reports_its_figures_and_writes_its_own_secti
     let rest = "<!-- netbench:begin -->\nkept\n<!-- netbench:end -->\n";
     fs::write(&document, format!("{rest}{begin}\nold\n{end}\n")).unwrap();
     let files = ["--json", report.to_str().unwrap(), "--update-readme", document.to_str().unwrap()];
-    let measured = ["--vxlan", "--seconds", "0.2", "--repetitions", "1", "--peers", "linux,bare"];
-    let (pid, code, said) = run(&[&measured[..], &files[..]].concat());
+    let measured = ["--vxlan", "--seconds", "0.2", "--repetitions", "1"];
+    let peers = ["--peers", "tapway,linux,bare"];
+    let (pid, code, said) = run(&[&measured[..], &files[..], &peers[..]].concat());
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(left_behind(pid), Vec::<String>::new());
 
     let json: Value = serde_json::from_str(&fs::read_to_string(&report).unwrap()).unwrap();
     fs::remove_file(&report).unwrap();
     assert_eq!(json["failures"], Value::Array(Vec::new()), "{said}");
-    for peer in ["linux", "bare"] {
+    for peer in ["tapway", "linux", "bare"] {
         for figure in ["tcp1", "udp_flood", "rtt_p50"] {
             let row = find(&json, peer, figure);
             assert_eq!(row["scenario"], "vxlan");
@@ -123,8 +124,20 @@ fn a_short_run_between_two_machines_reports_its_figures_and_writes_its_own_secti
     fs::remove_file(&document).unwrap();
     let (before, section) = text.split_once(begin).unwrap();
     assert_eq!(before, rest);
-    assert!(section.contains("| linux | ") && section.contains("| bare | "), "{section}");
+    for row in ["| **tapway** | ", "| linux | ", "| bare | ", "| tapway / bare | "] {
+        assert!(section.contains(row), "{section}");
+    }
     assert!(!section.contains("old") && section.ends_with(&format!("{end}\n")), "{section}");
+}
+
+#[test]
+fn a_peer_without_a_part_in_the_scenario_says_why() {
+    if skip_unless(&["ip"]) {
+        return;
+    }
+    let (_, code, said) = run(&["--vxlan", "--peers", "naive"]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("naive skipped: it forwards between two hosts only"), "{said}");
 }
 
 #[test]

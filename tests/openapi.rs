@@ -43,7 +43,7 @@ fn every_answer_is_as_the_api_describes_it() {
     for (path, operations) in description["paths"].as_object().unwrap() {
         for method in ["get", "post", "delete", "put"] {
             let is_described = operations[method].is_object();
-            let real = path.replace("{name}", "back");
+            let real = path.replace("{name}", "back").replace("{address}", "192.0.2.2");
             if method == "get" && is_described && !["/v1/capture", "/v1/export"].contains(&&**path)
             {
                 assert!(hold(method, path, &get(&real)), "{path}");
@@ -60,7 +60,7 @@ fn every_answer_is_as_the_api_describes_it() {
                 let is_reload = path == "/v1/reload";
                 assert_eq!(is_served, is_described, "{method} {path}: {answer}");
                 if is_served && !is_reload && method != "DELETE" {
-                    assert!(!hold("post", path, &answer), "{answer}");
+                    assert!(!hold(&method.to_lowercase(), path, &answer), "{answer}");
                 }
             }
         }

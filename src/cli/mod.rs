@@ -185,6 +185,10 @@ pub enum Table {
     Drops,
     /// Addresses that hosts have leased by DHCP.
     Leases,
+    /// Networks over several hosts: number, own address, peers and counters.
+    Vxlan,
+    /// The other tunnel endpoints of those networks, and what passes to and from each.
+    Peers,
     /// Counters of the whole switch.
     Stats,
 }

@@ -29,6 +29,8 @@ pub fn show(socket: &Path, args: &ShowArgs, output: &mut Output) -> Result<(), F
         Table::Names => answer.print("/v1/names", render::names),
         Table::Drops => answer.print("/v1/drops", |rows: &Vec<_>| render::drops(rows)),
         Table::Leases => answer.print("/v1/leases", |rows: &Vec<_>| render::leases(rows)),
+        Table::Vxlan => answer.print("/v1/vxlan", |rows: &Vec<_>| render::vxlan(rows)),
+        Table::Peers => answer.print("/v1/peers", |rows: &Vec<_>| render::peers(rows)),
         Table::Stats => answer.print("/v1/stats", render::stats),
     }
 }

@@ -22,3 +22,4 @@ mod supervisor;
 pub mod switch;
 pub mod tables;
 pub mod taken_ports;
+pub mod tunnel_tables;

@@ -173,7 +173,7 @@ fn secret_seed() -> io::Result<u128> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 #[cfg(test)]
 mod change_tests;

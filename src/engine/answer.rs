@@ -194,7 +194,7 @@ impl Engine {
 
     /// A packet for tapway itself.
     pub(super) fn local(&mut self, pass: &mut Pass<'_>, frame: &Frame) -> Verdict {
-        // Nothing here takes part in a stream: the first segment of a super-frame tells all.
+        // The first segment of a super-frame tells all, but to a stream, which looks for the others.
         let bytes = pass.tx.view(frame.at, pass.burst).first_segment();
         let packet = bytes.get(ETHERNET_HEADER..).unwrap_or_default();
         match Ipv4::parse(packet) {

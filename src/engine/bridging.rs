@@ -130,8 +130,8 @@ impl Engine {
         let local = self.dhcp(pass, frame);
         // Behind peers others may serve, from ranges of their own.
         match (self.flood_within(pass, frame, Reach::Here), local) {
-            (Verdict::Dropped(_), Verdict::Local) => Verdict::Local,
-            (Verdict::Dropped(DropReason::NoOtherPort | DropReason::Isolated), local) => local,
+            // Nobody else got it: it is counted by what became of it here.
+            (Verdict::Dropped(_), local) => local,
             (flooded, Verdict::Dropped(reason)) => {
                 self.count_device_drops(frame.port, reason, 1);
                 flooded
@@ -173,6 +173,7 @@ impl Engine {
         }
         let count = self.network(frame.network).map_or(0, |network| network.bridge.ports().len());
         let (mut sent, mut refused) = (false, DropReason::NoOtherPort);
+        let mut limited = Vec::new();
         for at in 0..count {
             let member =
                 self.network(frame.network).and_then(|n| n.bridge.ports().get(at).copied());
@@ -186,12 +187,16 @@ impl Engine {
             }
             match self.send_shared(pass, frame.at, egress, frame.headers.l3) {
                 Ok(()) => sent = true,
-                Err(reason) => refused = reason,
+                Err(reason) => {
+                    limited.extend((reason == DropReason::LimitTx).then_some(egress));
+                    refused = reason;
+                }
             }
         }
         if !sent {
             return Verdict::Dropped(refused);
         }
+        self.count_limited_copies(&limited);
         self.report(pass.now, frame.port, Tier::Flood);
         Verdict::Flooded
     }

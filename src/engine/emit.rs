@@ -4,7 +4,7 @@ use super::pipeline::{Frame, Verdict, wire_len};
 use super::plan::Path;
 use super::{Engine, Pass};
 use crate::drop_reason::DropReason;
-use crate::id::NetworkId;
+use crate::id::{NetworkId, PortId};
 use crate::nat::Rewrite;
 use crate::packet::{
     ETHERNET_HEADER, FrameRef, FrameView, Headers, Ipv4, Layer, Offload, fragment, ipv4,
@@ -27,6 +27,9 @@ impl Engine {
             return Verdict::Dropped(DropReason::EgressQueueFull);
         }
         view.for_each_segment(&mut Vec::new(), |segment| segments.push(segment.to_vec()));
+        if let Err(reason) = self.admit_cut(pass, &segments, path) {
+            return Verdict::Dropped(reason);
+        }
         let mut verdict = Verdict::Dropped(DropReason::EgressQueueFull);
         for segment in segments {
             let Ok(at) = pass.tx.generate(&[&segment]) else {
@@ -35,7 +38,8 @@ impl Engine {
             let Ok(headers) = Headers::parse(&segment) else { continue };
             let Layer::Ipv4(ipv4) = headers.layer else { continue };
             self.totals.generated += 1;
-            verdict = self.rewrite_and_emit(pass, &Frame { at, ..*frame }, &ipv4, (rewrite, path));
+            let frame = Frame { at, ..*frame };
+            verdict = verdict.or(self.rewrite_and_emit(pass, &frame, &ipv4, (rewrite, path)));
         }
         verdict
     }
@@ -50,7 +54,10 @@ impl Engine {
         let id = rewrite.wants_new_id(ipv4).then(|| self.nat.next_ip_id());
         let (bytes, offload) = pass.tx.view_mut(frame.at, pass.burst);
         rewrite.apply(bytes, ipv4, id, !offload.is_none());
-        self.emit(pass, frame, path)
+        if bytes.len() > ETHERNET_HEADER + usize::from(path.mtu) {
+            return self.emit_fragments(pass, frame, path);
+        }
+        self.emit_part(pass, frame.at, path)
     }
 
     /// Sends a rewritten frame on its path: in one piece or in fragments, to the port of its
@@ -65,13 +72,34 @@ impl Engine {
     }
 
     /// The same for a frame that must be fragmented.
-    pub(super) fn emit_pieces(
-        &mut self,
-        pass: &mut Pass<'_>,
-        frame: &Frame,
-        path: &Path,
-    ) -> Verdict {
+    fn emit_pieces(&mut self, pass: &mut Pass<'_>, frame: &Frame, path: &Path) -> Verdict {
         pass.tx.complete(frame.at, pass.burst);
+        let bytes = pass.tx.frame(frame.at, pass.burst);
+        match self.admit_cut(pass, &[bytes], path) {
+            Ok(()) => self.emit_fragments(pass, frame, path),
+            Err(reason) => Verdict::Dropped(reason),
+        }
+    }
+
+    /// Takes a frame that leaves as these, each in one piece or in fragments, from the limit of its
+    /// port: as a whole, for a part of it is of no use. Where its MAC is unknown each port sees to
+    /// itself.
+    fn admit_cut<T: AsRef<[u8]>>(
+        &self,
+        pass: &Pass<'_>,
+        frames: &[T],
+        path: &Path,
+    ) -> Result<(), DropReason> {
+        let port = path.place.and_then(|(_, port)| self.port(port));
+        let Some(limit) = port.and_then(|port| port.limit_tx.as_ref()) else { return Ok(()) };
+        let on_wire = |frame: &T| bytes_in_pieces(frame.as_ref(), usize::from(path.mtu));
+        let bytes: usize = frames.iter().map(on_wire).sum();
+        let admits = limit.admits(pass.now, bytes, Offload::NONE);
+        if admits { Ok(()) } else { Err(DropReason::LimitTx) }
+    }
+
+    /// The fragments of a frame that the limit has admitted.
+    fn emit_fragments(&mut self, pass: &mut Pass<'_>, frame: &Frame, path: &Path) -> Verdict {
         let bytes = pass.tx.frame(frame.at, pass.burst);
         let packet = bytes.get(ETHERNET_HEADER..).unwrap_or_default();
         let mut pieces = Vec::new();
@@ -83,11 +111,20 @@ impl Engine {
                 return Verdict::Dropped(DropReason::EgressQueueFull);
             };
             self.totals.generated += 1;
-            let len = ETHERNET_HEADER + piece.len();
-            let size = (len, ETHERNET_HEADER as u8, Offload::NONE);
-            verdict = self.emit_whole(pass, (at, size), path);
+            verdict = verdict.or(self.emit_part(pass, at, path));
         }
         verdict
+    }
+
+    fn emit_part(&mut self, pass: &mut Pass<'_>, at: FrameRef, path: &Path) -> Verdict {
+        let l3 = ETHERNET_HEADER as u8;
+        let Some((_, port)) = path.place else {
+            return self.emit_to_all(pass, (at, l3), path.egress);
+        };
+        match self.send_admitted(pass, at, port) {
+            Ok(()) => Verdict::Forwarded,
+            Err(reason) => Verdict::Dropped(reason),
+        }
     }
 
     /// The same for a frame that fits; its size as [`Engine::send_sized`] takes it.
@@ -115,14 +152,40 @@ impl Engine {
     ) -> Verdict {
         let members =
             self.network(egress).map_or_else(Vec::new, |network| network.bridge.ports().to_vec());
-        let mut verdict = Verdict::Dropped(DropReason::NoOtherPort);
+        let (mut verdict, mut limited) = (Verdict::Dropped(DropReason::NoOtherPort), Vec::new());
         for port in members {
             match self.send_shared(pass, at, port, l3) {
                 Ok(()) => verdict = Verdict::Flooded,
-                Err(reason) if verdict != Verdict::Flooded => verdict = Verdict::Dropped(reason),
-                Err(_) => {}
+                Err(reason) => {
+                    limited.extend((reason == DropReason::LimitTx).then_some(port));
+                    if verdict != Verdict::Flooded {
+                        verdict = Verdict::Dropped(reason);
+                    }
+                }
             }
+        }
+        if verdict == Verdict::Flooded {
+            self.count_limited_copies(&limited);
         }
         verdict
     }
+
+    /// Counts copies of a frame that others got at the ports whose limit did not admit theirs: the
+    /// frame itself has its outcome.
+    pub(super) fn count_limited_copies(&mut self, limited: &[PortId]) {
+        for port in limited {
+            self.count_device_drops(*port, DropReason::LimitTx, 1);
+        }
+    }
+}
+
+/// The bytes of the frames that a frame is cut into for this MTU.
+fn bytes_in_pieces(frame: &[u8], mtu: usize) -> usize {
+    let packet = frame.get(ETHERNET_HEADER..).unwrap_or_default();
+    if packet.len() <= mtu {
+        return frame.len();
+    }
+    let mut bytes = 0;
+    fragment::fragment(packet, mtu, |piece| bytes += ETHERNET_HEADER + piece.len());
+    bytes
 }

@@ -18,7 +18,7 @@ use crate::id::{NetworkId, PortId, WorkerId};
 use crate::local::dns::tcp::{Client, ConnectionId, TcpEndpoint, TcpQuery};
 use crate::local::dns::{DNS_PORT, NameTable, Place, Reply, Transport as Carrier, reply};
 use crate::packet::tcp::{ACK, SYN};
-use crate::packet::{Ipv4, MacAddr, PROTOCOL_UDP, Transport, fragment, ipv4, udp};
+use crate::packet::{ETHERNET_HEADER, Ipv4, MacAddr, PROTOCOL_UDP, Transport, fragment, ipv4, udp};
 use crate::switch::FdbKey;
 use crate::table::TokenBucket;
 use crate::time::Instant;
@@ -29,6 +29,9 @@ const MAX_QUERIES: usize = 1024;
 const MAX_ANSWERS: usize = 1024;
 /// Answers sent in one pass; the others go in the next.
 const ANSWERS_PER_PASS: usize = 64;
+/// Segments of one super-frame that a connection takes: as many of the least usual size, 536 bytes
+/// (RFC 9293 3.7.1), fill its window, and what is beyond was not offered.
+const SEGMENTS_AT_ONCE: usize = 8;
 /// Queries of one connection answered in one pass.
 const ROUNDS: usize = 4;
 /// Questions to other resolvers per second, of the hosts behind one port and of all.
@@ -169,7 +172,7 @@ impl Engine {
                     connection => Some(connection?),
                 };
                 let packet = packet.get(..usize::from(ipv4.total_len)).unwrap_or(packet);
-                self.answer_by_tcp(pass, connection, packet)
+                self.answer_by_tcp(pass, frame, packet, connection)
             }
             _ => return None,
         };
@@ -234,14 +237,27 @@ impl Engine {
         tcp.admit(now, client, Station { server, network, mac })
     }
 
+    /// A segment of a connection; where `frame` is a super-frame, all of them, of which `packet` is
+    /// the first.
     fn answer_by_tcp(
         &mut self,
         pass: &mut Pass<'_>,
-        connection: Option<ConnectionId>,
+        frame: &Frame,
         packet: &[u8],
+        connection: Option<ConnectionId>,
     ) -> Result<(), DropReason> {
         let connection = connection.ok_or(DropReason::DnsConnections)?;
-        if let Some(tcp) = &mut self.names.tcp {
+        let Some(tcp) = &mut self.names.tcp else { return Ok(()) };
+        let view = pass.tx.view(frame.at, pass.burst);
+        if view.offload.is_super() {
+            let mut left = SEGMENTS_AT_ONCE;
+            view.for_each_segment(&mut Vec::new(), |segment| {
+                if let Some(packet) = segment.get(ETHERNET_HEADER..).filter(|_| left > 0) {
+                    left -= 1;
+                    tcp.receive(pass.now, connection, packet);
+                }
+            });
+        } else {
             tcp.receive(pass.now, connection, packet);
         }
         self.run_names(pass, &[connection]);

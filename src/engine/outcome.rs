@@ -52,6 +52,21 @@ impl Engine {
         Self::put(pass, port, (frame, egress), size)
     }
 
+    /// The same for a part of a frame that the port's limit has admitted as a whole.
+    pub(super) fn send_admitted(
+        &mut self,
+        pass: &mut Pass<'_>,
+        frame: FrameRef,
+        egress: PortId,
+    ) -> Result<(), DropReason> {
+        if self.is_tunnel(egress) {
+            return self.send_by_tunnel(pass, frame, egress);
+        }
+        let size = size_of(pass, frame, ETHERNET_HEADER as u8);
+        let port = self.port_mut(egress).filter(|port| port.is_up).ok_or(DropReason::PortDown)?;
+        Self::put(pass, port, (frame, egress), size)
+    }
+
     /// The same for a frame of known length.
     #[inline(always)]
     pub(super) fn send_sized(
@@ -68,8 +83,8 @@ impl Engine {
         Self::put(pass, port, (frame, egress), (len, l3, offload))
     }
 
-    /// The same by a port that is down or has a limit, or by a tunnel. It finds the frame's size anew, so that
-    /// nothing is kept for it where frames leave freely.
+    /// The same by a port that is down or has a limit, or by a tunnel. It finds the frame's size
+    /// anew, so that nothing is kept for it where frames leave freely.
     #[cold]
     #[inline(never)]
     fn send_limited(

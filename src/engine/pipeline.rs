@@ -30,6 +30,14 @@ pub(super) enum Verdict {
     Dropped(DropReason),
 }
 
+impl Verdict {
+    /// What became of a frame in parts, this and a further one: it is counted once, and not as
+    /// dropped if any of it went on.
+    pub(super) const fn or(self, further: Self) -> Self {
+        if matches!(self, Self::Dropped(_)) { further } else { self }
+    }
+}
+
 /// A frame on its way.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Frame {

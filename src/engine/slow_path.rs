@@ -132,7 +132,7 @@ impl Engine {
         Ok(if fits {
             self.emit_whole(pass, (frame.at, size), &plan.path)
         } else {
-            self.emit_pieces(pass, frame, &plan.path)
+            self.emit(pass, frame, &plan.path)
         })
     }
 

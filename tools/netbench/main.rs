@@ -147,11 +147,13 @@ fn choose_peers(options: &Options) -> (Vec<Box<dyn Peer>>, Vec<PeerNote>) {
             [] => options.list || peer.is_default(),
             names => names.contains(&name),
         };
-        let has_part = |scenario: &Scenario| peer.refuses(*scenario).is_none();
-        if !is_wanted || !options.list && !scenarios.iter().any(has_part) {
+        let refusal = if options.list { None } else { refusal(&*peer, &scenarios) };
+        // Who was not asked for by name need not say why he has no part.
+        if !is_wanted || refusal.is_some() && options.peers.is_empty() {
             continue;
         }
         let version = match &problem {
+            _ if let Some(why) = refusal => Err(why.to_owned()),
             Some(problem) if name.starts_with(TAPWAY) => Err(problem.clone()),
             _ => peer.version(),
         };
@@ -165,6 +167,12 @@ fn choose_peers(options: &Options) -> (Vec<Box<dyn Peer>>, Vec<PeerNote>) {
         }
     }
     (chosen, notes)
+}
+
+/// Why a peer has no part in any of these scenarios; none if it has.
+fn refusal(peer: &dyn Peer, scenarios: &[Scenario]) -> Option<&'static str> {
+    let refusals = scenarios.iter().map(|scenario| peer.refuses(*scenario));
+    refusals.reduce(|one, other| one.and(other)).flatten()
 }
 
 fn measure(

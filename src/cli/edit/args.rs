@@ -1,7 +1,7 @@
 //! The command line of what changes a running switch: Docker's words for networks and published
 //! ports, iproute2's for routes.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use clap::{Args, Subcommand};
 use ipnet::Ipv4Net;
@@ -12,7 +12,8 @@ pub enum NetworkCommand {
     /// Make a network.
     #[command(after_help = "Examples:\n  tapway network create front\n  \
         tapway network create --subnet 172.22.0.0/16 dns\n  \
-        tapway network create --internal --opt storm_limit=1000 back")]
+        tapway network create --internal --opt storm_limit=1000 back\n  \
+        tapway network create --subnet 10.0.0.0/24 --vxlan 42 --peer 192.0.2.2 blue")]
     Create(CreateArgs),
     /// Remove networks that were made live.
     #[command(after_help = "Example:\n  tapway network rm front back")]
@@ -57,12 +58,70 @@ pub enum NetworkCommand {
         /// The host's port.
         port: String,
     },
+    /// Add and remove peers of a network over several hosts: its other tunnel endpoints.
+    #[command(subcommand)]
+    Peer(PeerCommand),
+    /// Say which hosts are behind which peers of a network over several hosts.
+    #[command(subcommand)]
+    Endpoint(EndpointCommand),
     /// Let a host leave a network that it was connected to live.
     Disconnect {
         /// The network.
         network: String,
         /// The host's port.
         port: String,
+    },
+}
+
+/// `tapway network peer ...`
+#[derive(Clone, Debug, Subcommand)]
+pub enum PeerCommand {
+    /// Add peers.
+    #[command(after_help = "Example:\n  tapway network peer add blue 192.0.2.2 192.0.2.3")]
+    Add(PeerArgs),
+    /// Remove peers that were added live, or learned.
+    Rm(PeerArgs),
+}
+
+/// Peers of a network.
+#[derive(Args, Clone, Debug)]
+pub struct PeerArgs {
+    /// The network.
+    pub network: String,
+    /// Tunnel endpoints.
+    #[arg(required = true, value_name = "ADDRESS")]
+    pub addresses: Vec<IpAddr>,
+}
+
+/// `tapway network endpoint ...`
+#[derive(Clone, Debug, Subcommand)]
+pub enum EndpointCommand {
+    /// A host is behind a peer; it may have been behind another one.
+    #[command(after_help = "Example:\n  tapway network endpoint add blue --name db \\\n    \
+        --address 10.0.0.7 --peer 192.0.2.2")]
+    Add {
+        /// The network.
+        network: String,
+        /// The host's name in a network with names.
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// Its address.
+        #[arg(long, visible_alias = "ip", value_name = "ADDRESS")]
+        address: Ipv4Addr,
+        /// Its MAC [default: 02:42 and the address].
+        #[arg(long, visible_alias = "mac-address", value_name = "MAC")]
+        mac: Option<String>,
+        /// The peer that it is behind.
+        #[arg(long, value_name = "ADDRESS")]
+        peer: IpAddr,
+    },
+    /// Forget hosts behind peers that were added live.
+    Rm {
+        /// The network.
+        network: String,
+        /// Their addresses.
+        #[arg(required = true, value_name = "ADDRESS")]
+        addresses: Vec<Ipv4Addr>,
     },
 }
 
@@ -87,12 +146,18 @@ pub struct CreateArgs {
     /// Whether its hosts may talk to each other [default: true].
     #[arg(long, value_name = "BOOL")]
     pub icc: Option<bool>,
-    /// Largest packet, in bytes [default: 1500].
+    /// Largest packet, in bytes [default: 1500, with --vxlan 1450].
     #[arg(long, value_name = "BYTES")]
     pub mtu: Option<u16>,
     /// How it is translated: none, eim-eif, eim-adf, eim-apdf or apdm.
     #[arg(long, value_name = "MODE")]
     pub nat: Option<String>,
+    /// Its number (VNI) on several hosts [default: it is on this host only].
+    #[arg(long, value_name = "VNI")]
+    pub vxlan: Option<u32>,
+    /// Another host that has part of it; may be repeated [default: those of [vxlan]].
+    #[arg(long, value_name = "ADDRESS", requires = "vxlan")]
+    pub peer: Vec<IpAddr>,
     /// Any other key of [network.NAME] in a configuration; may be repeated.
     #[arg(short, long, value_name = "KEY=VALUE")]
     pub opt: Vec<String>,

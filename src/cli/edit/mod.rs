@@ -11,7 +11,10 @@ use super::{Exit, Failure, Output};
 use crate::control::api::{ChangedView, Client, Method, escape};
 use crate::control::live::{ChangeRow, NetworkView};
 
-pub use args::{AddArgs, CreateArgs, NetworkCommand, PortCommand, PublishArgs, RouteCommand};
+pub use args::{
+    AddArgs, CreateArgs, EndpointCommand, NetworkCommand, PeerArgs, PeerCommand, PortCommand,
+    PublishArgs, RouteCommand,
+};
 
 /// Asks the switch on one socket for changes, and prints what changed.
 pub struct Editor<'a> {
@@ -63,9 +66,39 @@ impl<'a> Editor<'a> {
                 }
                 self.change(Method::POST, &path, Some(body))
             }
+            NetworkCommand::Peer(command) => self.peer(command),
+            NetworkCommand::Endpoint(command) => self.endpoint(command),
             NetworkCommand::Disconnect { network, port } => {
                 let path = format!("/v1/networks/{}/disconnect", escape(&network));
                 self.change(Method::POST, &path, Some(json!({ "port": port })))
+            }
+        }
+    }
+
+    fn peer(&mut self, command: PeerCommand) -> Result<(), Failure> {
+        let (method, PeerArgs { network, addresses }) = match command {
+            PeerCommand::Add(args) => (Method::PUT, args),
+            PeerCommand::Rm(args) => (Method::DELETE, args),
+        };
+        addresses.iter().try_for_each(|address| {
+            let address = escape(&address.to_string());
+            let path = format!("/v1/networks/{}/peers/{address}", escape(&network));
+            self.change(method.clone(), &path, None)
+        })
+    }
+
+    fn endpoint(&mut self, command: EndpointCommand) -> Result<(), Failure> {
+        match command {
+            EndpointCommand::Add { network, name, address, mac, peer } => {
+                let path = format!("/v1/networks/{}/endpoints/{address}", escape(&network));
+                let body = json!({ "name": name, "mac": mac, "peer": peer });
+                self.change(Method::PUT, &path, Some(body))
+            }
+            EndpointCommand::Rm { network, addresses } => {
+                addresses.iter().try_for_each(|address| {
+                    let path = format!("/v1/networks/{}/endpoints/{address}", escape(&network));
+                    self.change(Method::DELETE, &path, None)
+                })
             }
         }
     }
@@ -190,6 +223,11 @@ fn network_body(args: CreateArgs) -> Result<Value, Failure> {
     });
     if args.internal {
         body["internal"] = json!(true);
+    }
+    match (args.vxlan, args.peer.as_slice()) {
+        (None, _) => {}
+        (Some(vni), []) => body["vxlan"] = json!(vni),
+        (Some(vni), peers) => body["vxlan"] = json!({ "vni": vni, "peers": peers }),
     }
     if !args.exclude.is_empty() {
         body["exclude"] = json!(args.exclude);

@@ -17,14 +17,14 @@ const MAX_BODY: usize = 64 << 10;
 /// Time for a client to send it.
 const BODY_TIME: Duration = Duration::from_secs(5);
 
-/// A body of one type; what is not understood is refused, not ignored.
-pub(super) struct Body<T>(pub T);
+/// A body of one type and at most so many bytes; what is not understood is refused, not ignored.
+pub(super) struct Body<T, const MAX: usize = MAX_BODY>(pub T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+impl<T: DeserializeOwned, S: Send + Sync, const MAX: usize> FromRequest<S> for Body<T, MAX> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
-        let bytes = receive(request).await?;
+        let bytes = receive(request, MAX).await?;
         // Nothing stands for no settings.
         let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
         serde_json::from_slice(text).map(Self).map_err(|error| {
@@ -37,13 +37,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
-async fn receive(request: Request) -> Result<Bytes, Refusal> {
-    let body = Limited::new(request.into_body(), MAX_BODY).collect();
+async fn receive(request: Request, most: usize) -> Result<Bytes, Refusal> {
+    let body = Limited::new(request.into_body(), most).collect();
     match timeout(BODY_TIME, body).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::new(
             StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the body is longer than {MAX_BODY} bytes"),
+            format!("the body is longer than {most} bytes"),
             "ask for less at once",
         )),
         Ok(Err(error)) => Err(Refusal::new(

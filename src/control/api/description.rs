@@ -79,6 +79,38 @@ const OPERATIONS: &[Operation] = &[
         ("Disconnection", "Changed"),
         "Lets a host leave a network that it was connected to live.",
     ),
+    operation(
+        ("put", "/v1/networks/{name}/vxlan"),
+        &[],
+        ("Remote", "Changed"),
+        "Says which peers and endpoints of a network are known, besides those of the file.",
+    ),
+    operation(
+        ("put", "/v1/networks/{name}/peers/{address}"),
+        &[],
+        ("", "Changed"),
+        "Makes another tunnel endpoint a peer of a network.",
+    ),
+    operation(
+        ("delete", "/v1/networks/{name}/peers/{address}"),
+        &[],
+        ("", "Changed"),
+        "Removes a peer that was made live or learned.",
+    ),
+    operation(
+        ("put", "/v1/networks/{name}/endpoints/{address}"),
+        &[],
+        ("RemoteHost", "Changed"),
+        "Says which peer of a network a host is behind.",
+    ),
+    operation(
+        ("delete", "/v1/networks/{name}/endpoints/{address}"),
+        &[],
+        ("", "Changed"),
+        "Forgets a host behind a peer that was made live.",
+    ),
+    operation(("get", "/v1/vxlan"), &[], ("", "[VxlanRow]"), "Networks over several hosts."),
+    operation(("get", "/v1/peers"), &[], ("", "[PeerRow]"), "Their other tunnel endpoints."),
     operation(("get", "/v1/hosts"), &[], ("", "[HostRow]"), "Hosts that run as commands."),
     operation(
         ("post", "/v1/hosts"),
@@ -211,6 +243,23 @@ const SCHEMAS: &[(&str, &str)] = &[
     ),
     ("NetworkPeer", "address: string, from: string"),
     ("NetworkEndpoint", "address: string, name: string?, mac: string, peer: string, live: boolean"),
+    ("Remote", "peers: [string], endpoints: [RemoteEndpoint]?"),
+    ("RemoteEndpoint", "address: string, peer: string, name: string?, mac: string?"),
+    ("RemoteHost", "peer: string, name: string?, mac: string?"),
+    (
+        "VxlanRow",
+        "network: string, vni: integer, underlay: string, address: string?, port: integer, \
+         mtu: integer, peers: integer, group: string?, accepts_any: boolean, endpoints: integer, \
+         rx_frames: integer, rx_bytes: integer, rx_segments: integer, tx_frames: integer, \
+         tx_bytes: integer, tx_segments: integer, dropped: integer",
+    ),
+    (
+        "PeerRow",
+        "network: string, vni: integer, peer: string, from: string, is_up: boolean, \
+         error: string?, mtu: integer, macs: integer, endpoints: integer, rx_frames: integer, \
+         rx_bytes: integer, rx_segments: integer, tx_frames: integer, tx_bytes: integer, \
+         tx_segments: integer, dropped: integer",
+    ),
     ("Host", "name: string, port: string, address: string?, mac: string?"),
     (
         "NewNetwork",
@@ -242,7 +291,7 @@ const SCHEMAS: &[(&str, &str)] = &[
 ];
 
 /// Types that come in requests only: there, what may be null may be left out.
-const REQUESTS: [&str; 8] = [
+const REQUESTS: [&str; 11] = [
     "Route",
     "NewNetwork",
     "NewPort",
@@ -251,6 +300,9 @@ const REQUESTS: [&str; 8] = [
     "Connection",
     "Disconnection",
     "Publish",
+    "Remote",
+    "RemoteEndpoint",
+    "RemoteHost",
 ];
 
 /// The whole description.
@@ -284,9 +336,12 @@ fn describe(operation: &Operation) -> Value {
         },
     });
     let mut parameters: Vec<Value> = Vec::new();
-    if operation.path.contains("{name}") {
+    for name in ["name", "address"] {
+        if !operation.path.contains(&format!("{{{name}}}")) {
+            continue;
+        }
         parameters.push(json!({
-            "name": "name", "in": "path", "required": true, "schema": { "type": "string" },
+            "name": name, "in": "path", "required": true, "schema": { "type": "string" },
         }));
     }
     parameters.extend(operation.query.iter().map(|(name, kind)| {
@@ -347,9 +402,9 @@ mod tests {
 
     #[test]
     fn every_path_that_is_served_is_described_and_every_described_one_is_served() {
-        use super::super::{edits, hosts, routes};
+        use super::super::{edits, hosts, routes, tunnels};
         let all = routes::endpoints().into_iter().chain(edits::endpoints());
-        let all = all.chain(hosts::endpoints());
+        let all = all.chain(hosts::endpoints()).chain(tunnels::endpoints());
         let mut served: Vec<&str> = all.map(|(path, _)| path).collect();
         served.sort_unstable();
         let description = openapi();

@@ -15,7 +15,7 @@ use super::{ApiState, ChangedView, Refusal};
 use crate::control::live::{ChangeRow, Control, Draft, Edited, MadeRoute, NetworkView};
 use crate::control::rejection::Rejection;
 
-type Answer = Result<Json<ChangedView>, Refusal>;
+pub(super) type Answer = Result<Json<ChangedView>, Refusal>;
 
 /// The paths of what changes, and of what is asked about changes.
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -182,7 +182,7 @@ async fn export(state: State<ApiState>, _: Params<Nothing>) -> Result<Response, 
 }
 
 /// One change, after those that came before it.
-async fn edit(
+pub(super) async fn edit(
     state: &ApiState,
     edit: impl FnOnce(&mut Draft<'_>) -> Result<(), Rejection> + Send + 'static,
 ) -> Answer {

@@ -7,6 +7,7 @@
 //! * `server`: the thread, its socket, who may connect, and the bounds on connections,
 //! * `routes`: the paths under `/v1`, each a question to the worker between two bursts,
 //! * `edits`: the paths that change what runs, `body`: what such a request brings,
+//! * `tunnels`: those of networks over several hosts,
 //! * `description`: all of it as OpenAPI, at `/v1/openapi.json`,
 //! * `views`: the answers that are not rows of the engine,
 //! * `refusal`: every other answer: `{"error": ..., "remedy": ...}`,
@@ -25,10 +26,13 @@ mod routes;
 mod server;
 mod socket;
 mod stall;
+mod tunnels;
 mod views;
 
 pub use client::{Client, ClientError, escape};
 pub use hyper::Method;
 pub use refusal::Refusal;
+use routes::Name;
 pub use server::{ApiError, ApiHandle, ApiState, serve};
+
 pub use views::{ChangedView, LinkRow, NamesReport, SessionUsage, StatsView};

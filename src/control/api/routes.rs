@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::{ApiState, LinkRow, NamesReport, Refusal, StatsView};
-use super::{description, edits, hosts};
+use super::{description, edits, hosts, tunnels};
 use crate::control::capture::{self, CaptureError};
 use crate::control::dhcp::LeaseRow;
 use crate::control::tables;
@@ -41,6 +41,7 @@ const CAPTURE_PIECES: usize = 16;
 /// Everything that is served.
 pub(super) fn router(state: ApiState) -> Router {
     let all = endpoints().into_iter().chain(edits::endpoints()).chain(hosts::endpoints());
+    let all = all.chain(tunnels::endpoints());
     all.fold(Router::new(), |router, (path, endpoint)| router.route(path, endpoint))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
@@ -195,7 +196,7 @@ async fn find_port(state: &ApiState, name: String) -> Result<PortId, Refusal> {
 }
 
 /// Lets the workers answer between two bursts, without blocking the API meanwhile.
-async fn ask<R: Send + 'static>(
+pub(super) async fn ask<R: Send + 'static>(
     state: &ApiState,
     read: impl FnOnce(&Dataplane) -> Result<R, WorkerError> + Send + 'static,
 ) -> Result<R, Refusal> {
@@ -224,8 +225,8 @@ async fn unknown_path(uri: Uri) -> Refusal {
     Refusal::new(
         StatusCode::NOT_FOUND,
         format!("no such path: {}", uri.path()),
-        "paths are /v1/links, fdb, neighbours, routes, nat, sessions, names, drops, stats, leases \
-         and capture",
+        "paths are /v1/links, fdb, neighbours, routes, nat, sessions, names, drops, stats, leases, \
+         networks, ports, hosts, vxlan, peers and capture",
     )
 }
 
@@ -233,7 +234,7 @@ async fn unknown_method(method: Method, uri: Uri) -> Refusal {
     Refusal::new(
         StatusCode::METHOD_NOT_ALLOWED,
         format!("{method} is not served on {}", uri.path()),
-        "GET reads, POST and DELETE change what can be changed",
+        "GET reads, POST, PUT and DELETE change what can be changed",
     )
 }
 
@@ -277,6 +278,23 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
         match Path::from_request_parts(parts, state).await {
             Ok(Path(name)) => Ok(Self(name)),
+            Err(error) => {
+                let what = error.body_text();
+                Err(Refusal::new(StatusCode::BAD_REQUEST, what, "escape the name as UTF-8"))
+            }
+        }
+    }
+}
+
+/// The name and the address in a path.
+pub(super) struct Place(pub String, pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Place {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path((name, address))) => Ok(Self(name, address)),
             Err(error) => {
                 let what = error.body_text();
                 Err(Refusal::new(StatusCode::BAD_REQUEST, what, "escape the name as UTF-8"))

@@ -7,7 +7,7 @@ use super::section::Section;
 use crate::switch::{PortLimits, RateLimit};
 
 const RATE: &str = "a rate such as \"100mbit\"";
-const BURST: &str = "a number of bytes such as \"256k\"";
+const BURST: &str = "a size such as \"256k\"";
 /// Bits per second: from a modem's to what a counter of bytes holds.
 const RATES: std::ops::RangeInclusive<u64> = 8_000..=32_000_000_000;
 /// Bytes: from a super-frame, as a larger frame than a burst costs no more than that, to a second of
@@ -56,6 +56,7 @@ fn read_quantity<'i>(
         _ => "use 8kbit to 32gbit: a number and bit, kbit, mbit or gbit",
     };
     problems.error(span, section.key(key), what, remedy);
+    section.fail(key);
     None
 }
 

@@ -4,14 +4,14 @@
 //! Whoever knows them elsewhere, by hand or out of a store, says with [`Draft::set_remote`] what
 //! those of a network shall be. Everything here may be said again and changes nothing then.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
 use super::edit::Draft;
 use super::made::{MadeEndpoint, MadePeer};
-use crate::control::config::{MAX_PEERS, Network, NetworkVxlan, Peer};
+use crate::control::config::{Config, Endpoint, MAX_PEERS, Network, NetworkVxlan, Peer};
 use crate::control::rejection::Rejection;
 use crate::packet::MacAddr;
 
@@ -40,7 +40,7 @@ pub struct RemoteHost {
     pub peer: IpAddr,
 }
 
-impl Draft<'_> {
+impl<'d> Draft<'d> {
     /// All peers and known hosts of a network that were made live are these from now on. What the
     /// file says stays; a learned peer that is named is one as any other.
     ///
@@ -55,8 +55,11 @@ impl Draft<'_> {
         for peer in peers.into_iter().filter(|peer| seen.insert(*peer)) {
             self.put_peer(network, peer)?;
         }
+        let known = self.endpoints_of_file(network)?;
         for host in endpoints {
-            self.put_endpoint(network, host)?;
+            if !self.says_file(network, &host, known.get(&host.address).copied())? {
+                self.made.endpoint.push(made(network, host));
+            }
         }
         Ok(())
     }
@@ -105,23 +108,13 @@ impl Draft<'_> {
     /// # Errors
     /// If there is no such network, or the file says something else of this address.
     pub fn put_endpoint(&mut self, network: &str, host: RemoteHost) -> Result<(), Rejection> {
-        let vxlan = self.stretched(network)?;
-        let RemoteHost { address, name, mac, peer } = host;
-        if let Some(known) = vxlan.endpoint(address).filter(|known| {
-            let span = known.address.span();
-            self.is_of_file(Some(span))
-        }) {
-            let is_same = IpAddr::V4(*known.peer.get_ref()) == peer
-                && known.name.as_ref().map(|name| name.get_ref()) == name.as_ref()
-                && known.mac() == mac.unwrap_or(MacAddr::from_ipv4(address));
-            return match is_same {
-                true => Ok(()),
-                false => Err(self.of_file(network, address)),
-            };
+        let known = self.endpoints_of_file(network)?.get(&host.address).copied();
+        if !self.says_file(network, &host, known)? {
+            let is_it =
+                |made: &MadeEndpoint| made.network == network && made.address == host.address;
+            self.made.endpoint.retain(|made| !is_it(made));
+            self.made.endpoint.push(made(network, host));
         }
-        self.made.endpoint.retain(|made| made.network != network || made.address != address);
-        let network = network.to_owned();
-        self.made.endpoint.push(MadeEndpoint { network, name, mac, address, peer });
         Ok(())
     }
 
@@ -164,8 +157,9 @@ impl Draft<'_> {
     }
 
     /// A network's part beyond this host.
-    fn stretched(&self, network: &str) -> Result<&NetworkVxlan, Rejection> {
-        let Some(found) = self.config.network(network) else {
+    fn stretched(&self, network: &str) -> Result<&'d NetworkVxlan, Rejection> {
+        let config: &'d Config = self.config;
+        let Some(found) = config.network(network) else {
             return Err(self.not_there("network", network));
         };
         let Network { vxlan: Some(vxlan), .. } = found else {
@@ -175,6 +169,30 @@ impl Draft<'_> {
             return Err(Rejection::conflict(what, remedy));
         };
         Ok(vxlan)
+    }
+
+    /// Known hosts of a network that the file names.
+    fn endpoints_of_file(
+        &self,
+        network: &str,
+    ) -> Result<HashMap<Ipv4Addr, &'d Endpoint>, Rejection> {
+        let all = self.stretched(network)?.endpoints.iter();
+        let named = all.filter(|known| self.is_of_file(Some(known.address.span())));
+        Ok(named.map(|known| (*known.address.get_ref(), known)).collect())
+    }
+
+    /// True if the file says the same of a host; what it says otherwise stays.
+    fn says_file(
+        &self,
+        network: &str,
+        host: &RemoteHost,
+        known: Option<&Endpoint>,
+    ) -> Result<bool, Rejection> {
+        let Some(known) = known else { return Ok(false) };
+        let is_same = IpAddr::V4(*known.peer.get_ref()) == host.peer
+            && known.name.as_ref().map(|name| name.get_ref()) == host.name.as_ref()
+            && known.mac() == host.mac.unwrap_or(MacAddr::from_ipv4(host.address));
+        if is_same { Ok(true) } else { Err(self.of_file(network, host.address)) }
     }
 
     fn is_of_file(&self, place: Option<std::ops::Range<usize>>) -> bool {
@@ -191,4 +209,9 @@ fn peer_at(vxlan: &NetworkVxlan, address: IpAddr) -> Option<&Peer> {
         IpAddr::V4(address) => vxlan.peer(address),
         IpAddr::V6(_) => None,
     }
+}
+
+fn made(network: &str, host: RemoteHost) -> MadeEndpoint {
+    let RemoteHost { address, name, mac, peer } = host;
+    MadeEndpoint { network: network.to_owned(), name, mac, address, peer }
 }

@@ -134,7 +134,14 @@ impl NetworkView {
 }
 
 impl VxlanView {
-    fn of(config: &Config, vxlan: &NetworkVxlan) -> Self {
+    /// Where its tunnels lead: to its group, and to each peer.
+    pub fn far_ends(&self) -> impl Iterator<Item = (Ipv4Addr, PeerOrigin)> {
+        let group = self.group.map(|group| (group, PeerOrigin::Group));
+        group.into_iter().chain(self.peers.iter().map(|peer| (peer.address, peer.from)))
+    }
+
+    /// That of a network.
+    pub fn of(config: &Config, vxlan: &NetworkVxlan) -> Self {
         let peers = vxlan.peers.iter().map(|peer| PeerView::of(config, peer));
         let endpoints = vxlan.endpoints.iter().map(|endpoint| EndpointView {
             address: *endpoint.address.get_ref(),

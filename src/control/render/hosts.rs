@@ -4,8 +4,6 @@ use crate::control::hosts::HostRow;
 
 /// Titles of the columns.
 const TITLES: [&str; 5] = ["NAME", "PID", "UP", "ADDRESSES", "PUBLISHED"];
-/// Spaces between two columns.
-const GAP: usize = 3;
 
 /// One line for each host, under titles.
 pub fn hosts(rows: &[HostRow]) -> String {
@@ -22,20 +20,7 @@ pub fn hosts(rows: &[HostRow]) -> String {
             row.publish.join(", "),
         ]
     };
-    let lines: Vec<[String; 5]> =
-        std::iter::once(TITLES.map(str::to_owned)).chain(rows.iter().map(cells)).collect();
-    let mut text = String::new();
-    for line in &lines {
-        let mut written = String::new();
-        for (at, cell) in line.iter().enumerate() {
-            let column = lines.iter().filter_map(|line| line.get(at)).map(String::len);
-            let width = column.max().unwrap_or_default() + GAP;
-            written.push_str(&format!("{cell:width$}"));
-        }
-        text.push_str(written.trim_end());
-        text.push('\n');
-    }
-    text
+    super::columns(&TITLES.map(str::to_owned), &rows.iter().map(cells).collect::<Vec<_>>())
 }
 
 /// The two largest units of a time.

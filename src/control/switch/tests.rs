@@ -38,17 +38,17 @@ const GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 1);
 
 /// What the far side of the broker sees and decides.
 #[derive(Default)]
-pub(super) struct World {
+pub(in crate::control) struct World {
     /// Far ends of what is open, by port.
-    pub(super) ends: BTreeMap<String, WireEnd>,
+    pub(in crate::control) ends: BTreeMap<String, WireEnd>,
     /// What `open` says to a port.
     refusals: BTreeMap<String, fn() -> OpenError>,
     /// Interfaces that cannot be made.
     pub(super) bad_interfaces: BTreeSet<String>,
     pub(super) closed: BTreeSet<String>,
     changes: Vec<DeviceChange>,
-    mtu: Option<u16>,
-    pub(super) opens: usize,
+    pub(in crate::control) mtu: Option<u16>,
+    pub(in crate::control) opens: usize,
     /// Whether the last `open` was to make a missing namespace.
     creates: Option<bool>,
     /// Ports that are written to as files which io_uring cannot write without waiting.
@@ -88,20 +88,20 @@ impl PortIo for FilePort {
 }
 
 #[derive(Clone, Default)]
-pub(super) struct FakeBroker(Arc<Mutex<World>>);
+pub(in crate::control) struct FakeBroker(Arc<Mutex<World>>);
 
 impl FakeBroker {
-    pub(super) fn world(&self) -> MutexGuard<'_, World> {
+    pub(in crate::control) fn world(&self) -> MutexGuard<'_, World> {
         self.0.lock().unwrap()
     }
 
     /// Sends a frame into a port from the outside.
-    fn send(&self, port: &str, frame: &[u8]) {
+    pub(in crate::control) fn send(&self, port: &str, frame: &[u8]) {
         self.world().ends.get_mut(port).unwrap().send(frame).unwrap();
     }
 
     /// The next frame out of a port.
-    pub(super) fn receive(&self, port: &str) -> Vec<u8> {
+    pub(in crate::control) fn receive(&self, port: &str) -> Vec<u8> {
         let mut room = [0; 2048];
         let mut frame = Vec::new();
         wait_for(|| match self.world().ends.get_mut(port).unwrap().receive(&mut room) {
@@ -158,7 +158,7 @@ impl Broker for FakeBroker {
     }
 }
 
-pub(super) fn wait_for(mut is_so: impl FnMut() -> bool) {
+pub(in crate::control) fn wait_for(mut is_so: impl FnMut() -> bool) {
     for _ in 0..PATIENCE.as_millis() / STEP.as_millis() {
         if is_so() {
             return;
@@ -187,7 +187,7 @@ pub(super) fn gateway_answers(broker: &FakeBroker) {
     while broker.receive("a")[..6] != to_a {}
 }
 
-pub(super) fn mtu_of(switch: &Switch, port: &str) -> (u16, bool) {
+pub(in crate::control) fn mtu_of(switch: &Switch, port: &str) -> (u16, bool) {
     let stats = switch.worker().query(|engine, _| engine.port_stats()).unwrap();
     let (_, stats) = stats.into_iter().find(|(_, stats)| stats.port == port).unwrap();
     (stats.mtu, stats.is_up)

@@ -7,13 +7,15 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{ONE_MACHINE, Peer, TAPWAY};
+use super::{Peer, TAPWAY};
 use crate::error::{BenchError, Context, Result};
 use crate::figure::Scenario;
+use crate::netns::Netns;
 use crate::process::{self, Process};
 use crate::testbed::{
     EXTERNAL, GATEWAY, Host, INSIDE, MTU, OUTSIDE, PORTS, Route, Testbed, hosts_of,
 };
+use crate::underlay::{self, HOST_MTU, PORT, VNI, Vtep};
 
 /// (suffix of the name, what it is, keys of every port and the uplink, further tables).
 const VARIANTS: [(&str, &str, &str, &str); 4] = [
@@ -76,7 +78,8 @@ impl Tapway {
         let keys = self.port_keys;
         let mut text =
             format!("[network.bench]\nsubnet = \"10.77.0.0/24\"\ngateway = \"{GATEWAY}\"\n");
-        let _ = writeln!(text, "mtu = {MTU}\n{}", self.tables);
+        let mtu = if scenario == Scenario::Vxlan { HOST_MTU } else { MTU };
+        let _ = writeln!(text, "mtu = {mtu}\n{}", self.tables);
         for (at, (netns, address)) in hosts.iter().enumerate() {
             if *address == OUTSIDE {
                 let _ = writeln!(
@@ -98,6 +101,45 @@ impl Tapway {
             }
         }
         text
+    }
+
+    /// One machine's part of a network that stretches over both.
+    fn stretched(&self, vtep: &Vtep<'_>) -> String {
+        let host = (vtep.host.netns.name(), vtep.host.address);
+        let text = self.configuration(Scenario::Vxlan, &[host]);
+        let Vtep { local, remote, .. } = vtep;
+        format!(
+            "{text}[vxlan]\naddress = \"{local}\"\nport = {PORT}\n\
+             [network.bench.vxlan]\nvni = {VNI}\npeers = [\"{remote}\"]\n"
+        )
+    }
+
+    /// A tapway on each of two machines.
+    fn start_machines(&self) -> Result<Testbed> {
+        let mut testbed = underlay::create()?;
+        let mut processes = Vec::new();
+        for (at, vtep) in underlay::vteps(&testbed).enumerate() {
+            let name = format!("tapway{at}");
+            let configuration = self.stretched(&vtep);
+            let start = (Some(vtep.netns), testbed.path(), name.as_str());
+            processes.push(self.launch(start, &configuration)?);
+        }
+        testbed.processes = processes;
+        Ok(testbed)
+    }
+
+    /// Starts it in a namespace (none: where the benchmark is), its files in a folder under a name.
+    fn launch(
+        &self,
+        (netns, folder, name): (Option<&Netns>, &Path, &str),
+        configuration: &str,
+    ) -> Result<Process> {
+        let file = folder.join(format!("{name}.toml"));
+        std::fs::write(&file, configuration).context(file.display().to_string())?;
+        let mut command = Command::new(self.binary()?);
+        command.arg("--socket").arg(folder.join(format!("{name}.sock")));
+        command.args(["run", "-c"]).arg(&file);
+        Process::start_with(command, netns, &folder.join(format!("{name}.log")))
     }
 
     fn binary(&self) -> Result<&Path> {
@@ -137,8 +179,8 @@ impl Peer for Tapway {
         Ok(version.trim().to_owned())
     }
 
-    fn refuses(&self, scenario: Scenario) -> Option<&'static str> {
-        (scenario == Scenario::Vxlan).then_some(ONE_MACHINE)
+    fn refuses(&self, _: Scenario) -> Option<&'static str> {
+        None
     }
 
     fn is_default(&self) -> bool {
@@ -151,7 +193,7 @@ impl Peer for Tapway {
             Scenario::Nat | Scenario::Published => {
                 vec![Host::create("in", INSIDE)?, Host::create("out", OUTSIDE)?]
             }
-            Scenario::Vxlan => return Err(BenchError::Peer(ONE_MACHINE.to_owned())),
+            Scenario::Vxlan => return self.start_machines(),
         };
         let named: Vec<_> = hosts.iter().map(|host| (host.netns.name(), host.address)).collect();
         let configuration = self.configuration(scenario, &named);
@@ -163,12 +205,7 @@ impl Peer for Tapway {
         };
         let mut testbed = Testbed::between(hosts, Testbed::folder()?);
         testbed.route = route;
-        let file = testbed.path().join("tapway.toml");
-        std::fs::write(&file, configuration).context(file.display().to_string())?;
-        let mut command = Command::new(self.binary()?);
-        command.arg("--socket").arg(testbed.path().join("api.sock"));
-        command.args(["run", "-c"]).arg(&file);
-        let process = Process::start_with(command, None, &testbed.path().join("log"))?;
+        let process = self.launch((None, testbed.path(), "tapway"), &configuration)?;
         testbed.processes.push(process);
         Ok(testbed)
     }

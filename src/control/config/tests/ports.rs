@@ -221,4 +221,35 @@ f:10:33: port.a.publish: no free port is left in 80-81; choose other external po
 f:10:45: port.a.publish: no free port is left in 80-81; choose other external ports
 "#,
     ),
+    (
+        r#"
+[port.a]
+limit_rx = "100"
+limit_tx = 5
+limit_burst = "63k"
+[port.b]
+limit_rx = "33gbit"
+limit_tx = "7999bit"
+limit_burst = "4000m"
+[port.c]
+limit_burst = "64k"
+[port.d]
+limit_tx = "1mbps"
+limit_burst = "64k"
+[port.e]
+limit_tx = "1 mbit"
+limit_burst = 65536
+"#,
+        r#"
+f:9:12: port.a.limit_rx: "100" is not a rate such as "100mbit"; use 8kbit to 32gbit: a number and bit, kbit, mbit or gbit
+f:10:12: port.a.limit_tx: 5 is not a rate such as "100mbit"; correct it
+f:11:15: port.a.limit_burst: "63k" is not a size such as "256k"; use 64k to 3800m, in bytes, with k or m for 1024 of them or 1024 k
+f:13:12: port.b.limit_rx: "33gbit" is not a rate such as "100mbit"; use 8kbit to 32gbit: a number and bit, kbit, mbit or gbit
+f:14:12: port.b.limit_tx: "7999bit" is not a rate such as "100mbit"; use 8kbit to 32gbit: a number and bit, kbit, mbit or gbit
+f:15:15: port.b.limit_burst: "4000m" is not a size such as "256k"; use 64k to 3800m, in bytes, with k or m for 1024 of them or 1024 k
+f:17:15: port.c.limit_burst: there is no limit that it could be about; add `limit_rx` or `limit_tx`, or remove it
+f:19:12: port.d.limit_tx: "1mbps" is not a rate such as "100mbit"; use 8kbit to 32gbit: a number and bit, kbit, mbit or gbit
+f:23:15: port.e.limit_burst: 65536 is not a size such as "256k"; correct it
+"#,
+    ),
 ];
