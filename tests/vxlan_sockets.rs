@@ -359,7 +359,11 @@ fn groups_are_heard_once_and_not_by_their_sender() {
         queues: 2,
         ..plan(netns, address)
     };
-    let (mut a, mut b) = (Device::open(&member(&wire.a, A)), Device::open(&member(&wire.b, B)));
+    let (mut broker, mut b) = (LinuxBroker::new(), Device::open(&member(&wire.b, B)));
+    let mut a = Device(broker.open("u", &PortPlan::Vxlan(member(&wire.a, A))).unwrap().io);
+    // The way to a group is that interface.
+    wire.a.exec(&["ip", "link", "set", "eth0", "mtu", "1400"]);
+    assert_eq!(broker.open("t", &tunnel(&wire.a, group)).unwrap().mtu, Some(1350));
     let other = Ipv4Addr::new(239, 1, 1, 2);
     // One that nobody is a member of, though it is on the wire.
     must(&["ip", "-n", &wire.b, "maddr", "add", "01:00:5e:01:01:02", "dev", "eth0"]);
