@@ -122,7 +122,8 @@ fn what_is_not_served_is_refused_in_json_with_a_remedy() {
     let answer = raw(&running, b"POST /v1/links HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
     assert!(
-        answer.contains("\"remedy\":\"GET reads, POST and DELETE change what can be changed\""),
+        answer
+            .contains("\"remedy\":\"GET reads, POST, PUT and DELETE change what can be changed\""),
         "{answer}"
     );
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tapway::cli::demo::{DemoOptions, Fault, Summary, run};
 
 const NETNS_DIR: &str = "/run/netns";
-const CHECKS: usize = 22;
+const CHECKS: usize = 25;
 /// Of which a simulation cannot try: two files, a ping by a name in one, the machine's resolvers.
 const UNSIMULATED: usize = 4;
 
@@ -97,8 +97,8 @@ fn demo_fails_without_translation() {
 #[test]
 fn demo_fails_without_names() {
     let (summary, transcript) = simulated(Some(Fault::NoNames));
-    // The link's variables, and two pings by name.
-    assert_eq!(summary, simulated_but(3), "{transcript}");
+    // The link's variables, and three pings by name.
+    assert_eq!(summary, simulated_but(4), "{transcript}");
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn kept_demo_can_be_entered_and_ends_by_a_signal() {
         .output()
         .unwrap();
     let links = String::from_utf8_lossy(&show.stdout).into_owned();
-    assert_eq!(leftovers().len(), 6);
+    assert_eq!(leftovers().len(), 7);
     let named = ["netns", "exec", "tapway-demo-web2", "ping", "-c", "1", "-W", "2", "web1"];
     let named = Command::new("ip").args(named).output().unwrap();
     let named = String::from_utf8_lossy(&named.stdout).into_owned();
@@ -215,7 +215,7 @@ fn next_demo_cleans_up_after_a_killed_one() {
     read_until(&mut child, " 3. ");
     child.kill().unwrap();
     child.wait().unwrap();
-    assert_eq!(leftovers().len(), 6, "the kill came too late to leave something");
+    assert_eq!(leftovers().len(), 7, "the kill came too late to leave something");
     let (status, transcript) = finish(demo(&[]));
     assert!(status.success(), "{transcript}");
     assert_eq!(leftovers(), Vec::<String>::new());

@@ -11,8 +11,10 @@ use std::process::Command;
 
 use skip::skip;
 use tapway::control::api::{LinkRow, SessionUsage, StatsView};
+use tapway::control::live::PeerOrigin;
 use tapway::control::registry::{LinkInfo, LinkState};
 use tapway::control::render;
+use tapway::control::tunnel_tables::{PeerRow, TunnelTraffic, VxlanRow};
 use tapway::drop_reason::DropReason;
 use tapway::engine::{
     DropRow, FdbRow, NatNetworkRow, NatView, NeighbourRow, PortStats, PublishRow, RouteRow,
@@ -20,6 +22,7 @@ use tapway::engine::{
 };
 use tapway::nat::{Endpoint, NatMode};
 use tapway::packet::MacAddr;
+use tapway::packet::vxlan::Vni;
 use tapway::route::{NeighbourState, RouteKind};
 
 fn path(name: &str) -> PathBuf {
@@ -341,4 +344,54 @@ fn by_name(listing: &str) -> String {
         text = text.replace(&format!(" {number} --  "), &format!(" {name} --  "));
     }
     text
+}
+
+#[test]
+fn networks_over_several_hosts_and_their_peers_are_columns() {
+    let traffic = TunnelTraffic {
+        rx_frames: 12_345_678,
+        rx_bytes: 98_765_432_100,
+        rx_segments: 123_456_789,
+        tx_frames: 9,
+        tx_bytes: 900,
+        tx_segments: 9,
+        dropped: 4,
+    };
+    let network = |name: &str, number, address: Option<&str>, group: Option<&str>| VxlanRow {
+        network: name.to_owned(),
+        vni: Vni::try_from(number).unwrap(),
+        underlay: if group.is_some() { "socket" } else { "uplink" }.to_owned(),
+        address: address.map(ip),
+        port: 4789,
+        mtu: 1450,
+        peers: 2,
+        group: group.map(ip),
+        accepts_any: group.is_some(),
+        endpoints: 1,
+        traffic: if group.is_some() { TunnelTraffic::default() } else { traffic },
+    };
+    let rows = [
+        network("blue", 42, Some("192.0.2.1"), None),
+        network("backbone", 16_777_215, None, Some("239.1.1.1")),
+    ];
+    assert_golden("vxlan.txt", &render::vxlan(&rows));
+    let peer = |name: &str, at: &str, from, is_up| PeerRow {
+        network: name.to_owned(),
+        vni: Vni::try_from(42).unwrap(),
+        peer: ip(at),
+        from,
+        is_up,
+        error: None,
+        mtu: 1450,
+        macs: 3,
+        endpoints: 1,
+        traffic: if is_up { traffic } else { TunnelTraffic::default() },
+    };
+    let rows = [
+        peer("blue", "192.0.2.2", PeerOrigin::Configured, true),
+        peer("blue", "192.0.2.3", PeerOrigin::Live, false),
+        peer("backbone", "239.1.1.1", PeerOrigin::Group, true),
+        peer("backbone", "192.0.2.4", PeerOrigin::Learned, true),
+    ];
+    assert_golden("peers.txt", &render::peers(&rows));
 }

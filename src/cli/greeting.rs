@@ -100,15 +100,20 @@ fn place(uplink: &Uplink) -> String {
 
 fn network(network: &Network) -> String {
     let name = network.name.get_ref();
+    let vxlan = network.vxlan.as_ref().map(|vxlan| format!(", vxlan {}", vxlan.vni.get_ref()));
+    let vxlan = vxlan.unwrap_or_default();
     match &network.router {
         Some(router) => {
             let (subnet, gateway) = (router.subnet.get_ref(), router.gateway.get_ref());
             let host = network.host.as_ref().zip(network.host_address());
             let host = host
                 .map(|(place, at)| format!(", this host {at} on {}", place.interface.get_ref()));
-            format!("network {name}: {subnet}, gateway {gateway}{}", host.unwrap_or_default())
+            format!(
+                "network {name}: {subnet}, gateway {gateway}{}{vxlan}",
+                host.unwrap_or_default()
+            )
         }
-        None => format!("network {name}: switched only"),
+        None => format!("network {name}: switched only{vxlan}"),
     }
 }
 

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::config::MAX_PEERS;
+use super::config::{MAX_PEERS, may_be_peer};
 use super::follower::{Follower, Stage};
 use super::live::Control;
 use super::rejection::Rejection;
@@ -83,7 +83,8 @@ impl PeerLearner {
 fn learn(control: &Control, (network, peer): Heard, full: &mut HashSet<String>) {
     let config = control.config();
     let known = config.network(&network).and_then(|network| network.vxlan.as_ref());
-    if known.is_none_or(|vxlan| vxlan.peer(peer).is_some()) {
+    let is_known = known.is_none_or(|vxlan| vxlan.peer(peer).is_some());
+    if is_known || !may_be_peer(&config, peer) {
         return;
     }
     if known.is_some_and(|vxlan| vxlan.peers.len() >= MAX_PEERS) {

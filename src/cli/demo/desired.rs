@@ -16,6 +16,9 @@ use super::{DemoError, Fault};
 /// tapway's part.
 pub const CONFIG: &str = include_str!("../../../tools/configs/demo.toml");
 
+/// The second Docker host's part.
+const SECOND_CONFIG: &str = include_str!("../../../tools/configs/demo-second.toml");
+
 const ROUTER_OUTSIDE: NetworkId = NetworkId(0);
 const ROUTER_INSIDE: NetworkId = NetworkId(1);
 /// Sessions of the router.
@@ -43,6 +46,14 @@ pub fn tapway(fault: Option<Fault>, has_host_access: bool) -> Result<Model, Demo
     let mut model = Model::new(&config);
     model.publishes.clear();
     Ok(model)
+}
+
+/// The second Docker host's state.
+///
+/// # Errors
+/// If the embedded file is wrong.
+pub fn second() -> Result<Model, DemoError> {
+    Ok(Model::new(&Config::parse("demo-second.toml", SECOND_CONFIG)?.config))
 }
 
 /// The port that is published later: port 80 of nginx1.
@@ -99,7 +110,8 @@ fn router_commands() -> Vec<Command> {
     let outside = network("internet", ROUTER_UPLINK);
     let ports = [
         (HostName::Far.port().1, ROUTER_OUTSIDE, HostName::Far.name(), Some(HostName::Far)),
-        (Switch::Router.trunk(), ROUTER_INSIDE, Switch::Tapway.name(), None),
+        (Switch::Tapway.trunk().1, ROUTER_INSIDE, Switch::Tapway.name(), None),
+        (Switch::Second.trunk().1, ROUTER_INSIDE, Switch::Second.name(), None),
         (HostName::Mac.port().1, ROUTER_INSIDE, HostName::Mac.name(), Some(HostName::Mac)),
     ];
     let networks = [
@@ -138,6 +150,8 @@ fn network(name: &str, address: std::net::Ipv4Addr) -> NetworkSpec {
 mod tests {
     use ipnet::Ipv4Net;
 
+    use crate::control::model::UPLINK_PORT;
+
     use super::super::topology::{BRIDGE_GATEWAY, DNS_GATEWAY, HTTP, INSIDE_PREFIX, TAPWAY};
     use super::*;
 
@@ -145,8 +159,9 @@ mod tests {
     fn hosts_and_addresses_are_those_of_the_file() {
         let model = tapway(None, true).unwrap();
         let hosts = HostName::ALL.into_iter().filter(|host| host.port().0 == Switch::Tapway);
-        assert_eq!(model.ports[0].id, Switch::Tapway.trunk());
-        assert_eq!(model.ports.len(), 1 + hosts.clone().count());
+        assert_eq!(model.ports[0].id, UPLINK_PORT);
+        // And the uplink, and the tunnel to the second host.
+        assert_eq!(model.ports.len(), 2 + hosts.clone().count());
         for host in hosts {
             let entry = model.ports.iter().find(|port| port.id == host.port().1).unwrap();
             assert_eq!(entry.address, Some(host.address()));
@@ -170,7 +185,12 @@ mod tests {
     #[test]
     fn without_host_access_everything_else_is_the_same() {
         let (with, without) = (tapway(None, true).unwrap(), tapway(None, false).unwrap());
-        assert_eq!(with.ports[..with.ports.len() - 1], without.ports);
+        let here = HostName::Here.port().1;
+        let others: Vec<_> = with.ports.iter().filter(|port| port.id != here).collect();
+        assert_eq!(others.len(), without.ports.len());
+        for (one, other) in others.into_iter().zip(&without.ports) {
+            assert_eq!((&one.spec.name, &one.plan), (&other.spec.name, &other.plan));
+        }
         assert_eq!(without.host_places, []);
     }
 }

@@ -13,7 +13,7 @@ use super::host::Host;
 use super::interrupt::Interrupt;
 use super::real_host::RealHost;
 use super::stage::Stage;
-use super::topology::{HostName, INSIDE_PREFIX, MTU, Switch, net};
+use super::topology::{HostName, INSIDE_PREFIX, Switch, net};
 use super::{DemoError, Fault, desired};
 use crate::control::api::ApiState;
 use crate::control::follower::Follower;
@@ -40,6 +40,7 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// The stage. Dropping it stops servers, router and tapway, which removes the namespaces.
 pub struct Real {
     hosts: Vec<RealHost>,
+    second: Dataplane,
     router: Dataplane,
     switch: crate::control::switch::Switch,
     model: Model,
@@ -65,12 +66,22 @@ impl Real {
         desired::rename_namespaces(&mut model, PREFIX);
         let engine = desired::router(seed(), Clock.now())?;
         let router = Dataplane::spawn(engine, DataplaneSettings::default())?;
-        for name in HostName::ALL.into_iter().filter(|name| name.port().0 == Switch::Router) {
+        let engine = desired::engine(&desired::second()?, seed(), Clock.now())?;
+        let second = Dataplane::spawn(engine, DataplaneSettings::default())?;
+        for name in HostName::ALL {
+            let dataplane = match name.port().0 {
+                Switch::Router => &router,
+                Switch::Second => &second,
+                Switch::Tapway => continue,
+            };
             interrupt.check()?;
-            router.attach(name.port().1, open(&mut broker, name)?.io)?;
+            dataplane.attach(name.port().1, open(&mut broker, name)?.io)?;
         }
         let (near, far) = wire().map_err(|error| DemoError::system("making a wire", error))?;
-        router.attach(Switch::Router.trunk(), Box::new(far))?;
+        router.attach(Switch::Tapway.trunk().1, Box::new(far))?;
+        let (of_second, far) = wire().map_err(|error| DemoError::system("making a wire", error))?;
+        router.attach(Switch::Second.trunk().1, Box::new(far))?;
+        second.attach(Switch::Second.trunk().0, Box::new(of_second))?;
         let broker = Box::new(DemoBroker::new(broker, near));
         let (registry, names) = (Registry::default(), Names::default());
         let view = names.view();
@@ -87,7 +98,7 @@ impl Real {
             };
             hosts.push(RealHost::new(name, namespace, interrupt.clone()));
         }
-        Ok(Self { hosts, router, switch, model, registry, names: view, without_here })
+        Ok(Self { hosts, second, router, switch, model, registry, names: view, without_here })
     }
 
     /// What the API shows of tapway.
@@ -99,6 +110,7 @@ impl Real {
     fn worker(&self, switch: Switch) -> &Dataplane {
         match switch {
             Switch::Tapway => self.switch.worker(),
+            Switch::Second => &self.second,
             Switch::Router => &self.router,
         }
     }
@@ -116,8 +128,10 @@ impl Stage for Real {
 
     /// tapway's ports are up with their devices.
     fn start(&mut self) -> Result<(), DemoError> {
-        for port in Switch::Router.ports() {
-            self.apply(Switch::Router, Command::SetPortUp(port, true))?;
+        for switch in [Switch::Second, Switch::Router] {
+            for port in switch.ports() {
+                self.apply(switch, Command::SetPortUp(port, true))?;
+            }
         }
         Ok(())
     }
@@ -171,12 +185,12 @@ fn open(broker: &mut LinuxBroker, host: HostName) -> Result<Opened, OpenError> {
 }
 
 fn plan(host: HostName) -> PortPlan {
-    let spec = host.spec();
+    let (spec, mtu) = (host.spec(), host.mtu());
     PortPlan::Tap(TapPlan {
         netns: Some(Netns::named(namespace_of(host), true)),
         interface: "eth0".to_owned(),
         mac: Some(spec.mac),
-        mtu: MTU,
+        mtu,
         address: Some(spec.address),
         gateway: spec.gateway,
         backend: TapBackend::Own,

@@ -27,8 +27,7 @@ const SEED: u128 = 0x7461_7077_6179;
 /// The stage.
 pub struct Simulated {
     world: World,
-    tapway: EngineId,
-    router: EngineId,
+    engines: Vec<(Switch, EngineId)>,
     hosts: Vec<(HostName, HostId)>,
     model: Model,
 }
@@ -49,25 +48,29 @@ impl Simulated {
         let now = world.now();
         let model = desired::tapway(fault, true)?;
         let tapway = world.add_engine(desired::engine(&model, SEED, now)?);
+        let second = world.add_engine(desired::engine(&desired::second()?, SEED << 1, now)?);
         let router = world.add_engine(desired::router(!SEED, now)?);
-        let trunk = |engine, switch: Switch| Plug::Engine(engine, switch.trunk());
-        world.connect(trunk(tapway, Switch::Tapway), trunk(router, Switch::Router), WIRE);
+        for (switch, engine) in [(Switch::Tapway, tapway), (Switch::Second, second)] {
+            let (near, far) = switch.trunk();
+            world.connect(Plug::Engine(engine, near), Plug::Engine(router, far), WIRE);
+        }
+        let engines =
+            vec![(Switch::Tapway, tapway), (Switch::Second, second), (Switch::Router, router)];
         let mut hosts = Vec::new();
         for name in HostName::ALL {
             let id = world.add_host(&name.spec());
             let (switch, port) = name.port();
-            let engine = if switch == Switch::Tapway { tapway } else { router };
+            let found = engines.iter().find(|(known, _)| *known == switch);
+            let (_, engine) = *found.ok_or(DemoError::Missing(switch.name()))?;
             world.connect(Plug::Engine(engine, port), Plug::Host(id), WIRE);
             hosts.push((name, id));
         }
-        Ok(Self { world, tapway, router, hosts, model })
+        Ok(Self { world, engines, hosts, model })
     }
 
     fn engine(&mut self, switch: Switch) -> Result<&mut Engine, DemoError> {
-        let id = match switch {
-            Switch::Tapway => self.tapway,
-            Switch::Router => self.router,
-        };
+        let found = self.engines.iter().find(|(known, _)| *known == switch);
+        let (_, id) = *found.ok_or(DemoError::Missing(switch.name()))?;
         self.world.engine(id).ok_or(DemoError::Missing(switch.name()))
     }
 }
@@ -80,7 +83,7 @@ impl Stage for Simulated {
     }
 
     fn start(&mut self) -> Result<(), DemoError> {
-        for switch in [Switch::Tapway, Switch::Router] {
+        for switch in Switch::ALL {
             for port in switch.ports() {
                 self.apply(switch, Command::SetPortUp(port, true))?;
             }

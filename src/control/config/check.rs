@@ -10,7 +10,7 @@ use super::names::check_name;
 use super::nets::{Nets, Subnet, subnets};
 use super::problem::Problems;
 use super::read::Draft;
-use super::{Network, NetworkRouter, UPLINK_NAME, Uplink, UplinkKind};
+use super::{Config, Network, NetworkRouter, UPLINK_NAME, Uplink, UplinkKind};
 use crate::control::rejection::RejectionKind;
 use crate::packet::MacAddr;
 use crate::route::{is_martian_destination, is_martian_source};
@@ -250,7 +250,7 @@ fn check_overlaps(problems: &mut Problems<'_>, draft: &Draft) {
 fn check_routes(problems: &mut Problems<'_>, draft: &Draft) {
     let homes: Vec<_> = subnets(draft).collect();
     let home = Nets::of(&homes);
-    let own: HashSet<Ipv4Addr> = own_addresses(draft).into_iter().collect();
+    let own: HashSet<Ipv4Addr> = own_addresses(&draft.config).into_iter().collect();
     let mut seen: HashMap<Ipv4Net, String> = HashMap::new();
     for Subnet { name, net, .. } in &homes {
         seen.entry(*net).or_insert_with(|| format!("the subnet of {name}"));
@@ -295,12 +295,12 @@ fn check_via(problems: &mut Problems<'_>, via: &Spanned<Ipv4Addr>, net: Ipv4Net,
 }
 
 /// tapway's own addresses that ports can be published on.
-pub(super) fn own_addresses(draft: &Draft) -> Vec<Ipv4Addr> {
-    let uplink = draft.config.uplink.iter().flat_map(|uplink| {
+pub(super) fn own_addresses(config: &Config) -> Vec<Ipv4Addr> {
+    let uplink = config.uplink.iter().flat_map(|uplink| {
         let pool = uplink.nat_addresses.iter().map(|address| *address.get_ref());
         uplink.own_address().map(|own| own.addr()).into_iter().chain(pool)
     });
-    let networks = draft.config.networks.iter().filter_map(|network| network.router.as_ref());
+    let networks = config.networks.iter().filter_map(|network| network.router.as_ref());
     let mut all: Vec<Ipv4Addr> =
         uplink.chain(networks.map(|router| *router.gateway.get_ref())).collect();
     all.dedup();

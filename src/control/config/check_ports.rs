@@ -354,7 +354,7 @@ fn check_publish(problems: &mut Problems<'_>, draft: &Draft, port: &Port) {
 
 /// The addresses and external ports that are published on.
 fn check_places(problems: &mut Problems<'_>, draft: &Draft) {
-    let own = own_addresses(draft);
+    let own = own_addresses(&draft.config);
     let is_shared = draft.config.uplink.as_ref().is_some_and(Uplink::is_shared);
     let is_known = !draft.is_uplink_broken && !is_shared && draft.broken_networks.is_empty();
     let set: HashSet<Ipv4Addr> = own.iter().copied().collect();

@@ -12,7 +12,7 @@ use super::names::{check_host_name, check_interface, check_netns};
 use super::problem::Problems;
 use super::read::Draft;
 use super::vxlan::{Endpoint, NetworkVxlan, Peer, PeerSource, UnderlayKind};
-use super::{Network, UPLINK_NAME, VTEP_NAME};
+use super::{Config, Network, UPLINK_NAME, VTEP_NAME};
 use crate::control::rejection::RejectionKind;
 
 /// Peers that a network may have, learned ones included: a frame to many is copied for each.
@@ -131,7 +131,7 @@ fn check_peer(
     let (at, span) = (*peer.get_ref(), peer.span());
     let (what, remedy) = if !is_unicast(at) {
         (format!("{at} is no address of one host"), "name each endpoint by its own address")
-    } else if is_own(draft, at) {
+    } else if is_own(&draft.config, at) {
         (format!("{at} is tapway's own address"), "name the other endpoints only")
     } else if draft.config.vtep.is_uplink() && is_inside(draft, at) {
         (format!("{at} is on a network of tapway"), "use an address beyond the uplink")
@@ -145,14 +145,19 @@ fn check_peer(
     problems.error(span, key, what, remedy);
 }
 
+/// True if frames from there can be those of another tunnel endpoint: not of tapway itself.
+pub fn may_be_peer(config: &Config, address: Ipv4Addr) -> bool {
+    is_unicast(address) && !is_own(config, address)
+}
+
 const fn is_unicast(address: Ipv4Addr) -> bool {
     !address.is_multicast() && !address.is_broadcast() && !address.is_unspecified()
 }
 
-fn is_own(draft: &Draft, address: Ipv4Addr) -> bool {
-    let vtep = &draft.config.vtep;
+fn is_own(config: &Config, address: Ipv4Addr) -> bool {
+    let vtep = &config.vtep;
     let is_vtep = vtep.address.as_ref().is_some_and(|own| *own.get_ref() == address);
-    is_vtep || vtep.is_uplink() && own_addresses(draft).contains(&address)
+    is_vtep || vtep.is_uplink() && own_addresses(config).contains(&address)
 }
 
 fn is_inside(draft: &Draft, address: Ipv4Addr) -> bool {

@@ -46,7 +46,7 @@ use super::addresses::AddressRange;
 use super::hosts::{ExposeSyntax, LinkSyntax};
 use super::publish_syntax::PublishSyntax;
 
-pub use check_vxlan::{MAX_PEERS, tunnel_name};
+pub use check_vxlan::{MAX_PEERS, may_be_peer, tunnel_name};
 pub use dns::Dns;
 pub use host::HostPlace;
 pub use limits::Lifetimes;

@@ -25,7 +25,9 @@ fn link(text: &mut String, row: &LinkRow) {
         ("NO-CARRIER,BROADCAST,MULTICAST,UP", "DOWN")
     };
     let index = row.index;
-    let _ = writeln!(text, "{index}: {port}: <{flags}> mtu {mtu} master {network} state {state}");
+    // The underlay's port is in no network.
+    let master = if network.is_empty() { String::new() } else { format!(" master {network}") };
+    let _ = writeln!(text, "{index}: {port}: <{flags}> mtu {mtu}{master} state {state}");
     let Some(device) = &row.device else { return counters(text, &row.stats) };
     if let Some(mac) = device.mac {
         let _ = writeln!(text, "    link/ether {mac} brd ff:ff:ff:ff:ff:ff");

@@ -9,20 +9,18 @@ const TRAFFIC: [&str; 5] = ["RX FRAMES", "RX BYTES", "TX FRAMES", "TX BYTES", "D
 
 /// One line for each network over several hosts, under titles.
 pub fn vxlan(rows: &[VxlanRow]) -> String {
-    let titles = ["NETWORK", "VNI", "UNDERLAY", "LOCAL", "MTU", "PEERS", "GROUP", "ENDPOINTS"];
+    let titles =
+        ["NETWORK", "VNI", "UNDERLAY", "LOCAL", "MTU", "PEERS", "ACCEPT", "GROUP", "ENDPOINTS"];
     let cells = |row: &VxlanRow| {
         let local = row.address.map_or("*".to_owned(), |address| address.to_string());
-        let peers = match row.accepts_any {
-            true => format!("{} (any)", row.peers),
-            false => row.peers.to_string(),
-        };
         let cells = [
             row.network.clone(),
             row.vni.to_string(),
             row.underlay.clone(),
             format!("{local}:{}", row.port),
             row.mtu.to_string(),
-            peers,
+            row.peers.to_string(),
+            if row.accepts_any { "any" } else { "peers" }.to_owned(),
             row.group.map_or("-".to_owned(), |group| group.to_string()),
             row.endpoints.to_string(),
         ];

@@ -125,7 +125,7 @@ impl<S: Stage> Script<'_, '_, S> {
     }
 
     /// Pings by a name; `full` is what its address is called.
-    fn check_ping_by_name(
+    pub(super) fn check_ping_by_name(
         &mut self,
         from: HostName,
         (to, name): (HostName, &str),

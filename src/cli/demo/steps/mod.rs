@@ -2,8 +2,10 @@
 //! host cannot do is skipped, and said.
 //!
 //! * `outside`: bridge, router, translation, a published port,
-//! * `inside`: this host, links, names, two networks.
+//! * `inside`: this host, links, names, two networks,
+//! * `across`: a network that stretches over two Docker hosts.
 
+mod across;
 mod inside;
 mod outside;
 
@@ -52,7 +54,7 @@ impl<'a, 'b, S: Stage> Script<'a, 'b, S> {
         for host in [HostName::Nginx1, HostName::Far] {
             self.stage.host(host)?.serve_http(HTTP)?;
         }
-        let steps: [(&str, Step<Self>); 17] = [
+        let steps: [(&str, Step<Self>); 19] = [
             ("nginx1 pings nginx2: the bridge between them is no hop", Self::ping_neighbour),
             ("nginx1 pings a far host, through tapway and the router", Self::ping_far),
             ("The way there, router by router", Self::trace_far),
@@ -75,6 +77,11 @@ impl<'a, 'b, S: Stage> Script<'a, 'b, S> {
             ),
             ("web1 and web2 ping each other by name", Self::ping_names),
             ("web1 asks for a name that is nobody's in its network", Self::ask_unknown),
+            (
+                "A part of \"dns\" is at a second Docker host: web3 there pings web1, by VXLAN",
+                Self::ping_across,
+            ),
+            ("web1 pings web3 by its name", Self::ping_back_by_name),
             ("The two networks are isolated: web1 pings nginx1", Self::ping_isolated),
         ];
         for (title, step) in steps {
