@@ -61,7 +61,8 @@ impl Apart {
     }
 }
 
-/// A port.
+/// A port. Two are looked up per frame, so what frames do not ask for lies elsewhere: at 264 bytes
+/// instead of 240 each look-up takes two instructions more.
 #[derive(Clone, Debug)]
 pub struct Port {
     /// What users call it.
@@ -89,7 +90,7 @@ pub struct Port {
     /// MACs bound to it for good.
     pub bound: Vec<MacAddr>,
     /// Addresses of hosts behind it when it went down.
-    pub former_hosts: Vec<Ipv4Addr>,
+    pub former_hosts: Box<[Ipv4Addr]>,
     /// The gateway's MAC on its network.
     pub gateway: FdbKey,
     /// Its host publishes something, so unicast from it may belong to a hairpin session.
@@ -97,7 +98,7 @@ pub struct Port {
     /// Limit of frames it may cause to be flooded, by all workers together.
     pub storm: SharedBucket,
     /// Limit of DHCP requests.
-    pub dhcp: TokenBucket,
+    pub dhcp: Box<TokenBucket>,
     /// Limit of what its host sends.
     pub limit_rx: Option<Limiter>,
     /// Limit of what its host gets.

@@ -237,8 +237,18 @@ impl Switch {
 
     /// Kills it without a chance to clean up, and starts it again.
     pub fn kill_and_restart(&mut self) {
+        self.kill();
+        self.restart();
+    }
+
+    /// Kills it without a chance to clean up.
+    pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Starts it again after [`Self::kill`].
+    pub fn restart(&mut self) {
         self.child = Self::spawn(self.netns.as_deref(), &self.config, &self.socket, &self.log);
         self.wait_until_up();
     }
