@@ -5,203 +5,21 @@
 
 #[path = "support/netns.rs"]
 mod netns;
+#[path = "support/vtep.rs"]
+mod vtep;
 
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use netns::{Name, must, skipped};
+use tapway::drop_reason::DropReason;
 use tapway::io::{
-    Broker, Clock, DeviceChange, LinuxBroker, OpenError, PortIo, PortPlan, ReceiveError, Refusal,
-    TunnelPlan, VxlanPlan,
+    Broker, Clock, DeviceChange, DevicePlan, LinuxBroker, OpenError, PortPlan, Refusal, VxlanPlan,
 };
-use tapway::nat::Endpoint;
-use tapway::packet::vxlan::{ENCAPSULATION, Outer, VXLAN_PORT, Vni};
-use tapway::packet::{FrameView, Gso, Headers, MacAddr, Offload, VNET_HEADER};
-use tapway::testkit::build::{self, Hop};
-
-const A: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-const B: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
-/// Long enough for any machine; no test waits for it when all is well.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Two namespaces on one wire.
-struct Wire {
-    a: Name,
-    b: Name,
-}
-
-impl Wire {
-    fn new() -> Self {
-        let (a, b) = (Name::made(), Name::made());
-        let device = ["ip", "-n", &a, "link", "add", "eth0", "type", "veth"];
-        must(&[&device[..], &["peer", "name", "eth0", "netns", &b]].concat());
-        for (side, address) in [(&a, A), (&b, B)] {
-            side.exec(&["ip", "addr", "add", &format!("{address}/24"), "dev", "eth0"]);
-            side.exec(&["ip", "link", "set", "eth0", "up"]);
-        }
-        // Neighbours before the first frame: the kernel holds only some that wait for one.
-        a.exec(&["ping", "-c", "1", "-W", "10", &B.to_string()]);
-        Self { a, b }
-    }
-
-    fn open(&self) -> (Device, Device) {
-        (Device::open(&plan(&self.a, A)), Device::open(&plan(&self.b, B)))
-    }
-}
-
-fn plan(netns: &Name, address: Ipv4Addr) -> VxlanPlan {
-    VxlanPlan {
-        netns: Some(netns.to_string()),
-        address,
-        port: VXLAN_PORT,
-        groups: Vec::new(),
-        device: None,
-        receive_buffer: 4 << 20,
-        queues: 1,
-    }
-}
-
-fn tunnel(netns: &Name, peer: Ipv4Addr) -> PortPlan {
-    PortPlan::Tunnel(TunnelPlan {
-        netns: Some(netns.to_string()),
-        peer: peer.into(),
-        vni: vni(),
-        mtu: None,
-    })
-}
-
-fn vni() -> Vni {
-    Vni::try_from(42).unwrap()
-}
-
-/// A frame with what is left to be done with it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Owned {
-    bytes: Vec<u8>,
-    offload: Offload,
-}
-
-impl Owned {
-    fn view(&self) -> FrameView<'_> {
-        FrameView { bytes: &self.bytes, offload: self.offload }
-    }
-
-    fn outer(&self) -> Outer {
-        Outer::parse(&self.bytes).unwrap()
-    }
-
-    fn inner(&self) -> &[u8] {
-        &self.bytes[ENCAPSULATION..]
-    }
-
-    /// The same with another source port outside.
-    fn with_sport(mut self, sport: u16) -> Self {
-        self.bytes[34..36].copy_from_slice(&sport.to_be_bytes());
-        self
-    }
-}
-
-/// The finished frames inside.
-fn pieces(frame: &Owned) -> Vec<Vec<u8>> {
-    let offload = frame.offload.unwrapped(ENCAPSULATION as u16);
-    let mut pieces = Vec::new();
-    let inner = FrameView { bytes: frame.inner(), offload };
-    inner.for_each_segment(&mut Vec::new(), |piece| pieces.push(piece.to_vec()));
-    pieces
-}
-
-struct Device(Box<dyn PortIo>);
-
-impl Device {
-    fn open(plan: &VxlanPlan) -> Self {
-        Self(LinuxBroker::new().open("underlay", &PortPlan::Vxlan(plan.clone())).unwrap().io)
-    }
-
-    fn send(&mut self, frames: &[Owned]) -> Vec<Refusal> {
-        let mut refusals = Vec::new();
-        self.0.send_list(&mut frames.iter().map(Owned::view), &mut refusals);
-        refusals
-    }
-
-    fn must_send(&mut self, frames: &[Owned]) {
-        assert_eq!(self.send(frames), []);
-    }
-
-    fn poll(&mut self) -> Option<Owned> {
-        let mut room = vec![0; VNET_HEADER + self.0.max_frame()];
-        match self.0.receive(&mut room) {
-            Ok(got) => {
-                let FrameView { bytes, offload } = got.frame_in(&room);
-                Some(Owned { bytes: bytes.to_vec(), offload })
-            }
-            Err(ReceiveError::Empty) => None,
-            Err(error) => panic!("{error:?}"),
-        }
-    }
-
-    /// What comes until there is as much as `is_enough` says.
-    fn receive_until(&mut self, is_enough: impl Fn(&[Owned]) -> bool) -> Vec<Owned> {
-        let (start, mut got) = (Clock.now(), Vec::new());
-        while !is_enough(&got) {
-            match self.poll() {
-                Some(frame) => got.push(frame),
-                None => std::thread::sleep(Duration::from_millis(1)),
-            }
-            assert!(Clock.now().since(start) < PATIENCE, "only {} frames came", got.len());
-        }
-        got
-    }
-
-    fn receive(&mut self) -> Owned {
-        self.receive_until(|got| got.len() == 1).remove(0)
-    }
-
-    fn receive_pieces(&mut self, count: usize) -> Vec<Vec<u8>> {
-        let pieces_of = |got: &[Owned]| -> Vec<Vec<u8>> { got.iter().flat_map(pieces).collect() };
-        let got = self.receive_until(|got| pieces_of(got).len() >= count);
-        pieces_of(&got)
-    }
-}
-
-fn outer_to(dst: Ipv4Addr, sport: u16, tos: u8) -> Outer {
-    Outer { src: A, dst, sport, dport: VXLAN_PORT, tos, vni: vni() }
-}
-
-fn wrap(outer: &Outer, inner: &[u8], offload: Offload) -> Owned {
-    let macs = (MacAddr::from_ipv4(outer.dst), MacAddr::from_ipv4(outer.src));
-    let bytes = [&outer.headers(macs, inner.len())[..], inner].concat();
-    Owned { bytes, offload: offload.wrapped(ENCAPSULATION as u16) }
-}
-
-fn inner_hop() -> Hop {
-    Hop::new(MacAddr([2, 0, 0, 0, 0, 1]), MacAddr([2, 0, 0, 0, 0, 2]))
-}
-
-fn at(last: u8, port: u16) -> Endpoint {
-    Endpoint::new(Ipv4Addr::new(10, 0, 0, last), port)
-}
-
-/// Bytes that differ from place to place.
-fn payload(len: usize) -> Vec<u8> {
-    (0..len).map(|at| (at * 7 + at / 256) as u8).collect()
-}
-
-/// A datagram inside that is number `serial`.
-fn small(outer: &Outer, serial: u16, len: usize) -> Owned {
-    let mut data = payload(len);
-    data[..2].copy_from_slice(&serial.to_be_bytes());
-    wrap(outer, &build::udp(inner_hop(), at(1, 7), at(2, 9), &data), Offload::NONE)
-}
-
-/// A TCP super-frame inside, cut every `size` bytes.
-fn large(outer: &Outer, len: usize, size: u16) -> Owned {
-    let frame = build::tcp(inner_hop(), at(1, 7), at(2, 80), 0x18, &payload(len));
-    let (mut frame, _) = build::unfinished(&frame);
-    let offload = Offload::partial(34, 16).segmented(Gso::Tcp4, size);
-    let headers = Headers::parse(&frame).unwrap();
-    let offload = offload.admit(&headers, &mut frame).unwrap();
-    wrap(outer, &frame, offload)
-}
+use tapway::packet::vxlan::{ENCAPSULATION, Outer, VXLAN_PORT};
+use tapway::packet::{FrameView, Headers, MacAddr, Offload};
+use vtep::*;
 
 #[test]
 fn frame_comes_out_as_it_went_in_but_for_its_source_port() {
@@ -355,4 +173,236 @@ fn port_in_use_is_refused_by_the_name_of_its_holder() {
     assert!(text.contains("in use by an interface that `ip -d link"), "{text}");
     let text = refusal(plan(&wire.b, A));
     assert!(text.starts_with("192.0.2.1 is no address of namespace"), "{text}");
+}
+
+/// What a station at the far end of the wire sees, frame by frame.
+fn on_the_wire(device: &mut Device, count: usize) -> Vec<Vec<u8>> {
+    let mut seen: Vec<Vec<u8>> = Vec::new();
+    let start = Clock.now();
+    while seen.len() < count {
+        assert!(Clock.now().since(start) < PATIENCE, "only {} frames came", seen.len());
+        let Some(mut frame) = device.poll() else {
+            std::thread::sleep(Duration::from_millis(1));
+            continue;
+        };
+        let headers = Headers::parse(&frame.bytes).unwrap();
+        let offload = frame.offload.admit(&headers, &mut frame.bytes).unwrap();
+        let view = FrameView { bytes: &frame.bytes, offload };
+        view.for_each_segment(&mut Vec::new(), |frame| seen.push(frame.to_vec()));
+    }
+    seen
+}
+
+#[test]
+fn only_what_was_cut_has_a_checksum_outside_and_no_datagram_may_be_fragmented() {
+    if skipped() {
+        return;
+    }
+    let wire = Wire::new();
+    let mac = MacAddr([2, 0, 0, 0, 0, 0x42]);
+    let neighbour = ["neigh", "replace", "192.0.2.2", "lladdr", &mac.to_string(), "dev", "eth0"];
+    wire.a.exec(&[&["ip"][..], &neighbour].concat());
+    let station = PortPlan::Device(DevicePlan {
+        netns: Some(wire.b.to_string()),
+        device: "eth0".to_owned(),
+        mac,
+        addresses: Vec::new(),
+        receive_buffer: 1 << 20,
+    });
+    let mut station = Device(LinuxBroker::new().open("station", &station).unwrap().io);
+    let mut a = Device::open(&plan(&wire.a, A));
+    let outer = outer_to(B, 50_000, 0xb9);
+    let (alone, cut) = (small(&outer, 1, 200), large(&outer, 5000, 1398));
+    a.must_send(&[alone.clone(), cut.clone()]);
+    let seen = on_the_wire(&mut station, 5);
+    let wanted: Vec<Vec<u8>> = [pieces(&alone), pieces(&cut)].concat();
+    for (at, (frame, inner)) in seen.iter().zip(&wanted).enumerate() {
+        assert_eq!(frame[ENCAPSULATION..], inner[..]);
+        let read = Outer::parse(frame).unwrap();
+        assert_eq!(Outer { sport: outer.sport, ..read }, outer);
+        assert_eq!(frame[20] & 0xe0, 0x40, "DF only");
+        let checksum = u16::from_be_bytes([frame[40], frame[41]]);
+        assert_eq!(checksum == 0, at == 0, "datagram {at}");
+        // What has one has the right one.
+        let packet = etherparse::SlicedPacket::from_ethernet(frame).unwrap();
+        let Some(etherparse::TransportSlice::Udp(udp)) = &packet.transport else { panic!() };
+        let header = udp.to_header();
+        let right = header.calc_checksum_ipv4_raw(A.octets(), B.octets(), udp.payload()).unwrap();
+        assert!(checksum == 0 || checksum == right, "{checksum:04x} is not {right:04x}");
+    }
+    assert_eq!(seen.len(), 5);
+}
+
+#[test]
+fn datagram_of_a_stranger_comes_as_it_is() {
+    if skipped() {
+        return;
+    }
+    let wire = Wire::new();
+    let mut b = Device::open(&plan(&wire.b, B));
+    let stranger = wire.a.udp("192.0.2.1:1234");
+    for len in [0, 3, 7, 8, 9, 1400] {
+        stranger.send_to(&payload(len), (B, VXLAN_PORT)).unwrap();
+        let got = b.receive();
+        assert_eq!((got.bytes[42..].to_vec(), got.offload), (payload(len), Offload::NONE));
+        let is_long = len >= 8;
+        // Bytes of no VXLAN header: bit 3 of the first is not set.
+        assert_eq!(Outer::parse(&got.bytes), Err(DropReason::VxlanHeader), "{is_long}");
+        assert_eq!((&got.bytes[26..30], &got.bytes[34..36]), (&A.octets()[..], &[4, 210][..]));
+    }
+}
+
+#[test]
+fn closed_port_and_missing_route_of_one_peer_lose_no_frame_of_another() {
+    if skipped() {
+        return;
+    }
+    let wire = Wire::new();
+    let closed = Ipv4Addr::new(192, 0, 2, 3);
+    wire.b.exec(&["ip", "addr", "add", "192.0.2.3/24", "dev", "eth0"]);
+    let (mut a, mut b) = wire.open();
+    let mut wanted = Vec::new();
+    // The same port outside, so that what the kernel hears of one could hit the other.
+    for serial in 0..200 {
+        let to = |dst| small(&outer_to(dst, 50_000, 0), serial, 300);
+        a.must_send(&[to(closed), to(B)]);
+        wanted.extend(pieces(&to(B)));
+        if serial % 50 == 0 {
+            // Long enough for the refusals to be back.
+            assert_eq!(b.receive_pieces(wanted.len()), wanted);
+            wanted.clear();
+        }
+    }
+    assert_eq!(b.receive_pieces(wanted.len()), wanted);
+    let nowhere = Ipv4Addr::new(203, 0, 113, 1);
+    let lost = small(&outer_to(nowhere, 50_000, 0), 1, 300);
+    let fits = small(&outer_to(B, 50_000, 0), 2, 300);
+    let refusal = Refusal::Lost { reason: DropReason::VxlanNoWay, tunnel: Some((vni(), nowhere)) };
+    let whole = large(&outer_to(nowhere, 50_000, 0), 5000, 1398);
+    assert_eq!(a.send(&[lost, fits.clone(), whole]), [refusal.clone(), refusal]);
+    assert_eq!(b.receive_pieces(1), pieces(&fits));
+}
+
+#[test]
+fn frames_that_find_the_receive_buffer_full_are_counted() {
+    if skipped() {
+        return;
+    }
+    let wire = Wire::new();
+    let mut b = Device::open(&VxlanPlan { receive_buffer: 1, ..plan(&wire.b, B) });
+    let mut a = Device::open(&plan(&wire.a, A));
+    // Of different sizes: each is a message of its own.
+    let sent = 100;
+    for serial in 0..sent {
+        a.must_send(&[small(&outer_to(B, 50_000, 0), serial, 100 + usize::from(serial))]);
+    }
+    let mut lost = 0;
+    let got = b.receive_until(|_| true).len();
+    assert_eq!(got, 0);
+    let (start, mut received) = (Clock.now(), 0);
+    while received + lost < u64::from(sent) {
+        assert!(Clock.now().since(start) < PATIENCE, "{received} received, {lost} lost");
+        received += u64::from(b.poll().is_some());
+        lost += b.0.poll_losses().iter().map(|loss| loss.frames).sum::<u64>();
+    }
+    assert!(received > 0 && lost > 0, "{received} received, {lost} lost");
+}
+
+#[test]
+fn queues_share_what_comes_and_a_flow_stays_with_one() {
+    if skipped() {
+        return;
+    }
+    let wire = Wire::new();
+    let mut a = Device::open(&plan(&wire.a, A));
+    let mut first = Device::open(&VxlanPlan { queues: 2, ..plan(&wire.b, B) });
+    let mut queues: Vec<Device> = first.0.take_queues().into_iter().map(Device).collect();
+    assert_eq!(queues.len(), 1);
+    queues.insert(0, first);
+    let flows: Vec<u16> = (0..16).map(|flow| 50_000 + flow).collect();
+    for serial in 0..10 {
+        let frames: Vec<Owned> =
+            flows.iter().map(|flow| small(&outer_to(B, *flow, 0), serial, 90)).collect();
+        a.must_send(&frames);
+    }
+    let (start, mut seen) = (Clock.now(), vec![Vec::new(), Vec::new()]);
+    while seen.iter().map(Vec::len).sum::<usize>() < 160 {
+        assert!(Clock.now().since(start) < PATIENCE, "{seen:?}");
+        for (queue, seen) in queues.iter_mut().zip(&mut seen) {
+            seen.extend(queue.poll().iter().flat_map(|got| {
+                pieces(got).into_iter().map(|_| got.outer().sport).collect::<Vec<_>>()
+            }));
+        }
+    }
+    let of = |queue: usize| seen[queue].iter().copied().collect::<HashSet<u16>>();
+    assert_eq!((of(0).len() + of(1).len(), of(0).intersection(&of(1)).count()), (16, 0));
+    assert!(!of(0).is_empty() && !of(1).is_empty(), "{seen:?}");
+    // Either sends.
+    let mut a = Device::open(&VxlanPlan { address: A, port: 4790, ..plan(&wire.a, A) });
+    for queue in &mut queues {
+        let outer = Outer { src: B, dst: A, dport: 4790, ..outer_to(A, 50_000, 0) };
+        queue.must_send(&[small(&outer, 1, 100)]);
+        a.receive();
+    }
+}
+
+#[test]
+fn groups_are_heard_once_and_not_by_their_sender() {
+    if skipped() {
+        return;
+    }
+    let wire = Wire::new();
+    let group = Ipv4Addr::new(239, 1, 1, 1);
+    let member = |netns: &Name, address| VxlanPlan {
+        groups: vec![group],
+        device: Some("eth0".to_owned()),
+        queues: 2,
+        ..plan(netns, address)
+    };
+    let (mut broker, mut b) = (LinuxBroker::new(), Device::open(&member(&wire.b, B)));
+    let mut a = Device(broker.open("u", &PortPlan::Vxlan(member(&wire.a, A))).unwrap().io);
+    // The way to a group is that interface.
+    wire.a.exec(&["ip", "link", "set", "eth0", "mtu", "1400"]);
+    assert_eq!(broker.open("t", &tunnel(&wire.a, group)).unwrap().mtu, Some(1350));
+    let other = Ipv4Addr::new(239, 1, 1, 2);
+    // One that nobody is a member of, though it is on the wire.
+    must(&["ip", "-n", &wire.b, "maddr", "add", "01:00:5e:01:01:02", "dev", "eth0"]);
+    let sent = small(&outer_to(group, 50_000, 0), 1, 100);
+    a.must_send(&[small(&outer_to(other, 50_000, 0), 9, 100), sent.clone()]);
+    let got = b.receive();
+    let sport = got.outer().sport;
+    assert_eq!(got, sent.with_sport(sport));
+    // Unicast comes by the same sockets, to one of the queues.
+    let unicast = small(&outer_to(B, 50_000, 0), 2, 100);
+    a.must_send(std::slice::from_ref(&unicast));
+    let mut queues: Vec<Device> = b.0.take_queues().into_iter().map(Device).collect();
+    queues.push(b);
+    let (start, mut seen) = (Clock.now(), Vec::new());
+    while seen.is_empty() {
+        assert!(Clock.now().since(start) < PATIENCE);
+        seen.extend(queues.iter_mut().filter_map(Device::poll));
+    }
+    assert_eq!(seen, [unicast.with_sport(seen[0].outer().sport)]);
+    let mut own: Vec<Device> = a.0.take_queues().into_iter().map(Device).collect();
+    own.push(a);
+    assert!(own.iter_mut().chain(&mut queues).all(|queue| queue.poll().is_none()));
+}
+
+#[test]
+fn sockets_in_a_namespace_that_is_gone_are_lost() {
+    if skipped() {
+        return;
+    }
+    let wire = Wire::new();
+    let mut broker = LinuxBroker::new();
+    let opened = broker.open("u", &PortPlan::Vxlan(plan(&wire.a, A))).unwrap();
+    let place = format!("vxlan udp 4789 192.0.2.1 netns {}", &*wire.a);
+    assert_eq!((opened.description, opened.mtu), (place, None));
+    assert_eq!(broker.poll_changes(), []);
+    must(&["ip", "netns", "del", &wire.a]);
+    let lost = broker.poll_changes();
+    assert!(matches!(&lost[..], [DeviceChange::Lost { port, .. }] if port == "u"), "{lost:?}");
+    assert_eq!(broker.poll_changes(), []);
+    let again = broker.open("u", &PortPlan::Vxlan(plan(&wire.a, A)));
+    assert!(matches!(again, Err(OpenError::NotFound { .. })));
 }

@@ -3,8 +3,9 @@
 //! A [`Dataplane`] is one or several workers: threads that each own an engine and the ports'
 //! devices, or a queue of each. A worker waits, gathers a burst from all ready ports, runs it
 //! through the engine, and writes what comes out. Devices are [`PortIo`]s: TAPs, packet sockets,
-//! memory wires, capture files. What is between a worker and its devices, [`Devices`] and [`Egress`], needs no engine: a forwarder that looks nothing up is
-//! `gather`, a list per port, `send`.
+//! the UDP sockets of VXLAN, memory wires, capture files. What is between a worker and its devices,
+//! [`Devices`] and [`Egress`], needs no engine: a forwarder that looks nothing up is `gather`, a
+//! list per port, `send`.
 
 mod bell;
 mod broker;

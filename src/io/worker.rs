@@ -23,6 +23,8 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 /// Bursts between two looks at devices that were not ready, while others are.
 const LOOK_EVERY: u32 = 4;
+/// Least time between two [`WorkerEvent::PathMtu`]; the owner looks each second by itself.
+const BETWEEN_PATH_MTUS: Duration = Duration::from_millis(200);
 
 /// How a dataplane uses the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,6 +181,7 @@ impl Start {
             unlooked: 0,
             is_mail_first: false,
             resolver: None,
+            told_path_mtu: None,
         }
     }
 }
@@ -297,6 +300,7 @@ struct Running {
     is_mail_first: bool,
     /// None: nobody is asked.
     resolver: Option<AskResolver>,
+    told_path_mtu: Option<Instant>,
 }
 
 impl Running {
@@ -458,6 +462,15 @@ impl Running {
         }
         if is_cleared {
             self.send();
+            self.tell_path_mtu();
+        }
+    }
+
+    /// Tells the owner; not for every frame of a host that does not listen to what it is told.
+    fn tell_path_mtu(&mut self) {
+        let now = Clock.now();
+        if self.told_path_mtu.is_none_or(|told| now.since(told) >= BETWEEN_PATH_MTUS) {
+            self.told_path_mtu = Some(now);
             let _ = self.ties.outbox.try_send(WorkerEvent::PathMtu);
         }
     }

@@ -2,8 +2,7 @@
 //!
 //! Outer frames go through whole, super-frames among them; the headers before the VXLAN header are
 //! the kernel's on the wire, and are made up here for the engine. Each worker receives by a socket
-//! of its own at the same port, among which the kernel steers by source port; multicast only comes
-//! to the first. All send by one pool of sockets with source ports of their own.
+//! of its own at the same port, steered to by source port; multicast only comes to the first. All send by one pool of sockets with source ports of their own.
 //!
 //! Bounds: those of the receive buffer ([`DropReason::RingOverrun`]). A socket with groups hears at
 //! every address of its namespace, as the kernel's own VXLAN does; whose frames are taken is the
@@ -150,6 +149,9 @@ fn receiving(
     // The first is bound alone: nobody else has the port. The others join it.
     if queue == 0 && plan.queues > 1 {
         socket.set(libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+    }
+    if queue > 0 && queue + 1 == plan.queues {
+        socket.steer(plan.queues)?;
     }
     for group in groups {
         socket.join(*group, interface.unwrap_or(0))?;

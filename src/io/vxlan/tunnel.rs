@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 
 use super::udp::Udp;
 use crate::drop_reason::DropReason;
-use crate::io::{Namespace, OpenError, PortIo, ReceiveError};
+use crate::io::{Namespace, OpenError, PortIo, ReceiveError, netlink};
 use crate::packet::Received;
 use crate::packet::vxlan::TUNNEL_OVERHEAD;
 
@@ -51,11 +51,17 @@ pub(crate) struct PathProbe {
 }
 
 impl PathProbe {
-    /// Looks for the first time, in `namespace`.
+    /// Looks for the first time, in `namespace`; for a group, at the interface `device` if it is
+    /// given.
     ///
     /// # Errors
-    /// [`OpenError::Conflict`] if the peer is not one of IPv4, or what the system refused.
-    pub fn open(namespace: &Namespace, peer: IpAddr) -> Result<Self, OpenError> {
+    /// [`OpenError::Conflict`] if the peer is not one of IPv4, [`OpenError::NotFound`] if there is
+    /// no such interface, or what the system refused.
+    pub fn open(
+        namespace: &Namespace,
+        peer: IpAddr,
+        device: Option<&str>,
+    ) -> Result<Self, OpenError> {
         let IpAddr::V4(peer) = peer else {
             return Err(OpenError::Conflict {
                 what: format!("VXLAN peer {peer} has an IPv6 address"),
@@ -63,8 +69,15 @@ impl PathProbe {
             });
         };
         namespace.run(|| {
-            let socket = Udp::open()
-                .map_err(|error| OpenError::from_io(format!("a UDP socket for {peer}"), error))?;
+            let device = device.map(|device| netlink::link(device, &namespace.place()));
+            let interface = device.transpose()?.map(|link| link.index);
+            let open = || -> io::Result<Udp> {
+                let socket = Udp::open()?;
+                interface.map_or(Ok(()), |index| socket.set_multicast_interface(index))?;
+                Ok(socket)
+            };
+            let failed = |error| OpenError::from_io(format!("a UDP socket for {peer}"), error);
+            let socket = open().map_err(failed)?;
             let told = inner_mtu(&socket, peer).unwrap_or(USUAL_MTU);
             Ok(Self { socket, peer, told })
         })
@@ -84,7 +97,5 @@ impl PathProbe {
 }
 
 fn inner_mtu(socket: &Udp, peer: Ipv4Addr) -> Option<u16> {
-    let mtu = socket.path_mtu(peer).ok()?;
-    // A loopback's is more than an IP packet.
-    Some(mtu.saturating_sub(TUNNEL_OVERHEAD))
+    socket.path_mtu(peer).ok().map(|mtu| mtu.saturating_sub(TUNNEL_OVERHEAD))
 }

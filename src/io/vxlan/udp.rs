@@ -11,6 +11,11 @@ use libc::{c_int, c_void, socklen_t};
 const MEMINFO_DROPS: usize = 8;
 const MEMINFO_VARS: usize = 9;
 
+/// Where a filter of the kernel's finds the IP header (linux/filter.h, `SKF_NET_OFF`).
+const IP_HEADER: u32 = -0x10_0000_i32 as u32;
+/// First byte of the lowest multicast address.
+const FIRST_GROUP: u32 = 224;
+
 /// A non-blocking UDP socket over IPv4, in the namespace of the thread that opened it.
 #[derive(Debug)]
 pub(super) struct Udp(OwnedFd);
@@ -73,10 +78,39 @@ impl Udp {
 
     /// Receives nothing any more.
     pub fn refuse_all(&self) -> io::Result<()> {
-        let code = (libc::BPF_RET | libc::BPF_K) as u16;
-        let mut program = [libc::sock_filter { code, jt: 0, jf: 0, k: 0 }];
-        let filter = libc::sock_fprog { len: 1, filter: program.as_mut_ptr() };
-        self.set_to(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &filter)
+        self.attach(libc::SO_ATTACH_FILTER, &mut [statement(libc::BPF_RET | libc::BPF_K, 0)])
+    }
+
+    /// Among so many sockets bound like this one, in the order of their binding, chooses the same
+    /// for all datagrams of a source port, and the first for what is for a group: the kernel's own
+    /// choice may give that to one that is no member.
+    pub fn steer(&self, sockets: u8) -> io::Result<()> {
+        let load = |size, at| statement(libc::BPF_LD | size | libc::BPF_ABS, IP_HEADER + at);
+        let compute = |what, by| statement(libc::BPF_ALU | what, by);
+        let is_group = libc::sock_filter {
+            jf: 1,
+            ..statement(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, FIRST_GROUP)
+        };
+        self.attach(
+            libc::SO_ATTACH_REUSEPORT_CBPF,
+            &mut [
+                load(libc::BPF_B, 16),
+                is_group,
+                statement(libc::BPF_RET | libc::BPF_K, 0),
+                load(libc::BPF_H, 20),
+                // tapway's own source ports are a thousand apart, others are next to each other.
+                statement(libc::BPF_MISC | libc::BPF_TAX, 0),
+                compute(libc::BPF_RSH | libc::BPF_K, 10),
+                compute(libc::BPF_ADD | libc::BPF_X, 0),
+                compute(libc::BPF_MOD | libc::BPF_K, u32::from(sockets.max(1))),
+                statement(libc::BPF_RET | libc::BPF_A, 0),
+            ],
+        )
+    }
+
+    fn attach(&self, option: c_int, program: &mut [libc::sock_filter]) -> io::Result<()> {
+        let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+        self.set_to(libc::SOL_SOCKET, option, &filter)
     }
 
     /// Datagrams that were for it and were lost, since it was opened. It counts around.
@@ -135,6 +169,10 @@ pub(super) const fn sockaddr(address: SocketAddrV4) -> libc::sockaddr_in {
         sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.ip().octets()) },
         sin_zero: [0; 8],
     }
+}
+
+const fn statement(code: u32, value: u32) -> libc::sock_filter {
+    libc::sock_filter { code: code as u16, jt: 0, jf: 0, k: value }
 }
 
 fn request(group: Ipv4Addr, interface: u32) -> io::Result<libc::ip_mreqn> {

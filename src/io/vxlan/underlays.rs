@@ -20,13 +20,15 @@ struct Watched {
     namespace: Option<(String, u64)>,
     /// Of a tunnel whose MTU is as its path says.
     probe: Option<PathProbe>,
+    /// Of sockets, the interface of their groups.
+    device: Option<String>,
     is_lost: bool,
 }
 
 impl Watched {
-    fn new(namespace: &Namespace, probe: Option<PathProbe>) -> Self {
+    fn new(namespace: &Namespace) -> Self {
         let named = namespace.name().map(|name| (name.to_owned(), namespace.inode()));
-        Self { namespace: named, probe, is_lost: false }
+        Self { namespace: named, probe: None, device: None, is_lost: false }
     }
 
     /// Its namespace went, or another one has its name: told once.
@@ -45,11 +47,11 @@ impl Underlays {
     /// See [`VxlanSockets::open`].
     pub fn open_vxlan(&mut self, port: &str, plan: &VxlanPlan) -> Result<Opened, OpenError> {
         let namespace = namespace_of(plan.netns.as_deref())?;
-        // Former sockets have been closed by who had them, before the port is taken anew.
         let sockets = VxlanSockets::open(&namespace, plan)?;
         let place = namespace.suffix();
         let description = format!("vxlan udp {} {}{place}", plan.port, plan.address);
-        self.open.insert(port.to_owned(), Watched::new(&namespace, None));
+        let watched = Watched { device: plan.device.clone(), ..Watched::new(&namespace) };
+        self.open.insert(port.to_owned(), watched);
         Ok(opened(Box::new(sockets), None, description))
     }
 
@@ -63,9 +65,13 @@ impl Underlays {
             return Ok(opened(Box::new(TunnelEnd), plan.mtu, description));
         }
         let namespace = namespace_of(plan.netns.as_deref())?;
-        let probe = PathProbe::open(&namespace, plan.peer)?;
+        let watched = Watched::new(&namespace);
+        let mut sockets = self.open.values().filter(|other| other.namespace == watched.namespace);
+        let device = sockets.find_map(|sockets| sockets.device.as_deref());
+        let device = device.filter(|_| plan.peer.is_multicast());
+        let probe = PathProbe::open(&namespace, plan.peer, device)?;
         let mtu = Some(probe.mtu());
-        self.open.insert(port.to_owned(), Watched::new(&namespace, Some(probe)));
+        self.open.insert(port.to_owned(), Watched { probe: Some(probe), ..watched });
         Ok(opened(Box::new(TunnelEnd), mtu, description))
     }
 
