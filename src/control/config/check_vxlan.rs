@@ -164,9 +164,11 @@ fn check_peer(
     problems.error(span, key, what, remedy);
 }
 
-/// True if frames from there can be those of another tunnel endpoint: not of tapway itself.
+/// True if frames from there can be those of another tunnel endpoint: not of tapway itself, nor of
+/// hosts inside, whose datagrams come from tapway's addresses.
 pub fn may_be_peer(config: &Config, address: Ipv4Addr) -> bool {
-    is_unicast(address) && !is_own(config, address)
+    let is_own = is_own(config, address) || own_addresses(config).contains(&address);
+    is_unicast(address) && !is_own
 }
 
 const fn is_unicast(address: Ipv4Addr) -> bool {
@@ -197,7 +199,7 @@ fn check_names(
         let tunnel = tunnel_name(name, *address.get_ref());
         if ports.contains(tunnel.as_str()) {
             let what = format!("a port is called {tunnel} as the tunnel to this peer");
-            let remedy = format!("give network {} another name", address.get_ref());
+            let remedy = format!("give network {name} another name, or the port");
             let key = format!("network.{name}.vxlan.peers");
             problems.error(address.span(), key, what, remedy).is(RejectionKind::Conflict);
         }

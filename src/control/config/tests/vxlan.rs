@@ -126,9 +126,9 @@ address = "192.0.2.2"
         r#"
 f:2:12: vxlan.underlay: there is no [uplink]; use "socket"
 f:12:11: port.a@192.0.2.2.address: network 192.0.2.2 has no subnet; add `subnet` to [network.192.0.2.2]
-f:15:11: network.a.vxlan.peers: a port is called a@192.0.2.2 as the tunnel to this peer; give network 192.0.2.2 another name
+f:15:11: network.a.vxlan.peers: a port is called a@192.0.2.2 as the tunnel to this peer; give network a another name, or the port
 f:18:11: network.a.vxlan.peers: 192.0.2.2 is named twice; keep one of them
-f:18:11: network.a.vxlan.peers: a port is called a@192.0.2.2 as the tunnel to this peer; give network 192.0.2.2 another name
+f:18:11: network.a.vxlan.peers: a port is called a@192.0.2.2 as the tunnel to this peer; give network a another name, or the port
 f:20:11: peer.network: network 192.0.2.2 is on this host only; add `vxlan = 42`, or another number, to [network.192.0.2.2]
 f:24:11: peer.address: 2001:db8::2: tunnels are not yet over IPv6; use an IPv4 address of the endpoint
 f:25:1: peer.learned: unknown key; known here: network, address
