@@ -600,6 +600,13 @@ drops! {
         let (underlay, ..) = stretch(lab, |_| {});
         lab.send(&underlay, &wrapped(EAST, 0, &broadcast(&remote(7))));
     }
+    VxlanFromInside vxlan_from_inside(lab) {
+        let router = lab.router();
+        lab.introduce(&router, Lab::EXTERNAL);
+        let (host, _) = (lab.known_inside(2), stretch(lab, |_| {}));
+        let to = Endpoint::new(EAST, tapway::packet::vxlan::VXLAN_PORT);
+        lab.send(&host, &build::udp(host.to_gateway(), host.at(1), to, &[8, 0, 0, 0]));
+    }
     VxlanNoWay vxlan_no_way(lab) {
         let (host, (underlay, ..)) = (lab.inside(2), stretch(lab, |_| {}));
         lab.must(Command::SetPortUp(underlay.port, false));

@@ -100,6 +100,14 @@ impl Engine {
         }
     }
 
+    /// True if a peer has its sockets there. A peer knows tapway by its address, which hosts inside
+    /// may share: whatever they wrote would come from tapway.
+    pub(super) fn is_vtep_of_peer(&self, protocol: u8, at: Endpoint) -> bool {
+        let is_port = self.overlay.vtep.is_some_and(|vtep| vtep.port == at.port);
+        let mut tunnels = self.overlay.tunnels.to(IpAddr::V4(at.ip));
+        protocol == PROTOCOL_UDP && is_port && tunnels.next().is_some()
+    }
+
     /// The largest packet that a port's device takes. A tunnel's path may take less.
     pub(super) fn set_port_mtu(&mut self, id: PortId, mtu: u16) -> Result<(), CommandError> {
         let port = self.port(id).ok_or(CommandError::UnknownPort(id))?;

@@ -8,7 +8,7 @@ use super::slow_path::Stop;
 use super::{Engine, Pass, Tier};
 use crate::drop_reason::DropReason;
 use crate::id::{NetworkId, PortId};
-use crate::nat::{Destination, Direction, HopRef, NatMode};
+use crate::nat::{Destination, Direction, Endpoint, HopRef, NatMode};
 use crate::packet::icmp::IcmpError;
 use crate::packet::{FlowKey, Ipv4, MacAddr, Transport};
 use crate::policy::Crossing;
@@ -74,14 +74,17 @@ impl Engine {
         };
         let inside = self.nat.inside_of(destination);
         let to = match session.and_then(|(index, way)| Some((self.nat.session(index)?, way))) {
-            Some((session, way)) => session.translated(way).dst.ip,
-            None => inside.map_or(key.dst, |(_, at)| at.ip),
+            Some((session, way)) => session.translated(way).dst,
+            None => inside.map_or(Endpoint::new(key.dst, key.dport), |(_, at)| at),
         };
         if session.is_none() && inside.is_none() && is_owned {
             return Err(Stop::Local);
         }
         let no_route = Stop::Report(DropReason::NoRoute, IcmpError::NetworkUnreachable);
-        let hop = self.fib.lookup(to).ok_or(no_route)?;
+        let hop = self.fib.lookup(to.ip).ok_or(no_route)?;
+        if self.is_inside(frame.network) && self.is_vtep_of_peer(key.protocol, to) {
+            return Err(Stop::Drop(DropReason::VxlanFromInside));
+        }
         if inside.is_some_and(|(network, _)| network != hop.network) {
             // A published host must never be looked for elsewhere, least of all outside.
             let is_routed = inside.is_some_and(|(id, _)| self.interfaces.get(id).is_some());
@@ -171,7 +174,7 @@ impl Engine {
         }
         let wire_len = frame.wire_len(pass);
         check_size(ipv4, wire_len, mtu)?;
-        match self.neighbours.resolve(pass.now, hop.network, hop.address, frame.port) {
+        match self.resolve_for(pass.now, hop.network, hop.address, frame.port) {
             Resolution::Known(to, neighbour) => {
                 if let Some(path) = self.known_path(hop.network, neighbour) {
                     check_size(ipv4, wire_len, path.mtu)?;
