@@ -149,13 +149,15 @@ impl Engine {
         Verdict::Dropped(DropReason::DuplicateAddress)
     }
 
-    /// Asks for a neighbour, by unicast if its old MAC is to be checked.
+    /// Asks for a neighbour, by unicast if its old MAC is to be checked. What another gateway of the
+    /// same MAC wants to know, behind a tunnel, is asked on this side only: it asks the other sides
+    /// itself, and two gateways would ask each other for a host that is nowhere without end.
     pub(super) fn request_neighbour(
         &mut self,
         pass: &mut Pass<'_>,
         network: NetworkId,
         ip: Ipv4Addr,
-        to: Option<MacAddr>,
+        (to, asked_by): (Option<MacAddr>, Option<PortId>),
     ) {
         let Some(interface) = self.interfaces.get(network) else { return };
         let request = Arp {
@@ -169,7 +171,12 @@ impl Engine {
         let known = to.and_then(|mac| self.fdb.lookup(pass.now, FdbKey::new(network, mac)));
         let ports = match known {
             Some(port) => vec![port],
-            None => self.network(network).map_or_else(Vec::new, |n| n.bridge.ports().to_vec()),
+            None => {
+                let stays_here = asked_by.is_some_and(|port| self.is_tunnel(port));
+                let members = self.network(network).map(|network| network.bridge.ports());
+                let members = members.unwrap_or_default().iter().copied();
+                members.filter(|port| !(stays_here && self.is_tunnel(*port))).collect()
+            }
         };
         self.generate(pass, &ports, &[&bytes]);
     }

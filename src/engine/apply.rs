@@ -10,7 +10,7 @@ use crate::id::{NetworkId, PortId};
 use crate::nat::{Publish, StaticNat};
 use crate::packet::PortSpan;
 use crate::route::{Interface, Route, RouteKind};
-use crate::switch::{Apart, Bridge, FdbKey, PortRole};
+use crate::switch::{Apart, Bridge, FdbKey, Port, PortRole};
 use crate::time::Instant;
 
 impl Engine {
@@ -160,9 +160,11 @@ impl Engine {
         Ok(ended)
     }
 
-    /// Tells the hosts of a network who the gateway is now.
+    /// Tells the hosts of a network who the gateway is now; those behind peers may have another.
     fn announce_network(&mut self, id: NetworkId) {
-        let members = self.ports_with_ids().filter(|(_, port)| port.network == id && port.is_up);
+        let is_told =
+            |port: &Port| port.network == id && port.is_up && port.role == PortRole::Hosts;
+        let members = self.ports_with_ids().filter(|(_, port)| is_told(port));
         let ports: Vec<PortId> = members.map(|(port, _)| port).collect();
         for port in ports {
             if !self.announce.contains(&port) {

@@ -315,8 +315,8 @@ impl Engine {
     fn settle_events(&mut self, pass: &mut Pass<'_>) {
         while let Some(event) = self.neighbours.poll_event() {
             match event {
-                NeighbourEvent::Request { network, ip, to, .. } if self.is_arp_worker() => {
-                    self.request_neighbour(pass, network, ip, to);
+                NeighbourEvent::Request { network, ip, to, asked_by } if self.is_arp_worker() => {
+                    self.request_neighbour(pass, network, ip, (to, asked_by));
                 }
                 NeighbourEvent::Request { network, ip, asked_by, .. } => {
                     let asked = Notice::Asked { network, ip, asked_by };

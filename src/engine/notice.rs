@@ -126,7 +126,7 @@ impl Engine {
     ) {
         // What nobody's packets want now counts against the worker that wants to know.
         let payer = asked_by.unwrap_or(PortId(u16::MAX - u16::from(from.0)));
-        if let Resolution::Known(mac, index) = self.neighbours.resolve(now, network, ip, payer) {
+        if let Resolution::Known(mac, index) = self.resolve_for(now, network, ip, payer) {
             let is_confirmed = self.neighbours.state(now, index) == Some(NeighbourState::Reachable);
             if asked_by.is_none() && !is_confirmed {
                 self.neighbours.probe(now, index);

@@ -7,12 +7,16 @@
 //! * A gateway of the same MAC, behind a peer, asks for a local host: whose answer would go to the
 //!   gateway of this side. So tapway answers, as far as it knows the host, and asks if it does not.
 
+use std::net::Ipv4Addr;
+
 use super::pipeline::{Frame, Verdict};
 use super::{Engine, Pass};
 use crate::drop_reason::DropReason;
+use crate::id::{NetworkId, PortId};
 use crate::packet::{Arp, ArpOperation, ETHERNET_HEADER, FrameView, Layer, MacAddr, Origin};
 use crate::route::Resolution;
 use crate::switch::FdbKey;
+use crate::time::Instant;
 
 /// Who gets a frame to many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +83,26 @@ impl Engine {
             }
             None => ends,
         }
+    }
+
+    /// The MAC of a next hop for a packet that came in by `asked_by`. One that only another gateway
+    /// wanted to know is asked for everywhere from now on.
+    pub(super) fn resolve_for(
+        &mut self,
+        now: Instant,
+        network: NetworkId,
+        ip: Ipv4Addr,
+        asked_by: PortId,
+    ) -> Resolution {
+        let found = self.neighbours.resolve(now, network, ip, asked_by);
+        if let Resolution::Pending(index) = found
+            && let Some(before) = self.neighbours.asked_by(index)
+            && self.is_tunnel(before)
+            && !self.is_tunnel(asked_by)
+        {
+            self.neighbours.pass_to(index, asked_by);
+        }
+        found
     }
 
     /// ARP of a gateway with the same MAC.

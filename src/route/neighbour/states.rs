@@ -146,6 +146,20 @@ impl Neighbours {
         }
     }
 
+    /// The port that an unresolved entry counts against.
+    pub fn asked_by(&self, index: u32) -> Option<PortId> {
+        self.entries.get(index).and_then(|entry| entry.asked_by)
+    }
+
+    /// Counts an unresolved entry against another port, on whose behalf it is asked for next.
+    pub fn pass_to(&mut self, index: u32, port: PortId) {
+        let former = self.entries.get_mut(index).and_then(|entry| entry.asked_by.take());
+        if let Some(former) = former {
+            self.count_unresolved(former, -1);
+            self.charge(index, port);
+        }
+    }
+
     pub(super) fn unresolved_of(&self, port: PortId) -> usize {
         self.unresolved.get(port.index()).copied().unwrap_or(0)
     }
