@@ -173,7 +173,7 @@ impl Engine {
         }
         let count = self.network(frame.network).map_or(0, |network| network.bridge.ports().len());
         let (mut sent, mut refused) = (false, DropReason::NoOtherPort);
-        let mut limited = Vec::new();
+        let mut lost = Vec::new();
         for at in 0..count {
             let member =
                 self.network(frame.network).and_then(|n| n.bridge.ports().get(at).copied());
@@ -188,7 +188,7 @@ impl Engine {
             match self.send_shared(pass, frame.at, egress, frame.headers.l3) {
                 Ok(()) => sent = true,
                 Err(reason) => {
-                    limited.extend((reason == DropReason::LimitTx).then_some(egress));
+                    lost.extend(self.is_named_apart(egress, reason).then_some((egress, reason)));
                     refused = reason;
                 }
             }
@@ -196,7 +196,7 @@ impl Engine {
         if !sent {
             return Verdict::Dropped(refused);
         }
-        self.count_limited_copies(&limited);
+        self.count_lost_copies(&lost);
         self.report(pass.now, frame.port, Tier::Flood);
         Verdict::Flooded
     }

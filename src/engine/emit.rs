@@ -152,12 +152,12 @@ impl Engine {
     ) -> Verdict {
         let members =
             self.network(egress).map_or_else(Vec::new, |network| network.bridge.ports().to_vec());
-        let (mut verdict, mut limited) = (Verdict::Dropped(DropReason::NoOtherPort), Vec::new());
+        let (mut verdict, mut lost) = (Verdict::Dropped(DropReason::NoOtherPort), Vec::new());
         for port in members {
             match self.send_shared(pass, at, port, l3) {
                 Ok(()) => verdict = Verdict::Flooded,
                 Err(reason) => {
-                    limited.extend((reason == DropReason::LimitTx).then_some(port));
+                    lost.extend(self.is_named_apart(port, reason).then_some((port, reason)));
                     if verdict != Verdict::Flooded {
                         verdict = Verdict::Dropped(reason);
                     }
@@ -165,16 +165,21 @@ impl Engine {
             }
         }
         if verdict == Verdict::Flooded {
-            self.count_limited_copies(&limited);
+            self.count_lost_copies(&lost);
         }
         verdict
     }
 
-    /// Counts copies of a frame that others got at the ports whose limit did not admit theirs: the
-    /// frame itself has its outcome.
-    pub(super) fn count_limited_copies(&mut self, limited: &[PortId]) {
-        for port in limited {
-            self.count_device_drops(*port, DropReason::LimitTx, 1);
+    /// True if a copy that a port did not take is counted there although others got theirs: where
+    /// its limit said so, and where hosts elsewhere miss it.
+    pub(super) fn is_named_apart(&self, port: PortId, reason: DropReason) -> bool {
+        reason == DropReason::LimitTx || reason != DropReason::PortDown && self.is_tunnel(port)
+    }
+
+    /// Counts such copies at their ports: the frame itself has its outcome.
+    pub(super) fn count_lost_copies(&mut self, lost: &[(PortId, DropReason)]) {
+        for (port, reason) in lost {
+            self.count_device_drops(*port, *reason, 1);
         }
     }
 }

@@ -46,6 +46,9 @@ impl Engine {
         at: FrameRef,
         tunnel: PortId,
     ) -> Result<(), DropReason> {
+        if !pass.tx.has_room_for_segments(1) {
+            return Err(DropReason::EgressQueueFull);
+        }
         let FrameView { bytes, offload } = pass.tx.view(at, pass.burst);
         // Own frames and received ones are in one arena after this: it cannot be lent twice.
         let bytes = bytes.to_vec();
@@ -319,13 +322,22 @@ impl Engine {
     ) {
         let Ok(read) = Outer::parse(outer) else { return };
         self.lower_path_mtu(now, read.dst, mtu);
-        let Ok(tunnel) = self.overlay.tunnels.find(read.vni, IpAddr::V4(read.dst)) else { return };
+        let Ok(tunnel) = self.overlay.tunnels.find(read.vni, IpAddr::V4(read.dst)) else {
+            // It went meanwhile.
+            if let Some(Underlay::Port(underlay)) = self.overlay.vtep.map(|vtep| vtep.underlay) {
+                self.count_device_drops(underlay, DropReason::FragmentationNeeded, 1);
+            }
+            return;
+        };
         let inner = outer.get(crate::packet::vxlan::ENCAPSULATION..).unwrap_or_default();
         let mut burst = crate::packet::Burst::empty();
         let mut pass = Pass { now, burst: &mut burst, tx };
-        let (Ok(headers), Ok(ready)) = (Headers::parse(inner), self.ready(tunnel)) else { return };
-        let Ok(at) = pass.tx.generate(&[inner]) else { return };
-        if let Err(reason) = self.too_large(&mut pass, (at, &headers), ready) {
+        let sent = Headers::parse(inner).and_then(|headers| {
+            let ready = self.ready(tunnel)?;
+            let at = pass.tx.generate(&[inner]).map_err(|_| DropReason::EgressQueueFull)?;
+            self.too_large(&mut pass, (at, &headers), ready)
+        });
+        if let Err(reason) = sent {
             self.count_device_drops(tunnel, reason, 1);
         }
     }

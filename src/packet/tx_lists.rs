@@ -11,6 +11,8 @@ pub const OWN_FRAMES: usize = 1024;
 const OWN_FRAMES_WITH_SEGMENTS: usize = OWN_FRAMES / 4 * 3;
 /// Most bytes of them.
 pub const OWN_BYTES: usize = 2 * 1024 * 1024;
+/// After so many no segments are added, for the same reason.
+const OWN_BYTES_WITH_SEGMENTS: usize = OWN_BYTES / 4 * 3;
 
 /// A frame to send: a received one, or one of the pass's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,9 +104,10 @@ impl TxLists {
         &self.handed
     }
 
-    /// True if so many segments of a super-frame may be generated.
+    /// True if so many segments of a super-frame, or copies for tunnels, may be generated.
     pub const fn has_room_for_segments(&self, count: u64) -> bool {
         self.own.len() as u64 + count <= OWN_FRAMES_WITH_SEGMENTS as u64
+            && self.arena.len() <= OWN_BYTES_WITH_SEGMENTS
     }
 
     /// Takes a generated, finished frame, given in parts, without sending it yet.
