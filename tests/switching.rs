@@ -342,6 +342,33 @@ fn a_guarded_host_may_probe_and_ask_for_an_address_but_not_forge() {
 }
 
 #[test]
+fn a_guarded_host_hides_no_packet_behind_an_llc_header() {
+    twice(|| {
+        let mut lab = Lab::new();
+        let (own, other) = (guarded(&mut lab, 2), lab.known_inside(3));
+        let poison = build::arp_reply(own.mac, other.ip, (other.mac, other.ip));
+        // With a length in place of the EtherType, and that behind LLC and SNAP (RFC 1042).
+        let by_snap = |oui: [u8; 3], packet: &[u8]| {
+            let payload = [&[0xaa, 0xaa, 3][..], &oui, packet].concat();
+            ether(own.mac, other.mac, payload.len() as u16, &payload)
+        };
+        let hidden = by_snap([0; 3], &poison[12..]);
+        let mut tagged = by_snap([0, 0, 0xf8], &poison[12..]);
+        tagged.splice(12..12, [0x81, 0, 0, 0]);
+        for sent in [hidden, tagged, by_snap([0; 3], &[0x81, 0, 0, 0, 8, 6])] {
+            assert!(lab.send(&own, &sent).is_empty());
+        }
+        assert_eq!(lab.drops(), [("guard_tags".to_owned(), 3)].into());
+        // Protocols that live there pass: spanning tree, and those of others' OUIs.
+        let tree = ether(own.mac, other.mac, 38, &[0x42; 38]);
+        for sent in [tree, by_snap([0, 0, 0xc], &[0x20, 0, 2, 180])] {
+            assert_eq!(only(&lab.send(&own, &sent), &other), sent);
+        }
+        lab
+    });
+}
+
+#[test]
 fn a_storm_is_limited_per_port_and_known_unicast_is_not() {
     twice(|| {
         let mut lab = Lab::with(EngineConfig::with_sessions(64), |n| n.bridge.storm_limit = 10);

@@ -47,16 +47,16 @@ impl Lab {
         cable((&near, "eth0"), (&far, "eth0"), 1500);
         address(&near, "eth0", &format!("{NEAR}/24"));
         address(&far, "eth0", &format!("{FAR}/24"));
-        Self::start(near, far, FAR)
+        Self::start((near, far), FAR, "[vxlan]\nunderlay = \"socket\"\n")
     }
 
-    fn start(near: Namespace, far: Namespace, peer: &str) -> Self {
+    /// With the machines and what tapway's underlay is.
+    fn start((near, far): (Namespace, Namespace), peer: &str, underlay: &str) -> Self {
         let (web, dock) = (unique("a"), unique("b"));
         let switch = Switch::start_in(
             Some(&near.0),
             &format!(
-                "[vxlan]\nunderlay = \"socket\"\n\
-                 [network.blue]\nsubnet = \"10.0.0.0/24\"\n\
+                "{underlay}[network.blue]\nsubnet = \"10.0.0.0/24\"\n\
                  vxlan = {{ vni = {VNI}, peers = [\"{peer}\"] }}\n\
                  [port.web]\nnetwork = \"blue\"\nnetns = \"{web}\"\naddress = \"{}\"\n\
                  [port.dock]\nnetwork = \"blue\"\nnetns = \"{dock}\"\n",
@@ -119,7 +119,7 @@ fn hosts_behind_the_kernels_device_are_reached_with_and_without_udp_checksums() 
     let lab = Lab::new();
     let wire = Recording::start(&lab.far.0, "eth0", "ip");
     for (options, len) in [("udpcsum", 64 * MIB), ("noudpcsum", 16 * MIB)] {
-        let kernel = Kernel::new(&lab.far, NEAR, (&[options], INNER_MTU));
+        let kernel = Kernel::new(&lab.far, &["remote", NEAR, options], INNER_MTU);
         lab.talks_with(kernel.host(), len);
     }
     let fragments = wire.packets(FRAGMENTS);
@@ -152,7 +152,7 @@ fn a_gibibyte_each_way_has_the_right_digest_with_both() {
         return;
     }
     let lab = Lab::new();
-    let kernel = Kernel::new(&lab.far, NEAR, (&[], INNER_MTU));
+    let kernel = Kernel::new(&lab.far, &["remote", NEAR], INNER_MTU);
     lab.talks_with(kernel.host(), 1024 * MIB);
     drop(kernel);
     let ovs = open_vswitch(&lab);
@@ -187,7 +187,7 @@ fn a_host_moves_behind_the_kernels_device_and_back() {
         return;
     }
     let lab = Lab::new();
-    let kernel = Kernel::new(&lab.far, NEAR, (&[], INNER_MTU));
+    let kernel = Kernel::new(&lab.far, &["remote", NEAR], INNER_MTU);
     address(&lab.far, "br0", "10.0.0.9/24");
     moves(&lab, &kernel);
     drop(kernel);
@@ -210,30 +210,25 @@ fn a_host_moves_behind_open_vswitch_and_back() {
     lab.ends(&["port_down", "tx_error"]);
 }
 
-#[test]
-fn a_smaller_link_on_the_way_is_told_to_the_host_and_nothing_is_ever_fragmented() {
-    if skip_unless(&TOOLS) {
-        return;
-    }
+/// A kernel's VTEP behind a router, whose link to it takes 1400 bytes; tapway's own is larger.
+fn a_smaller_link_is_told(has_address: bool, underlay: &str, allowed: &[&str]) {
     const BEYOND: &str = "198.51.100.2";
     let machines = ["n", "r", "f"].map(Namespace::new);
     let [near, router, far] = &machines;
     cable((near, "eth0"), (router, "left"), 1500);
     cable((router, "right"), (far, "eth0"), 1400);
-    for (machine, device, own) in [
-        (near, "eth0", "192.0.2.1/24"),
-        (router, "left", "192.0.2.254/24"),
-        (router, "right", "198.51.100.254/24"),
-        (far, "eth0", "198.51.100.2/24"),
-    ] {
-        address(machine, device, own);
+    if has_address {
+        address(near, "eth0", "192.0.2.1/24");
+        set(near, &["route", "add", "default", "via", "192.0.2.254"]);
     }
-    set(near, &["route", "add", "default", "via", "192.0.2.254"]);
+    address(router, "left", "192.0.2.254/24");
+    address(router, "right", "198.51.100.254/24");
+    address(far, "eth0", "198.51.100.2/24");
     set(far, &["route", "add", "default", "via", "198.51.100.254"]);
     must(&router.0, &["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
     let [near, router, far] = machines;
-    let lab = Lab::start(near, far, BEYOND);
-    let kernel = Kernel::new(&lab.far, NEAR, (&[], 1350));
+    let lab = Lab::start((near, far), BEYOND, underlay);
+    let kernel = Kernel::new(&lab.far, &["remote", NEAR], 1350);
     let links = ["left", "right"].map(|device| Recording::start(&router.0, device, "ip"));
 
     DB.appears(kernel.host());
@@ -252,8 +247,31 @@ fn a_smaller_link_on_the_way_is_told_to_the_host_and_nothing_is_ever_fragmented(
         assert!(fragments.is_empty(), "{fragments:?}");
     }
     assert!(lab.switch.dropped("fragmentation_needed") >= 1);
+    let rows = lab.switch.json("peers");
+    assert_eq!(rows[0]["mtu"], 1350, "{rows}");
     drop(kernel);
-    lab.ends(&["port_down", "fragmentation_needed"]);
+    lab.ends(allowed);
+}
+
+#[test]
+fn a_smaller_link_on_the_way_is_told_to_the_host_and_nothing_is_ever_fragmented() {
+    if skip_unless(&TOOLS) {
+        return;
+    }
+    let allowed = ["port_down", "fragmentation_needed"];
+    a_smaller_link_is_told(true, "[vxlan]\nunderlay = \"socket\"\n", &allowed);
+}
+
+#[test]
+fn a_smaller_link_is_told_by_tunnels_of_the_uplink_as_well() {
+    if skip_unless(&TOOLS) {
+        return;
+    }
+    let underlay = "[uplink]\nkind = \"device\"\ndevice = \"eth0\"\naddress = \"192.0.2.1/24\"\n\
+        gateway = \"192.0.2.254\"\n[vxlan]\nunderlay = \"uplink\"\n";
+    let alone = ["no_other_port", "arp_not_for_us"];
+    let allowed = [&["port_down", "fragmentation_needed"], &alone[..]].concat();
+    a_smaller_link_is_told(false, underlay, &allowed);
 }
 
 #[test]
@@ -262,7 +280,7 @@ fn class_and_congestion_of_the_way_pass_between_the_packets_outside_and_inside()
         return;
     }
     let lab = Lab::new();
-    let kernel = Kernel::new(&lab.far, NEAR, (&["tos", "inherit"], INNER_MTU));
+    let kernel = Kernel::new(&lab.far, &["remote", NEAR, "tos", "inherit"], INNER_MTU);
     DB.appears(kernel.host());
     reaches(&lab.web, DB.address);
     let wire = Recording::start(&lab.far.0, "eth0", "udp");

@@ -4,11 +4,14 @@ use std::net::Ipv4Addr;
 
 use crate::drop_reason::DropReason;
 use crate::packet::{
-    Arp, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN, Headers, Layer, MacAddr, Transport,
+    Arp, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN,
+    Headers, Layer, MacAddr, Transport, array,
 };
 
 const DHCP_CLIENT: u16 = 68;
 const DHCP_SERVER: u16 = 67;
+/// What is below is a length (IEEE 802.3 3.2.6).
+const LEAST_ETHERTYPE: u16 = 0x600;
 
 /// What the host behind a port may call itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,9 +63,20 @@ impl Guard {
             // Behind tags that are not looked through anything may be, and receivers may look: a
             // tag of priority only they take off however many there are.
             Layer::Other if is_tag(headers.ethertype) => Err(DropReason::GuardTags),
+            Layer::Other if is_packet_by_snap(headers, frame) => Err(DropReason::GuardTags),
             Layer::Ipv6 | Layer::Other => Ok(()),
         }
     }
+}
+
+/// True if a frame of the older kind, which has a length where others have their EtherType, carries
+/// what could have come without (RFC 1042): some receivers read it all the same.
+fn is_packet_by_snap(headers: &Headers, frame: &[u8]) -> bool {
+    let llc = array::<8>(frame, usize::from(headers.l3));
+    let Some([0xaa, 0xaa, _, 0, 0, 0 | 0xf8, e0, e1]) = llc else { return false };
+    let ethertype = u16::from_be_bytes([e0, e1]);
+    let is_packet = matches!(ethertype, ETHERTYPE_IPV4 | ETHERTYPE_ARP | ETHERTYPE_IPV6);
+    headers.ethertype < LEAST_ETHERTYPE && (is_packet || is_tag(ethertype))
 }
 
 const fn is_tag(ethertype: u16) -> bool {

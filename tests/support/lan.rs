@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::hosts::{Namespace, Switch, inside, run, text, unique};
+use crate::hosts::{Namespace, Switch, inside, output, run, text, unique};
 use crate::machines::{Station, address, cable, set};
 
 /// Address of the LAN's own machine, which tests may use as a router.
@@ -40,29 +40,38 @@ impl Machine {
     /// Its tapway, killed before, is started again.
     pub fn restart(&mut self) {
         self.switch.restart();
-        self.dock_macs.push(mac_at(&self.dock));
+        self.dock_macs.extend(mac_at(&self.dock));
     }
 }
 
+/// What a machine's configuration is about.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    pub number: usize,
+    pub count: usize,
+    /// The names of its hosts' namespaces.
+    pub web: &'a str,
+    pub dock: &'a str,
+}
+
 impl Lan {
-    /// All of it, up.
+    /// Machines with all others as peers and their hosts as endpoints, up.
     pub fn start(count: usize, underlay: Underlay) -> Self {
+        Self::with(count, |place| (underlay == Underlay::Socket, config(place, underlay)))
+    }
+
+    /// Machines with configurations of their own; true: `eth0` has the machine's address.
+    pub fn with(count: usize, config: impl Fn(Place<'_>) -> (bool, String)) -> Self {
         let bridge = Namespace::new("l");
         set(&bridge, &["link", "add", "lan", "type", "bridge"]);
         set(&bridge, &["link", "set", "lan", "up"]);
         address(&bridge, "lan", &format!("{ROUTER}/24"));
         let machines = (1..=count).map(|number| {
-            let netns = Namespace::new("m");
-            let port = format!("p{number}");
-            cable((&bridge, &port), (&netns, "eth0"), 1500);
-            set(&bridge, &["link", "set", &port, "master", "lan"]);
-            if underlay == Underlay::Socket {
-                address(&netns, "eth0", &format!("{}/24", vtep(number)));
-            }
             let (web, dock) = (unique("w"), unique("d"));
-            let config = config((number, count), underlay, (&web, &dock));
+            let (has_address, config) = config(Place { number, count, web: &web, dock: &dock });
+            let netns = join(&bridge, number, has_address);
             let switch = Switch::start_in(Some(&netns.0), &config);
-            let dock_macs = vec![mac_at(&dock)];
+            let dock_macs = mac_at(&dock).into_iter().collect();
             Machine { switch, number, web, dock, dock_macs, netns }
         });
         Self { machines: machines.collect(), bridge }
@@ -150,11 +159,19 @@ impl Lan {
     }
 }
 
-fn config(
-    (number, count): (usize, usize),
-    underlay: Underlay,
-    (web_netns, dock): (&str, &str),
-) -> String {
+/// A machine on a LAN's bridge, without a tapway yet.
+pub fn join(bridge: &Namespace, number: usize, has_address: bool) -> Namespace {
+    let (netns, port) = (Namespace::new("m"), format!("p{number}"));
+    cable((bridge, &port), (&netns, "eth0"), 1500);
+    set(bridge, &["link", "set", &port, "master", "lan"]);
+    if has_address {
+        address(&netns, "eth0", &format!("{}/24", vtep(number)));
+    }
+    netns
+}
+
+fn config(place: Place<'_>, underlay: Underlay) -> String {
+    let Place { number, count, web: web_netns, dock } = place;
     let others = || (1..=count).filter(|other| *other != number);
     let peers: Vec<String> = others().map(|other| format!("\"{}\"", vtep(other))).collect();
     let endpoints: String = others()
@@ -178,8 +195,9 @@ fn config(
             ),
         ),
     };
+    // Each of another kind: with one worker, two, three.
     format!(
-        "{uplink}[vxlan]\nunderlay = \"{kind}\"\npeers = [{}]\n\
+        "[dataplane]\nworkers = {number}\n{uplink}[vxlan]\nunderlay = \"{kind}\"\npeers = [{}]\n\
          [network.blue]\nsubnet = \"10.0.0.0/24\"\ngateway = \"{}\"\nvxlan = 42\n\
          [port.{}]\nnetwork = \"blue\"\nnetns = \"{web_netns}\"\naddress = \"{}\"\n\
          [port.dock{number}]\nnetwork = \"blue\"\nnetns = \"{dock}\"\n{endpoints}",
@@ -216,10 +234,11 @@ pub fn tunnel(number: usize) -> String {
 }
 
 /// Whatever a TAP gets by itself.
-fn mac_at(netns: &str) -> String {
-    let link = run(&["ip", "-n", netns, "-o", "link", "show", "dev", "eth0"]);
+fn mac_at(netns: &str) -> Option<String> {
+    let link = output(&["ip", "-n", netns, "-o", "link", "show", "dev", "eth0"]);
+    let link = text(&link);
     let mut words = link.split_whitespace().skip_while(|word| *word != "link/ether");
-    words.nth(1).unwrap().to_owned()
+    words.nth(1).map(str::to_owned)
 }
 
 /// As tapway derives it.

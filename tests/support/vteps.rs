@@ -28,12 +28,13 @@ impl<'a> Kernel<'a> {
     /// device that does not exist, and who gets them by a socket gets them unfinished: `eth0` is to
     /// be without offloads, as if it were a NIC that has done its part.
     ///
-    /// `options` are those of `ip link add type vxlan`; `mtu` is that inside.
-    pub fn new(machine: &'a Namespace, remote: &str, (options, mtu): (&[&str], u16)) -> Self {
+    /// `options` are those of `ip link add type vxlan`, `remote` or `group` among them; `mtu` is
+    /// that inside.
+    pub fn new(machine: &'a Namespace, options: &[&str], mtu: u16) -> Self {
         let host = Namespace::new("k");
         without_offloads(&machine.0, "eth0");
-        let vxlan = ["link", "add", "vx0", "type", "vxlan", "id", VNI, "remote", remote];
-        set(machine, &[&vxlan[..], &["dstport", "4789"], options].concat());
+        let vxlan = ["link", "add", "vx0", "type", "vxlan", "id", VNI, "dstport", "4789"];
+        set(machine, &[&vxlan[..], options].concat());
         set(machine, &["link", "add", "br0", "type", "bridge"]);
         cable((machine, "h0"), (&host, "eth0"), mtu);
         for device in ["vx0", "h0"] {

@@ -39,6 +39,25 @@ pub(super) fn check(problems: &mut Problems<'_>, draft: &Draft) {
         check_group(problems, draft, network, vxlan);
         check_peers(problems, draft, network, vxlan);
         check_names(problems, &ports, network, vxlan);
+        check_choice(problems, draft, network);
+    }
+}
+
+/// Every host chooses addresses for its own hosts, so each needs a part of the subnet for itself.
+fn check_choice(problems: &mut Problems<'_>, draft: &Draft, network: &Network) {
+    if network.router.is_none() {
+        return;
+    }
+    let name = network.name.get_ref();
+    let what = "addresses are chosen from the whole subnet, and so may be by the other hosts";
+    if let Some(dhcp) = network.dhcp.as_ref().filter(|dhcp| dhcp.range.is_none()) {
+        let remedy = "give each host a range of its own: `dhcp = { range = ... }`";
+        problems.warning(dhcp.span.clone(), format!("network.{name}.dhcp"), what, remedy);
+    }
+    let mut ports = draft.config.ports.iter().filter(|port| port.network.get_ref() == name);
+    if network.range.is_none() && ports.any(|port| port.wish.is_some()) {
+        let remedy = "give each host a `range` of its own";
+        problems.warning(network.name.span(), format!("network.{name}"), what, remedy);
     }
 }
 

@@ -58,7 +58,7 @@ impl<'d> Draft<'d> {
         let known = self.endpoints_of_file(network)?;
         for host in endpoints {
             if !self.says_file(network, &host, known.get(&host.address).copied())? {
-                self.made.endpoint.push(made(network, host));
+                self.enter(network, host);
             }
         }
         Ok(())
@@ -113,7 +113,7 @@ impl<'d> Draft<'d> {
             let is_it =
                 |made: &MadeEndpoint| made.network == network && made.address == host.address;
             self.made.endpoint.retain(|made| !is_it(made));
-            self.made.endpoint.push(made(network, host));
+            self.enter(network, host);
         }
         Ok(())
     }
@@ -171,6 +171,17 @@ impl<'d> Draft<'d> {
         Ok(vxlan)
     }
 
+    /// Enters a known host. A peer that only was learned is wished for then, or a restart would find
+    /// the host behind nobody.
+    fn enter(&mut self, network: &str, host: RemoteHost) {
+        let RemoteHost { address, name, mac, peer } = host;
+        let behind =
+            |made: &&mut MadePeer| made.learned && made.address == peer && made.network == network;
+        self.made.peer.iter_mut().filter(behind).for_each(|made| made.learned = false);
+        let network = network.to_owned();
+        self.made.endpoint.push(MadeEndpoint { network, name, mac, address, peer });
+    }
+
     /// Known hosts of a network that the file names.
     fn endpoints_of_file(
         &self,
@@ -209,9 +220,4 @@ fn peer_at(vxlan: &NetworkVxlan, address: IpAddr) -> Option<&Peer> {
         IpAddr::V4(address) => vxlan.peer(address),
         IpAddr::V6(_) => None,
     }
-}
-
-fn made(network: &str, host: RemoteHost) -> MadeEndpoint {
-    let RemoteHost { address, name, mac, peer } = host;
-    MadeEndpoint { network: network.to_owned(), name, mac, address, peer }
 }

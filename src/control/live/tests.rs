@@ -279,9 +279,40 @@ fn who_sends_frames_of_a_network_that_accepts_any_is_a_peer_until_the_end() {
     assert!(!directory.path().join("state/live.toml").exists());
     let gone = lab.edit(|draft| draft.remove_peer("open", peer(9)));
     assert_eq!(gone, ["- peer 192.0.2.9 network open"]);
-    // One that is wished for stays as any other.
+    // One that is wished for stays as any other, and so does one that a known host is behind.
+    lab.broker.send("vxlan", &outer(43));
+    wait_for(|| is_peer("open"));
+    let behind = RemoteHost { mac: Some(MacAddr([2, 0, 0, 0, 0, 9])), ..host(1, 9) };
+    lab.edit(|draft| draft.put_endpoint("open", behind));
+    assert!(lab.control.export().unwrap().contains("192.0.2.9"));
+    lab.edit(|draft| draft.set_remote("open", Remote::default()));
     lab.broker.send("vxlan", &outer(43));
     wait_for(|| is_peer("open"));
     assert!(lab.edit(|draft| draft.put_peer("open", peer(9))).is_empty());
     assert_eq!(peers().last().unwrap().from, PeerOrigin::Live);
+}
+
+#[test]
+fn a_network_learns_no_more_peers_than_it_may_have() {
+    let mut text = "[network.open]\nvxlan = { vni = 43, accept = \"any\" }\n".to_owned();
+    for at in 0..1023 {
+        text += &format!(
+            "[[peer]]\nnetwork = \"open\"\naddress = \"10.0.{}.{}\"\n",
+            at / 250,
+            at % 250 + 1
+        );
+    }
+    let learn = |text: &str| {
+        let config = crate::control::config::Config::parse("f", text).unwrap().config;
+        let (made, processes) = (Made::default(), crate::control::model::Processes::new());
+        let mut draft = Draft { made, processes, config: &config };
+        let is_learned = draft.learn_peer("open", Ipv4Addr::new(192, 0, 2, 9));
+        (is_learned, draft.made.peer.len())
+    };
+    assert_eq!(learn(&text), (true, 1));
+    text += "[[peer]]\nnetwork = \"open\"\naddress = \"10.1.0.1\"\n";
+    assert_eq!(learn(&text), (false, 0));
+    text += "[[peer]]\nnetwork = \"open\"\naddress = \"10.1.0.2\"\n";
+    let errors = crate::control::config::Config::parse("f", &text).unwrap_err().to_string();
+    assert!(errors.contains("network.open.vxlan.peers: more than 1024 peers"), "{errors}");
 }

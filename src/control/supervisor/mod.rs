@@ -229,6 +229,9 @@ impl Supervisor {
                 // The port may have gone down meanwhile; then its MTU is read at its return.
                 if self.worker.apply(Command::SetPortMtu(id, mtu)).is_ok() {
                     tracing::info!(port, mtu, "the device's MTU changed; the port follows");
+                    if let Some(port) = self.ports.get(at) {
+                        warn_of_path(&port.entry, mtu);
+                    }
                 }
             }
             DeviceChange::Down { port, why } => {

@@ -235,6 +235,29 @@ fn hosts_believe_what_fits_into_the_underlay_unless_told_otherwise() {
 }
 
 #[test]
+fn hosts_that_choose_from_the_same_subnet_are_warned_of() {
+    let warnings = |range: &str, dhcp: &str| {
+        let text = format!(
+            "[network.a]\nsubnet = \"10.1.0.0/24\"\nvxlan = 1\n{range}dhcp = {dhcp}\n\
+             [port.p]\nnetwork = \"a\"\naddress = \"auto\"\n"
+        );
+        Config::parse("f", &text).unwrap().warnings
+    };
+    let what = "addresses are chosen from the whole subnet, and so may be by the other hosts";
+    let at_network =
+        format!("f:1:10: warning: network.a: {what}; give each host a `range` of its own");
+    let at_dhcp = format!(
+        "f:4:8: warning: network.a.dhcp: {what}; give each host a range of its own: \
+         `dhcp = {{ range = ... }}`"
+    );
+    assert_eq!(warnings("", "true"), [at_network.clone(), at_dhcp]);
+    let range = "\"10.1.0.32/28\"";
+    assert_eq!(warnings("", &format!("{{ range = {range} }}")), [at_network]);
+    let both = ("range = \"10.1.0.16/28\"\n", format!("{{ range = {range} }}"));
+    assert!(warnings(both.0, &both.1).is_empty());
+}
+
+#[test]
 fn a_free_address_is_not_that_of_a_known_host_elsewhere() {
     let config = read(
         "[network.a]\nsubnet = \"10.1.0.0/24\"\nvxlan = 1\n[port.p]\nnetwork = \"a\"\n\
