@@ -14,8 +14,8 @@ use crate::nat::Quote;
 use crate::overlay::{self, NoTunnel};
 use crate::packet::vxlan::{ENCAPSULATION, Outer, VXLAN_HEADER, Vni};
 use crate::packet::{
-    ETHERNET_HEADER, FrameView, Headers, Ipv4, Offload, Origin, PROTOCOL_UDP, Transport, be16, mss,
-    udp,
+    ETHERNET_HEADER, FrameView, Headers, Inside, Ipv4, Offload, Origin, PROTOCOL_UDP, Transport,
+    be16, mss, udp,
 };
 use crate::switch::FdbKey;
 use crate::time::Instant;
@@ -47,7 +47,10 @@ impl Engine {
         let (inner, offload) = pass.burst.view_mut(index);
         let is_partial = offload.partial_start().is_some();
         let opened = self.look_inside(tunnel, inner, (outer.tos, is_partial));
-        let admitted = opened.and_then(|headers| offload.admit(&headers, inner));
+        let admitted = opened.and_then(|()| match offload.is_none() {
+            true => Ok(offload),
+            false => Headers::parse(inner).and_then(|headers| offload.admit(&headers, inner)),
+        });
         // Whatever was to be done with a frame that ends, it is not.
         pass.burst.set_offload(index, admitted.unwrap_or(Offload::NONE));
         admitted.map(|_| tunnel).map_err(|reason| (tunnel, reason))
@@ -70,16 +73,21 @@ impl Engine {
         tunnel: PortId,
         inner: &mut [u8],
         (tos, is_partial): (u8, bool),
-    ) -> Result<Headers, DropReason> {
+    ) -> Result<(), DropReason> {
         let port = self.port(tunnel).filter(|port| port.is_up).ok_or(DropReason::PortDown)?;
-        let headers = Headers::parse(inner)?;
-        let spec = self.network(port.network).and_then(|network| network.vxlan);
-        if headers.is_tagged() && !spec.is_some_and(|spec| spec.carries_tags) {
-            return Err(DropReason::VxlanTagged);
+        let inside = Inside::read(inner).ok_or(DropReason::FrameTooShort)?;
+        if inside.is_tagged {
+            let spec = self.network(port.network).and_then(|network| network.vxlan);
+            if !spec.is_some_and(|spec| spec.carries_tags) {
+                return Err(DropReason::VxlanTagged);
+            }
         }
         overlay::decapsulated(tos, inner)?;
-        mss::clamp(inner, &headers, port.mtu, is_partial);
-        Ok(headers)
+        if inside.is_syn {
+            let headers = Headers::parse(inner)?;
+            mss::clamp(inner, &headers, port.mtu, is_partial);
+        }
+        Ok(())
     }
 
     /// True if a packet from outside is a datagram for tapway as a VTEP on its uplink.
@@ -136,7 +144,9 @@ impl Engine {
         let port = self.tunnel_of(pass.now, vni, ipv4.src)?;
         let inner = payload.get(VXLAN_HEADER..).unwrap_or_default();
         let at = pass.tx.generate(&[inner]).map_err(|_| DropReason::EgressQueueFull)?;
-        let headers = self.look_inside(port, pass.tx.frame_mut(at, pass.burst), (tos, false))?;
+        let bytes = pass.tx.frame_mut(at, pass.burst);
+        self.look_inside(port, bytes, (tos, false))?;
+        let headers = Headers::parse(bytes)?;
         let network = self.port(port).map_or_else(Default::default, |port| port.network);
         if let Some(port) = self.port_mut(port) {
             port.counters.rx_frames += 1;

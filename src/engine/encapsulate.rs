@@ -17,8 +17,8 @@ use crate::id::PortId;
 use crate::packet::icmp::{self, IcmpError};
 use crate::packet::vxlan::{Outer, Vni, source_port};
 use crate::packet::{
-    ETHERNET_HEADER, FrameRef, FrameView, Headers, Held, Ipv4, Layer, MacAddr, Offload, Origin,
-    Transport, array, be16, fragment, ipv4, mss, put,
+    ETHERNET_HEADER, FrameRef, FrameView, Headers, Held, Inside, Layer, MacAddr, Offload, Origin,
+    fragment, ipv4, mss, put,
 };
 use crate::route::{Resolution, may_report};
 use crate::switch::{FdbKey, PortRole, Tunnel};
@@ -62,24 +62,28 @@ impl Engine {
     ) -> Result<(), DropReason> {
         let ready = self.ready(tunnel)?;
         let FrameView { bytes, offload } = pass.tx.view(at, pass.burst);
-        let headers = Headers::parse(bytes)?;
-        if headers.is_tagged() && !ready.spec.carries_tags {
+        let inside = Inside::read(bytes).ok_or(DropReason::FrameTooShort)?;
+        if inside.is_tagged && !ready.spec.carries_tags {
             return Err(DropReason::VxlanTagged);
         }
         let (len, segments) = (bytes.len(), offload.segments(bytes.len()));
         if offload.largest_segment(len) - ETHERNET_HEADER > usize::from(ready.mtu) {
+            let headers = Headers::parse(bytes)?;
             return self.too_large(pass, (at, &headers), ready);
         }
         let outer = Outer {
             src: ready.vtep.address,
             dst: ready.peer,
-            sport: source_port(self.flow_hash(bytes, &headers)),
+            sport: source_port(self.overlay.flow_hash.hash(inside.flow)),
             dport: ready.vtep.port,
-            tos: crate::overlay::encapsulated(bytes),
+            tos: inside.tos,
             vni: ready.spec.vni,
         };
-        let (bytes, offload) = pass.tx.view_mut(at, pass.burst);
-        mss::clamp(bytes, &headers, ready.mtu, offload.partial_start().is_some());
+        if inside.is_syn {
+            let (bytes, offload) = pass.tx.view_mut(at, pass.burst);
+            let headers = Headers::parse(bytes)?;
+            mss::clamp(bytes, &headers, ready.mtu, offload.partial_start().is_some());
+        }
         match ready.vtep.underlay {
             Underlay::Port(underlay) => self.send_by_underlay(pass, at, (outer, underlay))?,
             Underlay::Uplink => self.send_by_uplink(pass, at, (outer, tunnel))?,
@@ -337,32 +341,4 @@ impl Engine {
         let tunnel = self.overlay.tunnels.find(vni, IpAddr::V4(peer));
         self.count_device_drops(tunnel.unwrap_or(underlay), reason, 1);
     }
-
-    /// A hash of a frame's flow: all its packets get one source port.
-    fn flow_hash(&self, frame: &[u8], headers: &Headers) -> u64 {
-        let macs = (headers.dst.as_u64(), headers.src.as_u64());
-        let flow = match headers.layer {
-            Layer::Ipv4(Ipv4 { src, dst, protocol, transport, more_fragments, .. }) => {
-                // Fragments have no ports, but the first; they stay together.
-                let ports = transport.ports().filter(|_| !more_fragments);
-                let ports = ports.filter(|_| transport != Transport::LaterFragment);
-                let (sport, dport) = ports.unwrap_or_default();
-                let low = u64::from(protocol) << 32 | u64::from(sport) << 16 | u64::from(dport);
-                (u64::from(src.to_bits()) << 32 | u64::from(dst.to_bits()), low)
-            }
-            Layer::Ipv6 => v6_flow(frame.get(usize::from(headers.l3)..).unwrap_or_default()),
-            _ => (0, u64::from(headers.ethertype)),
-        };
-        self.overlay.flow_hash.hash((macs.0, macs.1, flow.0, flow.1))
-    }
-}
-
-/// Addresses and flow label of an IPv6 packet, and the ports right behind its header.
-fn v6_flow(packet: &[u8]) -> (u64, u64) {
-    let word = |at| array::<8>(packet, at).map_or(0, u64::from_be_bytes);
-    let addresses = word(8).rotate_left(17) ^ word(16) ^ word(24).rotate_left(31) ^ word(32);
-    let has_ports = matches!(packet.get(6), Some(6 | 17));
-    let ports = array::<4>(packet, 40).filter(|_| has_ports).map_or(0, u32::from_be_bytes);
-    let label = be16(packet, 2).map_or(0, u64::from);
-    (addresses, label << 32 | u64::from(ports))
 }

@@ -13,6 +13,6 @@ mod ecn;
 mod endpoints;
 mod tunnels;
 
-pub use ecn::{decapsulated, encapsulated};
+pub use ecn::decapsulated;
 pub use endpoints::Endpoints;
 pub use tunnels::{NoTunnel, Tunnels};

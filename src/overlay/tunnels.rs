@@ -23,6 +23,8 @@ struct Stretched {
 pub struct Tunnels {
     networks: HashMap<Vni, Stretched, FixedState>,
     ports: HashMap<(Vni, IpAddr), PortId, FixedState>,
+    /// What was found last: datagrams of one peer come together.
+    last: Option<(Vni, IpAddr, PortId)>,
 }
 
 /// Why a datagram belongs to no tunnel.
@@ -50,6 +52,7 @@ impl Tunnels {
     pub fn clear(&mut self) {
         self.networks.clear();
         self.ports.clear();
+        self.last = None;
     }
 
     /// A network has a number; `accepts_any`: who is no peer yet may become one.
@@ -66,8 +69,14 @@ impl Tunnels {
     ///
     /// # Errors
     /// Why there is none.
-    pub fn find(&self, vni: Vni, peer: IpAddr) -> Result<PortId, NoTunnel> {
+    pub fn find(&mut self, vni: Vni, peer: IpAddr) -> Result<PortId, NoTunnel> {
+        if let Some((known, of, port)) = self.last
+            && (known, of) == (vni, peer)
+        {
+            return Ok(port);
+        }
         if let Some(port) = self.ports.get(&(vni, peer)) {
+            self.last = Some((vni, peer, *port));
             return Ok(*port);
         }
         let known = self.networks.get(&vni).ok_or(NoTunnel::UnknownVni)?;

@@ -9,8 +9,7 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ETHERNET_HEADER, FrameView, IPV4_HEADER, Ipv4, MacAddr, PROTOCOL_UDP, Transport, array, be16,
-    ipv4, put, put16,
+    ETHERNET_HEADER, FrameView, IPV4_HEADER, MacAddr, PROTOCOL_UDP, array, checksum, ipv4, put,
 };
 use crate::drop_reason::DropReason;
 
@@ -32,6 +31,8 @@ const UDP_HEADER: usize = 8;
 /// "The VNI is valid" (RFC 7348 5); all other bits of the first byte are reserved.
 const FLAG_VNI: u8 = 0x08;
 const DONT_FRAGMENT: u16 = 0x4000;
+/// "More fragments", and the offset of one: not of a whole packet.
+const MORE_OR_OFFSET: u16 = 0x3fff;
 /// The first of the source ports (RFC 7348 5); as many as there are behind it up to 65535.
 const FIRST_SPORT: u16 = 49152;
 
@@ -159,19 +160,36 @@ impl Outer {
     ) -> [u8; DATAGRAM_HEADERS] {
         let total_len = u16::try_from(UDP_PAYLOAD + len).unwrap_or(u16::MAX);
         let udp_len = total_len - IPV4_HEADER as u16;
+        let Self { src, dst, sport, dport, tos, .. } = *self;
+        let first = 0x4500 | u16::from(tos);
+        let fourth = u16::from_be_bytes([ipv4::DEFAULT_TTL, PROTOCOL_UDP]);
+        let ([s0, s1, s2, s3], [d0, d1, d2, d3]) = (src.octets(), dst.octets());
+        let word = |high, low| u16::from_be_bytes([high, low]);
+        let addresses = [word(s0, s1), word(s2, s3), word(d0, d1), word(d2, d3)];
+        let [w0, w1, w2, w3] = addresses;
+        let sum = !checksum::sum_of(&[first, total_len, DONT_FRAGMENT, fourth, w0, w1, w2, w3]);
         let mut bytes = [0; DATAGRAM_HEADERS];
         put(&mut bytes, 0, &ipv4::ethernet(dst_mac, src_mac));
-        let packet = bytes.get_mut(ETHERNET_HEADER..).unwrap_or_default();
-        put(packet, 0, &[0x45, self.tos]);
-        put16(packet, 2, total_len);
-        put16(packet, 6, DONT_FRAGMENT);
-        put(packet, 8, &[ipv4::DEFAULT_TTL, PROTOCOL_UDP]);
-        put(packet, 12, &self.src.octets());
-        put(packet, 16, &self.dst.octets());
-        ipv4::fill_checksum(packet, IPV4_HEADER);
-        put16(packet, IPV4_HEADER, self.sport);
-        put16(packet, IPV4_HEADER + 2, self.dport);
-        put16(packet, IPV4_HEADER + 4, udp_len);
+        let words = [
+            first,
+            total_len,
+            0,
+            DONT_FRAGMENT,
+            fourth,
+            sum,
+            w0,
+            w1,
+            w2,
+            w3,
+            sport,
+            dport,
+            udp_len,
+        ];
+        let (places, _) = bytes.split_at_mut(DATAGRAM_HEADERS - 2);
+        let (_, places) = places.split_at_mut(ETHERNET_HEADER);
+        for (place, word) in places.chunks_exact_mut(2).zip(words) {
+            place.copy_from_slice(&word.to_be_bytes());
+        }
         bytes
     }
 
@@ -179,21 +197,29 @@ impl Outer {
     /// [`ENCAPSULATION`] bytes behind its start. Checksums have been looked at before.
     ///
     /// # Errors
-    /// [`DropReason::VxlanHeader`] if it is no VXLAN over IPv4 without options.
+    /// [`DropReason::VxlanHeader`] if it is no whole datagram of VXLAN over IPv4 without options.
     pub fn parse(frame: &[u8]) -> Result<Self, DropReason> {
-        let packet = frame.get(ETHERNET_HEADER..).unwrap_or_default();
         let malformed = DropReason::VxlanHeader;
-        let Ok(Ipv4 { src, dst, header_len, transport: Transport::Udp { sport, dport }, .. }) =
-            Ipv4::parse(packet)
-        else {
-            return Err(malformed);
-        };
-        let tos = be16(packet, 0).ok_or(malformed)? as u8;
-        if usize::from(header_len) != IPV4_HEADER {
+        let headers = frame.first_chunk::<ENCAPSULATION>().ok_or(malformed)?;
+        let [_, _, _, _, _, _, _, _, _, _, _, _, _, _, packet @ ..] = *headers;
+        let [vihl, tos, l0, l1, _, _, f0, f1, _, protocol, _, _, packet @ ..] = packet;
+        let [s0, s1, s2, s3, d0, d1, d2, d3, packet @ ..] = packet;
+        let [p0, p1, q0, q1, _, _, _, _, vxlan @ ..] = packet;
+        let is_fragment = u16::from_be_bytes([f0, f1]) & MORE_OR_OFFSET != 0;
+        let total_len = usize::from(u16::from_be_bytes([l0, l1]));
+        let is_whole =
+            total_len >= UDP_PAYLOAD + VXLAN_HEADER && ETHERNET_HEADER + total_len <= frame.len();
+        if vihl != 0x45 || protocol != PROTOCOL_UDP || is_fragment || !is_whole {
             return Err(malformed);
         }
-        let vni = Vni::of_header(packet.get(UDP_PAYLOAD..).unwrap_or_default())?;
-        Ok(Self { src, dst, sport, dport, tos, vni })
+        Ok(Self {
+            src: Ipv4Addr::new(s0, s1, s2, s3),
+            dst: Ipv4Addr::new(d0, d1, d2, d3),
+            sport: u16::from_be_bytes([p0, p1]),
+            dport: u16::from_be_bytes([q0, q1]),
+            tos,
+            vni: Vni::of_header(&vxlan)?,
+        })
     }
 }
 
