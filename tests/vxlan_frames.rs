@@ -74,8 +74,9 @@ fn tagged_frames_pass_where_they_may_and_are_lost_by_name_elsewhere() {
         let (mut near, mut far) = (Tagged::at(&lab.dock, 10), Tagged::at(kernel.host(), 20));
         assert_eq!(near.reaches(&mut far), carries_tags, "out");
         assert_eq!(far.reaches(&mut near), carries_tags, "in");
-        // Those out went to the other hosts here at least: they are flooded.
-        let lost = if carries_tags { 0 } else { 50 };
+        // Those out went to the other hosts here at least, as they are flooded; the tunnel's copies
+        // are counted all the same.
+        let lost = if carries_tags { 0 } else { 100 };
         assert_eq!(lab.switch.dropped("vxlan_tagged"), lost);
         drop(kernel);
         // No kernel here speaks what is inside.
