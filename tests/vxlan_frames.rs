@@ -15,12 +15,12 @@ mod vteps;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use hosts::{inside, skip_unless, wait_for};
+use hosts::{inside, wait_for};
 use machines::{Recording, must, reaches};
 use pair::{DB, INNER_MTU, Lab, NEAR};
 use tapway::io::{Broker, DevicePlan, LinuxBroker, PortIo, PortPlan};
 use tapway::packet::{MacAddr, VNET_HEADER};
-use vteps::{Kernel, Vtep};
+use vteps::{Kernel, Vtep, skip_unless_vxlan};
 
 const TOOLS: [&str; 6] = ["ip", "nsenter", "ping", "tcpdump", "ethtool", "busybox"];
 
@@ -63,7 +63,7 @@ impl Tagged {
 
 #[test]
 fn tagged_frames_pass_where_they_may_and_are_lost_by_name_elsewhere() {
-    if skip_unless(&TOOLS) {
+    if skip_unless_vxlan(&TOOLS) {
         return;
     }
     for carries_tags in [false, true] {
@@ -85,7 +85,7 @@ fn tagged_frames_pass_where_they_may_and_are_lost_by_name_elsewhere() {
 
 #[test]
 fn class_and_congestion_of_the_way_pass_between_the_packets_outside_and_inside() {
-    if skip_unless(&[&TOOLS[..], &["nft"]].concat()) {
+    if skip_unless_vxlan(&[&TOOLS[..], &["nft"]].concat()) {
         return;
     }
     let lab = Lab::new();

@@ -18,7 +18,7 @@ use machines::{
     without_offloads,
 };
 use pair::{DB, FAR, INNER_MTU, Lab, NEAR, WEB, ip};
-use vteps::{Kernel, OVS_TOOLS, OpenVswitch, Vtep};
+use vteps::{Kernel, OVS_TOOLS, OpenVswitch, Vtep, skip_unless_vxlan};
 
 const TOOLS: [&str; 7] = ["ip", "nsenter", "ping", "tcpdump", "ethtool", "sha256sum", "busybox"];
 /// One that moves.
@@ -38,7 +38,7 @@ fn open_vswitch(lab: &Lab) -> OpenVswitch {
 
 #[test]
 fn hosts_behind_the_kernels_device_are_reached_with_and_without_udp_checksums() {
-    if skip_unless(&TOOLS) {
+    if skip_unless_vxlan(&TOOLS) {
         return;
     }
     let lab = Lab::new();
@@ -73,7 +73,7 @@ fn hosts_behind_open_vswitch_are_reached() {
 #[test]
 #[ignore = "moves four gibibytes; see above"]
 fn a_gibibyte_each_way_has_the_right_digest_with_both() {
-    if skip_unless(&[&TOOLS[..], &OVS_TOOLS].concat()) {
+    if skip_unless_vxlan(&[&TOOLS[..], &OVS_TOOLS].concat()) {
         return;
     }
     let lab = Lab::new();
@@ -108,7 +108,7 @@ fn moves(lab: &Lab, peer: &dyn Vtep) {
 
 #[test]
 fn a_host_moves_behind_the_kernels_device_and_back() {
-    if skip_unless(&TOOLS) {
+    if skip_unless_vxlan(&TOOLS) {
         return;
     }
     let lab = Lab::new();
@@ -122,7 +122,7 @@ fn a_host_moves_behind_the_kernels_device_and_back() {
 
 #[test]
 fn a_host_moves_behind_open_vswitch_and_back() {
-    if skip_unless(&[&TOOLS[..], &OVS_TOOLS].concat()) {
+    if skip_unless_vxlan(&[&TOOLS[..], &OVS_TOOLS].concat()) {
         return;
     }
     let lab = Lab::new();
@@ -190,7 +190,7 @@ fn a_smaller_link_is_told(has_address: bool, underlay: &str, allowed: &[&str]) {
 
 #[test]
 fn a_smaller_link_on_the_way_is_told_to_the_host_and_nothing_is_ever_fragmented() {
-    if skip_unless(&TOOLS) {
+    if skip_unless_vxlan(&TOOLS) {
         return;
     }
     let allowed = ["port_down", "fragmentation_needed"];
@@ -199,7 +199,7 @@ fn a_smaller_link_on_the_way_is_told_to_the_host_and_nothing_is_ever_fragmented(
 
 #[test]
 fn a_smaller_link_is_told_by_tunnels_of_the_uplink_as_well() {
-    if skip_unless(&TOOLS) {
+    if skip_unless_vxlan(&TOOLS) {
         return;
     }
     let underlay = "[uplink]\nkind = \"device\"\ndevice = \"eth0\"\naddress = \"192.0.2.1/24\"\n\
