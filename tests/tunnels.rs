@@ -210,3 +210,34 @@ fn by_its_own_uplink_tapway_speaks_with_the_kernel() {
     assert!(changed.contains("- peer 192.168.33.1 network blue\n"), "{changed}");
     assert_eq!(one.tapway(&["show", "peers"]).lines().count(), 1);
 }
+
+#[test]
+fn members_of_a_group_find_each_other_without_a_list() {
+    if netns::skipped() {
+        return;
+    }
+    let (under_one, under_two) = underlays("1500");
+    let labs = [(&under_one, "10.9.0.7"), (&under_two, "10.9.0.8")].map(|(under, address)| {
+        let lab = lab(
+            under,
+            "device = \"u0\"\n[network.blue]\nsubnet = \"10.9.0.0/24\"\n\
+             vxlan = { vni = 7, group = \"239.1.1.1\" }\n",
+        );
+        let running = lab.start();
+        add_db(&lab, address, "db");
+        (lab, running)
+    });
+    let [(one, _), (two, _)] = &labs;
+    let mut is_reached = false;
+    for _ in 0..50 {
+        is_reached = is_reached || ping(&one.db, "10.9.0.8");
+    }
+    assert!(is_reached, "{}{}", one.tapway(&["show", "peers"]), two.tapway(&["show", "drops"]));
+    for (lab, other) in [(one, "192.0.2.2"), (two, "192.0.2.1")] {
+        let peers = lab.tapway(&["show", "peers"]);
+        let rows: Vec<Vec<&str>> =
+            peers.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
+        let ends: Vec<_> = rows.iter().map(|row| (row[2], row[3], row[4])).collect();
+        assert_eq!(ends, [("239.1.1.1", "group", "UP"), (other, "learned", "UP")], "{peers}");
+    }
+}

@@ -93,6 +93,29 @@ fn a_killed_tapway_is_back_by_name_and_address_and_the_others_never_notice() {
 }
 
 #[test]
+fn a_connection_lives_through_the_kill_of_its_switch() {
+    if skip_unless(&TOOLS) {
+        return;
+    }
+    let mut lan = Lan::start(2, Underlay::Socket);
+    lan.is_whole();
+    let [web, other] = [&lan.machines[0].web, &lan.machines[1].web].map(Clone::clone);
+    let stream = std::thread::spawn(move || {
+        stream(&other, (&web, web_address(1).parse().unwrap()), 384 * MIB);
+    });
+    wait_for("its first bytes", || {
+        lan.machines[1].switch.json("peers")[0]["tx_bytes"].as_u64().unwrap() > MIB
+    });
+    lan.machines[0].switch.kill();
+    assert!(!stream.is_finished());
+    lan.machines[0].restart();
+    stream.join().unwrap();
+    lan.is_whole();
+    lan.has_nothing_stale(None);
+    lan.end(&["port_down"]);
+}
+
+#[test]
 fn a_way_that_breaks_between_two_is_no_matter_to_others_and_heals() {
     if skip_unless(&TOOLS) {
         return;

@@ -19,7 +19,7 @@ use serde_json::Value;
 use hosts::{Process, inside, skip_unless, text, wait_for};
 use lan::{Lan, Machine, Place, Underlay, gateway, join, tunnel, vtep, web, web_address};
 use machines::{Recording, Station, must, ping, pings, reaches};
-use vteps::{Kernel, Vtep};
+use vteps::{Kernel, Vtep, skip_unless_vxlan};
 
 const TOOLS: [&str; 6] = ["ip", "nsenter", "ping", "ethtool", "busybox", "ss"];
 
@@ -212,7 +212,7 @@ fn who_sends_frames_becomes_a_peer_where_any_is_accepted_and_is_a_stranger_elsew
 
 #[test]
 fn frames_to_many_go_to_a_multicast_group_that_the_kernels_device_is_in_as_well() {
-    if skip_unless(&[&TOOLS[..], &["tcpdump"]].concat()) {
+    if skip_unless_vxlan(&[&TOOLS[..], &["tcpdump"]].concat()) {
         return;
     }
     let lan = Lan::with(2, |place| {

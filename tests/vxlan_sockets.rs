@@ -15,7 +15,8 @@ use std::time::Duration;
 use netns::{Name, must, skipped};
 use tapway::drop_reason::DropReason;
 use tapway::io::{
-    Broker, Clock, DeviceChange, DevicePlan, LinuxBroker, OpenError, PortPlan, Refusal, VxlanPlan,
+    Broker, Clock, DeviceChange, DevicePlan, LinuxBroker, OpenError, PortPlan, Refusal, TunnelPlan,
+    VxlanPlan,
 };
 use tapway::packet::vxlan::{ENCAPSULATION, Outer, VXLAN_PORT};
 use tapway::packet::{FrameView, Headers, MacAddr, Offload};
@@ -405,4 +406,38 @@ fn sockets_in_a_namespace_that_is_gone_are_lost() {
     assert_eq!(broker.poll_changes(), []);
     let again = broker.open("u", &PortPlan::Vxlan(plan(&wire.a, A)));
     assert!(matches!(again, Err(OpenError::NotFound { .. })));
+}
+
+#[test]
+fn tunnel_without_a_route_takes_what_is_usual_until_there_is_one() {
+    if skipped() {
+        return;
+    }
+    let wire = Wire::new();
+    let mut broker = LinuxBroker::new();
+    let far = Ipv4Addr::new(203, 0, 113, 1);
+    assert_eq!(broker.open("t", &tunnel(&wire.a, far)).unwrap().mtu, Some(1450));
+    assert_eq!(broker.poll_changes(), []);
+    let route = ["203.0.113.0/24", "via", "192.0.2.2"];
+    wire.a.exec(&[&["ip", "route", "add"][..], &route, &["mtu", "1300"]].concat());
+    let change = DeviceChange::Mtu { port: "t".to_owned(), mtu: 1250 };
+    assert_eq!(broker.poll_changes(), [change]);
+    wire.a.exec(&[&["ip", "route", "del"][..], &route].concat());
+    assert_eq!(broker.poll_changes(), [], "it stays what it was");
+    let plan = TunnelPlan {
+        netns: Some(wire.a.to_string()),
+        peer: "2001:db8::1".parse().unwrap(),
+        vni: vni(),
+        mtu: None,
+    };
+    let opened = broker.open("six", &PortPlan::Tunnel(plan.clone()));
+    assert!(matches!(opened, Err(OpenError::Conflict { .. })));
+    let given = TunnelPlan { mtu: Some(1400), ..plan };
+    assert_eq!(broker.open("six", &PortPlan::Tunnel(given)).unwrap().mtu, Some(1400));
+    // Groups without a route and without an interface.
+    let groups = vec![Ipv4Addr::new(239, 1, 1, 1)];
+    let nowhere = VxlanPlan { groups, ..vtep::plan(&wire.a, A) };
+    let Err(refusal) = broker.open("u", &PortPlan::Vxlan(nowhere)) else { panic!("opened") };
+    let text = refusal.to_string();
+    assert!(text.starts_with("no route in namespace") && text.contains("`device`"), "{text}");
 }

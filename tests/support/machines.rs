@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
@@ -98,8 +98,8 @@ impl Station<'_> {
 
 /// Sends pseudo-random bytes by TCP from one namespace to an address of another; both ends
 /// compute the SHA-256 of what they see.
-pub fn stream(from: &str, (to, address): (&str, Ipv4Addr), len: u64) {
-    let at = SocketAddr::from((address, 7000));
+pub fn stream(from: &str, (to, address): (&str, IpAddr), len: u64) {
+    let at = SocketAddr::new(address, 7000);
     let listener = Entered::named(to).unwrap().run(|| Ok(TcpListener::bind(at).unwrap())).unwrap();
     let near = Entered::named(from).unwrap();
     let mut near = near.run(|| Ok(TcpStream::connect_timeout(&at, PATIENCE).unwrap())).unwrap();

@@ -3,11 +3,26 @@
 
 use std::path::Path;
 
-use crate::hosts::{Namespace, Process, inside, run, text, wait_for};
+use crate::hosts::{Namespace, Process, inside, output, run, skip, skip_unless, text, wait_for};
 use crate::machines::{address, cable, set, without_offloads};
 
 /// Number of the network.
 pub const VNI: &str = "42";
+
+/// True, and said so, if real hosts or the kernel's device cannot be made here, or a tool is
+/// missing.
+pub fn skip_unless_vxlan(tools: &[&str]) -> bool {
+    if skip_unless(tools) {
+        return true;
+    }
+    let netns = Namespace::new("x");
+    let device = ["link", "add", "vx0", "type", "vxlan", "id", VNI, "dstport", "4789"];
+    let has_device = output(&[&["ip", "-n", &netns.0], &device[..]].concat()).status.success();
+    if !has_device {
+        skip::skip("no vxlan device in this kernel");
+    }
+    !has_device
+}
 
 /// A machine with a VTEP that is none of tapway's, and a host behind it.
 pub trait Vtep {

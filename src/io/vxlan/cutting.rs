@@ -1,6 +1,6 @@
 //! Cutting an outer frame into the payloads of its datagrams.
 
-use super::sending::{Item, MAX_BYTES};
+use super::item::{Item, MAX_BYTES};
 use crate::packet::vxlan::{DATAGRAM_HEADERS, ENCAPSULATION, VXLAN_HEADER};
 use crate::packet::{FrameView, Segments};
 

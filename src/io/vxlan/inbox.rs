@@ -16,9 +16,9 @@ const MAX_BYTES: usize = 65_536;
 /// do not push each other out of the cache.
 const STRIDE: usize = MAX_BYTES + 320;
 /// Bytes read at once, above which fewer buffers are used next: what was read stays in the cache
-/// until it is taken.
+/// until it is taken. Else as many as may be needed if twice as much comes.
 const MANY_BYTES: usize = 128 * 1024;
-/// Least buffers used.
+/// Fewest buffers used.
 const MIN_BATCH: usize = 2;
 
 /// Room for the control messages of one datagram: service, segment size and destination.
@@ -100,10 +100,9 @@ impl Inbox {
             self.arrived.push(arrived(header, name));
         }
         let bytes: usize = self.arrived.iter().map(|arrived| arrived.len).sum();
-        self.batch = match count == most {
-            _ if bytes > MANY_BYTES => (most / 2).max(MIN_BATCH),
-            true => (most * 2).min(MAX_MESSAGES),
-            false => most,
+        self.batch = match bytes > MANY_BYTES {
+            true => (most / 2).max(MIN_BATCH),
+            false => (count * 2).clamp(MIN_BATCH, MAX_MESSAGES),
         };
         Ok(count == most)
     }

@@ -13,6 +13,7 @@
 mod cutting;
 mod holder;
 mod inbox;
+mod item;
 mod outbox;
 mod pool;
 mod receiving;
@@ -59,14 +60,12 @@ impl VxlanSockets {
             let place = namespace.place();
             let device = plan.device.as_deref().map(|device| netlink::link(device, &place));
             let interface = device.transpose()?.map(|link| link.index);
-            let mut queues = (0..plan.queues.max(1)).map(|queue| {
+            let queues = (0..plan.queues.max(1)).map(|queue| {
                 let groups = if queue == 0 { plan.groups.as_slice() } else { &[] };
                 receiving(plan, queue, (groups, interface))
             });
-            let mut queues: Vec<Receiving> = queues
-                .by_ref()
-                .collect::<io::Result<_>>()
-                .map_err(|error| explain(error, plan, &place))?;
+            let queues: io::Result<Vec<Receiving>> = queues.collect();
+            let mut queues = queues.map_err(|error| explain(error, plan, &place))?;
             let pool = Pool::open(plan.address, interface).map_err(|error| {
                 OpenError::from_io(format!("UDP sockets of VXLAN in {place}"), error)
             })?;

@@ -6,26 +6,22 @@
 //! message as well, and are not copied. A flow's frames leave by one port, in their order; ports
 //! may overtake each other.
 //!
-//! Bounds: [`MAX_SEGMENTS`] datagrams and [`MAX_BYTES`] bytes to a message; [`ARENA_BYTES`] of
+//! Bounds: [`MAX_SEGMENTS`] datagrams and [`MAX_BYTES`](super::item::MAX_BYTES) bytes to a message; [`ARENA_BYTES`] of
 //! pieces that wait, after which what waits is sent first. What the kernel refuses because of its
 //! size is looked at frame by frame; nothing else is tried again.
 
 use std::io::{self, IoSlice};
-use std::net::SocketAddrV4;
 use std::sync::Arc;
 
 use super::cutting::{cut, room_for};
+use super::item::{Item, MAX_SEGMENTS, Open};
 use super::outbox::{MAX_MESSAGES, Message, Outbox};
 use super::pool::{Pool, SLOTS};
 use crate::drop_reason::DropReason;
 use crate::io::Refusal;
-use crate::packet::vxlan::{DATAGRAM_HEADERS, ENCAPSULATION, Outer};
-use crate::packet::{FrameView, MacAddr};
+use crate::packet::FrameView;
+use crate::packet::vxlan::Outer;
 
-/// Most datagrams of a message: Linux before 6.10 takes no more.
-pub(super) const MAX_SEGMENTS: usize = 64;
-/// Most bytes of a message: what an IPv4 packet holds behind its own and the UDP header.
-pub(super) const MAX_BYTES: usize = 65_507;
 /// Bytes of pieces that wait to be sent: those of the largest super-frame in the smallest pieces.
 const ARENA_BYTES: usize = 512 * 1024;
 /// By how much a packet is larger than the payload of its datagram, in bytes.
@@ -43,97 +39,6 @@ pub(super) struct Sending {
     /// Empty between two lists; they keep their memory.
     items: Vec<Item<'static>>,
     parts: Vec<IoSlice<'static>>,
-}
-
-/// Payload that waits: a frame's, or some pieces of one.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Item<'a> {
-    pub view: FrameView<'a>,
-    pub outer: Outer,
-    /// Where its pieces begin in the arena; none: the payload is the frame's own.
-    pub pieces: Option<usize>,
-    /// Bytes of each datagram but the last.
-    pub size: usize,
-    /// Bytes of all together.
-    pub len: usize,
-    /// The next item of the same port.
-    pub next: Option<usize>,
-}
-
-impl<'a> Item<'a> {
-    const fn whole(view: FrameView<'a>, outer: Outer) -> Self {
-        let len = view.bytes.len().saturating_sub(DATAGRAM_HEADERS);
-        Self { view, outer, pieces: None, size: len, len, next: None }
-    }
-
-    fn payload<'b>(&self, arena: &'b [u8]) -> &'b [u8]
-    where
-        'a: 'b,
-    {
-        match self.pieces {
-            Some(start) => arena.get(start..start + self.len).unwrap_or_default(),
-            None => self.view.bytes.get(DATAGRAM_HEADERS..).unwrap_or_default(),
-        }
-    }
-
-    const fn segments(&self) -> usize {
-        if self.size == 0 { 1 } else { self.len.div_ceil(self.size) }
-    }
-
-    fn to(&self) -> SocketAddrV4 {
-        SocketAddrV4::new(self.outer.dst, self.outer.dport)
-    }
-
-    fn lost(&self, reason: DropReason) -> Refusal {
-        Refusal::Lost { reason, tunnel: Some((self.outer.vni, self.outer.dst)) }
-    }
-
-    /// The first datagram of it, as the frame it would be.
-    fn too_large(&self, mtu: u16) -> Refusal {
-        let inner = self.view.bytes.get(ENCAPSULATION..).unwrap_or_default();
-        let offload = self.view.offload.unwrapped(ENCAPSULATION as u16);
-        let first = FrameView { bytes: inner, offload }.first_segment();
-        let macs = (MacAddr::from_ipv4(self.outer.dst), MacAddr::from_ipv4(self.outer.src));
-        let headers = self.outer.headers(macs, first.len());
-        Refusal::TooLarge { outer: [&headers[..], &first].concat(), mtu }
-    }
-}
-
-/// A message that may still grow.
-#[derive(Clone, Copy)]
-struct Open {
-    to: SocketAddrV4,
-    tos: u8,
-    size: usize,
-    segments: usize,
-    len: usize,
-}
-
-impl Open {
-    fn new(item: &Item<'_>) -> Self {
-        let (size, len) = (item.size, item.len);
-        Self { to: item.to(), tos: item.outer.tos, size, segments: item.segments(), len }
-    }
-
-    /// Adds an item; false if it does not fit: only the last datagram may be shorter.
-    fn push(&mut self, item: &Item<'_>) -> bool {
-        let is_full = self.len == self.segments * self.size;
-        let goes_on = match item.segments() {
-            1 => item.len <= self.size,
-            _ => item.size == self.size,
-        };
-        let (segments, len) = (self.segments + item.segments(), self.len + item.len);
-        let fits = is_full
-            && goes_on
-            && item.len > 0
-            && segments <= MAX_SEGMENTS
-            && len <= MAX_BYTES
-            && (item.to(), item.outer.tos) == (self.to, self.tos);
-        if fits {
-            (self.segments, self.len) = (segments, len);
-        }
-        fits
-    }
 }
 
 impl Sending {
@@ -331,14 +236,6 @@ impl Sending {
     }
 }
 
-impl Item<'_> {
-    /// The same memory for another list.
-    const fn forget(self) -> Item<'static> {
-        let Self { outer, pieces, size, len, next, .. } = self;
-        Item { view: FrameView::finished(&[]), outer, pieces, size, len, next }
-    }
-}
-
 /// Why a datagram is lost that the kernel refused.
 fn reason_of(error: &io::Error) -> DropReason {
     match error.raw_os_error() {
@@ -354,5 +251,66 @@ fn reason_of(error: &io::Error) -> DropReason {
         ) => DropReason::VxlanNoWay,
         Some(libc::EMSGSIZE) => DropReason::FragmentationNeeded,
         _ => DropReason::TxError,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nat::Endpoint;
+    use crate::packet::vxlan::{DATAGRAM_HEADERS, ENCAPSULATION, Vni};
+    use crate::packet::{Gso, Headers, MacAddr, Offload};
+    use crate::testkit::build;
+    use std::net::{Ipv4Addr, UdpSocket};
+    use std::time::Duration;
+
+    const OWN: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+    /// A super-frame of ten segments, or ten frames, for whoever listens at `dport`.
+    fn frames(dport: u16) -> (Vec<u8>, Offload, Vec<Vec<u8>>) {
+        let hop = build::Hop::new(MacAddr([2; 6]), MacAddr([4; 6]));
+        let at = |last| Endpoint::new(Ipv4Addr::new(10, 0, 0, last), 7);
+        let data: Vec<u8> = (0..5000).map(|at| (at * 7) as u8).collect();
+        let (mut whole, _) = build::unfinished(&build::tcp(hop, at(1), at(2), 0x10, &data));
+        let offload = Offload::partial(34, 16).segmented(Gso::Tcp4, 500);
+        let offload = offload.admit(&Headers::parse(&whole).unwrap(), &mut whole).unwrap();
+        let vni = Vni::try_from(42).unwrap();
+        let outer = Outer { src: OWN, dst: OWN, sport: 50_000, dport, tos: 0, vni };
+        let wrap = |inner: &[u8]| {
+            let headers = outer.headers((MacAddr::ZERO, MacAddr::ZERO), inner.len());
+            [&headers[..], inner].concat()
+        };
+        let mut pieces = Vec::new();
+        let view = FrameView { bytes: &whole, offload };
+        view.for_each_segment(&mut Vec::new(), |piece| pieces.push(wrap(piece)));
+        (wrap(&whole), offload.wrapped(ENCAPSULATION as u16), pieces)
+    }
+
+    fn received(socket: &UdpSocket, count: usize) -> Vec<Vec<u8>> {
+        let mut room = vec![0; 1 << 16];
+        let mut read = || socket.recv(&mut room).map(|len| room[..len].to_vec()).unwrap();
+        (0..count).map(|_| read()).collect()
+    }
+
+    #[test]
+    fn where_the_kernel_cuts_nothing_each_datagram_is_a_message() {
+        let listener = UdpSocket::bind((OWN, 0)).unwrap();
+        listener.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let (whole, offload, pieces) = frames(listener.local_addr().unwrap().port());
+        let payloads: Vec<&[u8]> = pieces.iter().map(|piece| &piece[DATAGRAM_HEADERS..]).collect();
+        let pool = Arc::new(Pool::open(OWN, None).unwrap());
+        let mut sending = Sending::new(pool.clone());
+        for is_cut in [true, false] {
+            let mut refusals = Vec::new();
+            let view = FrameView { bytes: &whole, offload };
+            let finished = pieces.iter().map(|piece| FrameView::finished(piece));
+            sending.send(&mut std::iter::once(view).chain(finished), &mut refusals);
+            assert_eq!(refusals, []);
+            let messages = sending.messages.len();
+            assert_eq!(messages, if is_cut { 1 } else { 20 });
+            let got = received(&listener, 20);
+            assert_eq!(got, [&payloads[..], &payloads[..]].concat());
+            pool.cuts_no_more();
+        }
     }
 }

@@ -97,7 +97,23 @@ fn groups_of(views: &[FrameView<'_>], offloads: Offloads) -> Vec<u16> {
         .collect()
 }
 
+/// Frames that follow each other are joined one after the other, and cutting gives them again.
+fn runs_of(frames: &[Vec<u8>]) -> Vec<u64> {
+    let (mut room, mut again, mut counts) = (vec![0; 1 << 17], Vec::new(), Vec::new());
+    let mut rest = frames.iter().peekable();
+    while let Some(first) = rest.next() {
+        let mut run = Run::start(first, &mut room).unwrap();
+        while rest.next_if(|frame| run.push(frame)).is_some() {}
+        let got = run.finish();
+        counts.push(got.offload.segments(got.len));
+        again.extend(segments_of(FrameView { bytes: &room[..got.len], offload: got.offload }));
+    }
+    assert_eq!(again, frames);
+    counts
+}
+
 fn groups(frames: &[Vec<u8>]) -> Vec<u16> {
+    runs_of(frames);
     let views: Vec<_> = frames.iter().map(|frame| FrameView::finished(frame)).collect();
     groups_of(&views, Offloads::ALL)
 }
@@ -498,4 +514,32 @@ fn memory_is_used_again() {
     };
     let first = run();
     assert_eq!([run(), run()], [first; 2]);
+}
+
+#[test]
+fn run_of_segments_is_the_super_frame_that_they_were_cut_from() {
+    for gso in [Gso::Tcp4, Gso::Tcp6, Gso::Udp] {
+        let (bytes, offload) = whole(gso, 80, 5 * SIZE + 1);
+        let frames = segments_of(FrameView { bytes: &bytes, offload });
+        let mut room = vec![0; bytes.len()];
+        let mut run = Run::start(&frames[0], &mut room).unwrap();
+        assert!(frames[1..].iter().all(|frame| run.push(frame)));
+        assert!(!run.push(&frames[0]), "the last one is shorter");
+        let got = run.finish();
+        assert_eq!((got.len, got.offload), (bytes.len(), offload));
+        assert_eq!(room, bytes);
+        let stranger = cut(gso, 81, SIZE).remove(0);
+        let frames = [&frames[..2], &[stranger], &frames[2..]].concat();
+        assert_eq!(runs_of(&frames), [2, 1, 4]);
+    }
+}
+
+#[test]
+fn run_takes_no_more_than_its_room() {
+    let frames = cut(Gso::Tcp4, 80, 3 * SIZE);
+    let mut room = vec![0; frames[0].len() + SIZE + 1];
+    assert!(Run::start(&frames[0], &mut room[..SIZE]).is_none());
+    let mut run = Run::start(&frames[0], &mut room).unwrap();
+    assert!(run.push(&frames[1]) && !run.push(&frames[2]));
+    assert_eq!(run.finish().len, frames[0].len() + SIZE);
 }
