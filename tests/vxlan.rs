@@ -442,3 +442,22 @@ fn a_datagram_that_the_kernel_refuses_is_told_of_at_once() {
     let mtu = |port| stats.iter().find(|(id, _)| *id == port).unwrap().1.mtu;
     assert_eq!((mtu(net.east), mtu(net.west)), (1350, 1450));
 }
+
+#[test]
+fn what_a_senders_kernel_left_undone_inside_is_done_though_nobody_tells() {
+    let mut net = stretched();
+    net.lab.alone();
+    let (host, far) = (net.lab.inside(2), remote(7));
+    let small = build::tcp(far.to(&host), far.at(1), host.at(2), ACK, b"x");
+    let (unfinished, _) = build::unfinished(&small);
+    assert_eq!(only(&net.arrives(EAST, &unfinished), &host), small);
+    let large = build::tcp(far.to(&host), far.at(1), host.at(2), ACK, &[5; 4000]);
+    let (unfinished, _) = build::unfinished(&large);
+    let out = net.arrives(EAST, &unfinished);
+    let payloads: Vec<usize> = out.iter().map(|(_, frame)| read(frame).payload.len()).collect();
+    assert_eq!(payloads, [1410, 1410, 1180]);
+    // One that is wrong stays so.
+    let mut wrong = small;
+    wrong[51] ^= 1;
+    assert_eq!(only(&net.arrives(EAST, &wrong), &host), wrong);
+}

@@ -14,8 +14,8 @@ mod vteps;
 
 use hosts::{Namespace, inside, skip_unless, text};
 use machines::{
-    FRAGMENTS, MIB, Recording, Station, address, cable, must, ping, reaches, set, set_at, stream,
-    without_offloads,
+    FRAGMENTS, MIB, Recording, Station, address, cable, must, ping, reaches, set, set_at,
+    set_offloads, stream, without_offloads,
 };
 use pair::{DB, FAR, INNER_MTU, Lab, NEAR, WEB, ip};
 use vteps::{Kernel, OVS_TOOLS, OpenVswitch, Vtep, skip_unless_vxlan};
@@ -51,6 +51,23 @@ fn hosts_behind_the_kernels_device_are_reached_with_and_without_udp_checksums() 
     assert!(fragments.is_empty(), "{fragments:?}");
     let foreign = wire.stop("udp and not dst port 4789");
     assert!(foreign.is_empty(), "{foreign:?}");
+    lab.ends(&["port_down"]);
+}
+
+/// Where a machine's cable is a veth, the kernel leaves the checksums of inner packets, and the
+/// cutting of large ones, to a device that does not exist, and nobody says so.
+#[test]
+fn what_the_kernel_leaves_to_a_nic_that_is_not_there_is_done() {
+    if skip_unless_vxlan(&TOOLS) {
+        return;
+    }
+    let lab = Lab::new();
+    let kernel = Kernel::new(&lab.far, &["remote", NEAR], INNER_MTU);
+    for machine in [&lab.far.0, kernel.host()] {
+        set_offloads(machine, "eth0", "on");
+    }
+    lab.talks_with(kernel.host(), 64 * MIB);
+    drop(kernel);
     lab.ends(&["port_down"]);
 }
 

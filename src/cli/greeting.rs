@@ -1,5 +1,7 @@
 //! The first lines of `tapway run`: what runs, whether hosts reach the outside, how to attach.
 
+use std::net::Ipv4Addr;
+
 use crate::control::config::{
     Config, DEFAULT_CONFIG, DEFAULT_NETWORK, Network, Origin, Uplink, UplinkKind,
 };
@@ -139,24 +141,51 @@ fn how_to_attach(greeted: &Greeted<'_>) -> Vec<String> {
         Origin::Embedded => Some(("(a file for `tapway run -c FILE`)", example_file())),
         // Who names a device and no file wants to write none.
         Origin::Shared { .. } => None,
-        Origin::File(_) => Some(("(in the file)", EXAMPLE_PORT.to_owned())),
+        Origin::File(_) => Some(("(in the file)", example_port(greeted.config))),
     };
     let mut lines = Vec::new();
     if let Some((place, text)) = example {
         lines.push("no host is attached; a port attaches one, such as:".to_owned());
         lines.push(place.to_owned());
         lines.extend(text.lines().map(|line| format!("    {line}")));
-        lines.push("then, for example: ip netns exec web ping 172.17.0.1".to_owned());
+        let gateway = match (greeted.config.networks.is_empty(), routed(greeted.config)) {
+            (true, _) => Some(Ipv4Addr::new(172, 17, 0, 1)),
+            (false, found) => found.map(|(_, gateway)| gateway),
+        };
+        let ping = gateway.map(|at| format!("then, for example: ip netns exec web ping {at}"));
+        lines.extend(ping);
     }
     lines.extend(exec_example(greeted.config));
     lines
 }
 
+/// The first network that has a gateway, and that.
+fn routed(config: &Config) -> Option<(&Network, Ipv4Addr)> {
+    let gateway = |network: &Network| Some(*network.router.as_ref()?.gateway.get_ref());
+    config.networks.iter().find_map(|network| Some((network, gateway(network)?)))
+}
+
+/// A port of a network that there is, one with a gateway rather than one without; or of a new one.
+fn example_port(config: &Config) -> String {
+    let found = routed(config).map(|(network, _)| network).or(config.networks.first());
+    let (name, has_addresses) = match found {
+        Some(network) => (network.name.get_ref().as_str(), network.router.is_some()),
+        None => (DEFAULT_NETWORK, true),
+    };
+    let mut text = String::new();
+    if found.is_none() {
+        text.push_str("[network.bridge]\nsubnet = \"172.17.0.0/16\"\n\n");
+    }
+    text.push_str(&format!("[port.web]\nnetwork = \"{name}\"\nnetns = \"web\"\n"));
+    if has_addresses {
+        text.push_str("address = \"auto\"\n");
+    }
+    text
+}
+
 /// A command as a host of the first network that has a gateway.
 fn exec_example(config: &Config) -> Option<String> {
-    let gateway = |network: &Network| Some(*network.router.as_ref()?.gateway.get_ref());
-    let (network, gateway) =
-        config.networks.iter().find_map(|network| Some((network, gateway(network)?)))?;
+    let (network, gateway) = routed(config)?;
     let option = match network.name.get_ref().as_str() {
         DEFAULT_NETWORK => String::new(),
         name => format!("--network {name} "),
@@ -255,5 +284,34 @@ mod tests {
         let shared = Origin::Shared { device: "eth0".to_owned() };
         let lines = greet_as(&shared, &shared.read().unwrap().1);
         assert_eq!(lines[3..], ["a command runs as a host by: tapway exec -- ping 172.17.0.1"]);
+    }
+
+    #[test]
+    fn the_port_that_is_suggested_joins_a_network_of_the_file() {
+        let suggested = |text: &str| {
+            let lines = greet(text);
+            let at = lines.iter().position(|line| line == "(in the file)").unwrap();
+            let port: Vec<&str> =
+                lines[at..].iter().filter_map(|line| line.strip_prefix("    ")).collect();
+            let loaded = Config::parse("f", &format!("{text}\n{}", port.join("\n"))).unwrap();
+            assert_eq!((loaded.config.ports.len(), loaded.warnings.len()), (1, 0), "{lines:?}");
+            let after = lines[at + 1..].iter().filter(|line| !line.starts_with("    "));
+            (loaded.config, after.cloned().collect::<Vec<_>>())
+        };
+        let (config, after) = suggested("[network.a]\n[network.b]\nsubnet = \"10.0.0.0/24\"");
+        assert_eq!(config.ports[0].network.get_ref(), "b");
+        assert_eq!(
+            after,
+            [
+                "then, for example: ip netns exec web ping 10.0.0.1",
+                "a command runs as a host by: tapway exec --network b -- ping 10.0.0.1",
+            ]
+        );
+        let (config, after) = suggested("[network.a]");
+        assert_eq!(config.ports[0].network.get_ref(), "a");
+        assert_eq!(after, [""; 0]);
+        let (config, after) = suggested("");
+        assert_eq!(config.ports[0].network.get_ref(), DEFAULT_NETWORK);
+        assert_eq!(after, ["then, for example: ip netns exec web ping 172.17.0.1"]);
     }
 }

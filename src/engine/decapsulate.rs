@@ -44,7 +44,13 @@ impl Engine {
         let tunnel =
             self.tunnel_of(pass.now, outer.vni, outer.src).map_err(|reason| (underlay, reason))?;
         pass.burst.strip(index, ENCAPSULATION, tunnel);
+        let mtu = self.port(tunnel).map_or(0, |port| port.mtu);
         let (inner, offload) = pass.burst.view_mut(index);
+        // A socket tells nothing of what the sender's kernel left undone.
+        let offload = match offload.is_none() {
+            true => Offload::found_in(inner, mtu),
+            false => offload,
+        };
         let is_partial = offload.partial_start().is_some();
         let opened = self.look_inside(tunnel, inner, (outer.tos, is_partial));
         let admitted = opened.and_then(|()| match offload.is_none() {

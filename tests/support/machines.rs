@@ -65,7 +65,12 @@ pub fn reaches(netns: &str, to: &str) {
 
 /// Without offloads, frames have their final size and checksum already on a veth.
 pub fn without_offloads(machine: &str, device: &str) {
-    must(machine, &["ethtool", "-K", device, "tx", "off", "gro", "off"]);
+    set_offloads(machine, device, "off");
+}
+
+/// Sets them "on" or "off".
+pub fn set_offloads(machine: &str, device: &str, to: &str) {
+    must(machine, &["ethtool", "-K", device, "tx", to, "gro", to]);
 }
 
 /// A host's station: its MAC and its address at `eth0`, up.

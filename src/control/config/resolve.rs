@@ -129,7 +129,7 @@ fn choose_addresses(
             return refuse(problems, network.name.span(), &key, &error);
         }
     };
-    let kept = keep(&empty, &former, members, ports);
+    let kept = keep(&empty, &former, (network, members), ports);
     let mut pool = AddressPool::restore(settings, &kept).unwrap_or(empty);
     for at in members {
         let Some(port) = ports.get_mut(*at).filter(|port| port.address.is_none()) else { continue };
@@ -150,19 +150,23 @@ fn choose_addresses(
 fn set_apart(network: &Network) -> Vec<AddressRange> {
     let leased = network.dhcp.as_ref().and_then(|dhcp| dhcp.range.as_ref());
     let excluded = network.exclude.iter().chain(leased).map(|range| *range.get_ref());
+    let own = network.host_address().into_iter().chain(remote(network));
+    excluded.chain(own.map(AddressRange::from)).collect()
+}
+
+/// Addresses of known hosts behind peers.
+fn remote(network: &Network) -> impl Iterator<Item = Ipv4Addr> {
     let endpoints = network.vxlan.iter().flat_map(|vxlan| &vxlan.endpoints);
-    let remote = endpoints.map(|endpoint| *endpoint.address.get_ref());
-    excluded
-        .chain(network.host_address().into_iter().chain(remote).map(AddressRange::from))
-        .collect()
+    endpoints.map(|endpoint| *endpoint.address.get_ref())
 }
 
 /// Who has an address already: those that name one, and those that got one before. An address
-/// that both have stays with both, and the check tells. Everything else is former.
+/// that both have, or that a host behind a peer has as well, stays with both, and the check tells.
+/// Everything else is former.
 fn keep(
     empty: &AddressPool,
     former: &PoolSnapshot,
-    members: &[usize],
+    (network, members): (&Network, &[usize]),
     ports: &mut [Port],
 ) -> PoolSnapshot {
     let mut pool = empty.clone();
@@ -174,12 +178,13 @@ fn keep(
     }
     let had: HashMap<&str, Ipv4Addr> =
         former.assigned.iter().map(|entry| (entry.owner.as_str(), entry.address)).collect();
+    let remote: HashSet<Ipv4Addr> = remote(network).collect();
     for at in members {
         let Some(port) = ports.get_mut(*at).filter(|port| port.address.is_none()) else { continue };
         let (Some(wish), Some(address)) = (port.wish.clone(), had.get(port.host.as_str())) else {
             continue;
         };
-        let is_taken = pool.holder_of(*address).is_some();
+        let is_taken = pool.holder_of(*address).is_some() || remote.contains(address);
         if is_taken || pool.assign(&port.host, Some(*address)).is_ok() {
             port.address = Some(Spanned::new(wish, *address));
         }

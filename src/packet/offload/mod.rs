@@ -13,6 +13,7 @@ mod admit;
 mod offloads;
 #[cfg(test)]
 mod tests;
+mod unfinished;
 
 use super::{checksum, put16};
 use crate::drop_reason::DropReason;

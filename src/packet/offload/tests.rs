@@ -201,3 +201,49 @@ proptest! {
         prop_assert_eq!(&frame[..start], &before[..start]);
     }
 }
+
+#[test]
+fn a_checksum_that_is_left_undone_is_noticed_where_nobody_tells() {
+    use crate::nat::Endpoint;
+    use crate::packet::MacAddr;
+    use crate::testkit::build::{self, Hop};
+    let hop = Hop::new(MacAddr([2; 6]), MacAddr([4; 6]));
+    let at = |last: u8, port| Endpoint::new([10, 0, 0, last].into(), port);
+    let mut ipv6 = Vec::new();
+    etherparse::PacketBuilder::ethernet2([2; 6], [4; 6])
+        .ipv6([1; 16], [2; 16], 64)
+        .udp(1, 2)
+        .write(&mut ipv6, b"payload")
+        .unwrap();
+    let frames =
+        [build::udp(hop, at(1, 5), at(2, 6), b"x"), build::tcp(hop, at(1, 5), at(2, 6), 2, b"xy")];
+    for frame in &frames {
+        assert_eq!(Offload::found_in(frame, 1450), Offload::NONE);
+        let (mut bytes, offload) = build::unfinished(frame);
+        assert_eq!(Offload::found_in(&bytes, 1450), offload);
+        Offload::found_in(&bytes, 1450).complete(&mut bytes);
+        assert_eq!(&bytes, frame);
+        // A fragment has no whole segment, and a trailer is none of it.
+        let (bytes, _) = build::unfinished(frame);
+        let mut fragment = bytes.clone();
+        fragment[20] = 0x20;
+        let trailer = [&bytes[..], &[0]].concat();
+        for other in [&fragment[..], &trailer, &bytes[..30], &bytes[..13]] {
+            assert_eq!(Offload::found_in(other, 1450), Offload::NONE);
+        }
+    }
+    let (mut large, _) = build::unfinished(&build::tcp(hop, at(1, 5), at(2, 6), 0x10, &[7; 4000]));
+    let found = Offload::found_in(&large, 1450);
+    let headers = Headers::parse(&large).unwrap();
+    let admitted = found.admit(&headers, &mut large).unwrap();
+    let view = FrameView { bytes: &large, offload: admitted };
+    let mut lengths = Vec::new();
+    view.for_each_segment(&mut Vec::new(), |segment| lengths.push(segment.len()));
+    assert_eq!(lengths, [1464, 1464, 1234]);
+    assert_eq!(Offload::found_in(&ipv6, 1450), Offload::NONE);
+    let sum = checksum::pseudo_header_of(&ipv6[22..54], 17, 15);
+    let mut unfinished = ipv6.clone();
+    unfinished[60..62].copy_from_slice(&sum.to_be_bytes());
+    Offload::found_in(&unfinished, 1450).complete(&mut unfinished);
+    assert_eq!(unfinished, ipv6);
+}

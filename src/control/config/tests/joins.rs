@@ -133,6 +133,19 @@ fn an_address_that_was_given_is_not_taken_away_by_who_names_it() {
         "made live: port.y.address: 10.1.0.2 is that of port x; give each host an address of its own"
     );
     assert_eq!(errors.errors[0].kind, crate::control::rejection::RejectionKind::Conflict);
+
+    let mut memory = Memory::default();
+    compose(text, "", &mut memory);
+    let text = format!("{text}[network.a.vxlan]\nvni = 1\npeers = [\"192.0.2.2\"]\n");
+    let live = "[[endpoint]]\nnetwork = \"a\"\naddress = \"10.1.0.2\"\npeer = \"192.0.2.2\"";
+    let sources = Sources { name: "f", text: &text, live, routed: &[] };
+    let errors = Config::compose(sources, &mut memory).unwrap_err();
+    assert_eq!(
+        errors.to_string(),
+        "made live: endpoint.address: 10.1.0.2 is that of port x; give each host an address of its \
+         own"
+    );
+    assert_eq!(errors.errors[0].kind, crate::control::rejection::RejectionKind::Conflict);
 }
 
 #[test]
