@@ -69,8 +69,12 @@ impl Engine {
         if inside.is_tagged && !ready.spec.carries_tags {
             return Err(DropReason::VxlanTagged);
         }
-        let (len, segments) = (bytes.len(), offload.segments(bytes.len()));
-        if offload.largest_segment(len) - ETHERNET_HEADER > usize::from(ready.mtu) {
+        let len = bytes.len();
+        let (largest, segments) = match offload.is_super() {
+            false => (len, 1),
+            true => (offload.largest_segment(len), offload.segments(len)),
+        };
+        if largest - ETHERNET_HEADER > usize::from(ready.mtu) {
             let headers = Headers::parse(bytes)?;
             return self.too_large(pass, (at, &headers), ready);
         }
@@ -88,7 +92,9 @@ impl Engine {
             mss::clamp(bytes, &headers, ready.mtu, offload.partial_start().is_some());
         }
         match ready.vtep.underlay {
-            Underlay::Port(underlay) => self.send_by_underlay(pass, at, (outer, underlay))?,
+            Underlay::Port(underlay) => {
+                self.send_by_underlay(pass, at, (outer, underlay), (len, segments))?;
+            }
             Underlay::Uplink => self.send_by_uplink(pass, at, (outer, tunnel))?,
         }
         if let Some(port) = self.port_mut(tunnel) {
@@ -116,15 +122,15 @@ impl Engine {
         pass: &mut Pass<'_>,
         at: FrameRef,
         (outer, underlay): (Outer, PortId),
+        (len, segments): (usize, u64),
     ) -> Result<(), DropReason> {
         let port = self.port_mut(underlay).filter(|port| port.is_up);
         let port = port.ok_or(DropReason::VxlanNoWay)?;
-        let FrameView { bytes, offload } = pass.tx.view(at, pass.burst);
-        port.counters.tx_frames += 1;
-        port.counters.tx_segments += offload.segments(bytes.len());
         let macs = (MacAddr::from_ipv4(outer.dst), MacAddr::from_ipv4(outer.src));
-        let headers = outer.headers(macs, bytes.len());
-        port.counters.tx_bytes += (bytes.len() + headers.len()) as u64;
+        let headers = outer.headers(macs, len);
+        port.counters.tx_frames += 1;
+        port.counters.tx_segments += segments;
+        port.counters.tx_bytes += (len + headers.len()) as u64;
         pass.tx.prepend(at, pass.burst, &headers);
         pass.tx.push(underlay, at);
         Ok(())

@@ -94,11 +94,11 @@ impl Engine {
         egress: PortId,
         l3: u8,
     ) -> Result<(), DropReason> {
-        let size = size_of(pass, frame, l3);
         let port = self.port_mut(egress).ok_or(DropReason::PortDown)?;
         if let PortRole::Tunnel(_) = port.role {
             return self.send_by_tunnel(pass, frame, egress);
         }
+        let size = size_of(pass, frame, l3);
         port.may_send(pass.now, size)?;
         Self::put(pass, port, (frame, egress), size)
     }

@@ -3,11 +3,24 @@
 //! One turn of slots; a deadline beyond the turn waits in the last slot and is told to its owner
 //! early, who then schedules it again. The owner also does so when the record was used
 //! meanwhile: a refresh costs nothing here. An index has at most one deadline.
+//!
+//! When the next one is due is asked far more often than it changes, so that is remembered.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use super::{Links, List, NONE, reserve};
 use crate::time::Instant;
+
+/// The first tick whose slot holds something.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    /// To be found out.
+    Unknown,
+    /// None does.
+    Never,
+    At(u64),
+}
 
 /// A wheel of timers.
 #[derive(Clone, Debug)]
@@ -18,6 +31,7 @@ pub struct TimerWheel {
     occupied: Vec<u64>,
     links: Links,
     slot_of: Vec<u32>,
+    next: Cell<Next>,
 }
 
 impl TimerWheel {
@@ -33,6 +47,7 @@ impl TimerWheel {
             occupied: vec![0; slots / 64],
             links: Links::new(capacity),
             slot_of: reserve(capacity),
+            next: Cell::new(Next::Never),
         }
     }
 
@@ -42,7 +57,8 @@ impl TimerWheel {
         self.cancel(index);
         let turn = self.slots.len() as u64 - 1;
         let due = (at.as_nanos() / self.tick_ns + 1).max(self.now_tick + 1);
-        let slot = due.min(self.now_tick + turn) as usize & (self.slots.len() - 1);
+        let tick = due.min(self.now_tick + turn);
+        let slot = tick as usize & (self.slots.len() - 1);
         if self.slot_of.len() <= index as usize {
             self.slot_of.resize(index as usize + 1, NONE);
         }
@@ -54,6 +70,11 @@ impl TimerWheel {
             list.push_back(&mut self.links, index);
             *slot_of = slot as u32;
             *bits |= 1 << (slot % 64);
+            self.next.set(match self.next.get() {
+                Next::Unknown => Next::Unknown,
+                Next::Never => Next::At(tick),
+                Next::At(next) => Next::At(next.min(tick)),
+            });
         }
     }
 
@@ -67,6 +88,11 @@ impl TimerWheel {
                 && let Some(bits) = self.occupied.get_mut(at / 64)
             {
                 *bits &= !(1 << (at % 64));
+                if let Next::At(next) = self.next.get()
+                    && next as usize & (self.slots.len() - 1) == at
+                {
+                    self.next.set(Next::Unknown);
+                }
             }
         }
     }
@@ -83,26 +109,36 @@ impl TimerWheel {
             if self.now_tick >= target {
                 return None;
             }
-            let next = self.next_occupied().unwrap_or(target);
+            let next = self.next_tick().unwrap_or(target);
             self.now_tick = next.min(target);
         }
     }
 
     /// When the next deadline may be due; none without deadlines.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let slot = self.now_tick as usize & (self.slots.len() - 1);
-        let here = self.slots.get(slot).is_some_and(|list| !list.is_empty());
-        let tick = if here { self.now_tick } else { self.next_occupied()? };
-        Some(Instant::from_nanos(tick.saturating_mul(self.tick_ns)))
+        Some(Instant::from_nanos(self.next_tick()?.saturating_mul(self.tick_ns)))
     }
 
-    /// The first tick after the present one whose slot holds something.
+    /// The first tick from the present one on whose slot holds something.
+    fn next_tick(&self) -> Option<u64> {
+        match self.next.get() {
+            Next::At(tick) => Some(tick),
+            Next::Never => None,
+            Next::Unknown => {
+                let found = self.next_occupied();
+                self.next.set(found.map_or(Next::Never, Next::At));
+                found
+            }
+        }
+    }
+
     fn next_occupied(&self) -> Option<u64> {
         let mask = self.slots.len() as u64 - 1;
-        let start = (self.now_tick + 1) & mask;
+        let start = self.now_tick & mask;
         let words = self.occupied.len() as u64;
         for step in 0..=words {
-            let word = (start / 64 + step) % words;
+            // As many words as a power of two.
+            let word = (start / 64 + step) & (words - 1);
             let mut bits = *self.occupied.get(word as usize)?;
             if step == 0 {
                 bits &= u64::MAX << (start % 64);
@@ -111,7 +147,7 @@ impl TimerWheel {
             }
             if bits != 0 {
                 let slot = word * 64 + u64::from(bits.trailing_zeros());
-                return Some(self.now_tick + 1 + (slot.wrapping_sub(start) & mask));
+                return Some(self.now_tick + (slot.wrapping_sub(start) & mask));
             }
         }
         None
@@ -148,6 +184,34 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_remembered_of_the_next_deadline_is_the_least_of_all(
+            ops in proptest::collection::vec((0u32..8, 0u64..90, 0u8..4), 1..60),
+        ) {
+            let mut wheel = TimerWheel::new(Duration::from_secs(1), 64, Instant::ZERO, 8);
+            let (mut due_at, mut now) = ([None; 8], 0);
+            for (index, at, kind) in ops {
+                match kind {
+                    0 => {
+                        wheel.cancel(index);
+                        due_at[index as usize] = None;
+                    }
+                    1 => {
+                        now += at / 8;
+                        for index in due(&mut wheel, now) {
+                            due_at[index as usize] = None;
+                        }
+                    }
+                    _ => {
+                        wheel.schedule(index, Instant::from_secs(at));
+                        due_at[index as usize] = Some((at + 1).clamp(now + 1, now + 63));
+                    }
+                }
+                let least = due_at.iter().flatten().min();
+                prop_assert_eq!(wheel.next_deadline(), least.map(|at| Instant::from_secs(*at)));
+            }
+        }
+
         #[test]
         fn fires_in_the_tick_after_the_deadline(
             at in proptest::collection::vec(0u64..200, 1..40), step in 1u64..50,
